@@ -1,0 +1,1 @@
+"""JSON ABI arrays, one file a contract; SOURCES.md tells where each comes from."""

@@ -1,0 +1,1 @@
+"""EVM chains: endpoints, blocks, fees, signing and transactions. Knows nothing of tokens or users."""

@@ -1,0 +1,1 @@
+"""The transaction engine: intents, nonce slots, signed attempts, lanes and the confirmer."""

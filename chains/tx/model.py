@@ -1,0 +1,216 @@
+"""Words and states of the transaction engine: pure values, and the transition table as data.
+
+    intent: accepted -> queued -> placed (its state is then that of its tx)     accepted | queued -> rejected
+    tx:     reserved -> signed -> broadcast -> mined -> confirmed -> final
+                                     ^___________|__________|        a reorg returns it to broadcast
+            reserved | signed | broadcast -> superseded              a foreign transaction used the nonce
+
+- **intent**: one effect wanted on the chain. **plan**: the ordered intents of one order or withdrawal, on adjacent
+  nonces of one lane. **lane**: one (chain, wallet). **tx**: one nonce slot of one wallet. **attempt**: one signed
+  payload for a slot.
+- Success or revert is an outcome of a mined tx, not a state: both pass mined -> confirmed -> final.
+
+Guarantees: `check_transition` refuses every edge that the tables do not list; stores call it and repeat it as a
+guarded update. Not guaranteed here: durability (the store's task).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NewType
+
+from chains.types import Address, BlockRef, CallRequest, ChainId, Fees, TxHash, address_bytes
+
+PlanId = NewType("PlanId", str)
+"""Opaque to the engine: chosen by the caller, unique for ever."""
+IntentId = NewType("IntentId", str)
+"""Opaque to the engine: chosen by the caller, unique for ever."""
+TxId = NewType("TxId", int)
+
+
+class IntentState(StrEnum):
+    ACCEPTED = "accepted"
+    """Durable, not yet released to its lane (it waits for an approval, say)."""
+    QUEUED = "queued"
+    PLACED = "placed"
+    REJECTED = "rejected"
+
+
+class TxState(StrEnum):
+    RESERVED = "reserved"
+    SIGNED = "signed"
+    BROADCAST = "broadcast"
+    MINED = "mined"
+    CONFIRMED = "confirmed"
+    FINAL = "final"
+    SUPERSEDED = "superseded"
+
+
+class Outcome(StrEnum):
+    NONE = "none"
+    SUCCEEDED = "succeeded"
+    REVERTED = "reverted"
+    CANCELLED = "cancelled"
+    """A self-send took the nonce instead of the intent's payload."""
+
+
+class AttemptKind(StrEnum):
+    REAL = "real"
+    """Carries the intent's payload."""
+    CANCEL = "cancel"
+    """An empty self-send at the same nonce."""
+
+
+class AttemptState(StrEnum):
+    SIGNED = "signed"
+    SENT = "sent"
+    REFUSED = "refused"
+    MINED = "mined"
+    LOST = "lost"
+    """Another attempt of the slot was mined."""
+
+
+INTENT_TRANSITIONS: Final[Mapping[IntentState, frozenset[IntentState]]] = {
+    IntentState.ACCEPTED: frozenset({IntentState.QUEUED, IntentState.REJECTED}),
+    IntentState.QUEUED: frozenset({IntentState.PLACED, IntentState.REJECTED}),
+    IntentState.PLACED: frozenset(),
+    IntentState.REJECTED: frozenset(),
+}
+
+TX_TRANSITIONS: Final[Mapping[TxState, frozenset[TxState]]] = {
+    TxState.RESERVED: frozenset({TxState.SIGNED, TxState.SUPERSEDED}),
+    # signed -> mined: the send's answer was lost and the receipt arrived first.
+    TxState.SIGNED: frozenset({TxState.BROADCAST, TxState.MINED, TxState.SUPERSEDED}),
+    TxState.BROADCAST: frozenset({TxState.MINED, TxState.SUPERSEDED}),
+    TxState.MINED: frozenset({TxState.CONFIRMED, TxState.BROADCAST}),
+    TxState.CONFIRMED: frozenset({TxState.FINAL, TxState.BROADCAST}),
+    TxState.FINAL: frozenset(),
+    TxState.SUPERSEDED: frozenset(),
+}
+
+CLOSED_TX_STATES: Final = frozenset({TxState.FINAL, TxState.SUPERSEDED})
+UNMINED_TX_STATES: Final = frozenset({TxState.RESERVED, TxState.SIGNED, TxState.BROADCAST})
+
+
+class IllegalTransition(Exception):
+    """A state change that the transition table does not list: a bug or a lost race, never retried blindly."""
+
+
+def check_transition(before: TxState, after: TxState) -> None:
+    """Raises: IllegalTransition: the tx table has no such edge."""
+    if after not in TX_TRANSITIONS[before]:
+        raise IllegalTransition(f"tx {before} -> {after}")
+
+
+def check_intent_transition(before: IntentState, after: IntentState) -> None:
+    """Raises: IllegalTransition: the intent table has no such edge."""
+    if after not in INTENT_TRANSITIONS[before]:
+        raise IllegalTransition(f"intent {before} -> {after}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Lane:
+    """One (chain, wallet): the owner of a nonce sequence."""
+
+    chain_id: ChainId
+    wallet: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneState:
+    """`next_nonce` is the next one to hand out. A held lane takes no new work until a person releases it."""
+
+    lane: Lane
+    next_nonce: int
+    hold_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One effect wanted on the chain. `payload_hash` binds the row to its payload: `payload_hash(lane, call)`."""
+
+    id: IntentId
+    plan_id: PlanId
+    position: int
+    lane: Lane
+    call: CallRequest
+    payload_hash: str
+    state: IntentState = IntentState.QUEUED
+    reject_reason: str | None = None
+    gas_limit: int | None = None
+    """Fixed gas limit; None lets the lane's simulation choose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The ordered intents of one order or withdrawal. All share one lane; positions count from 0.
+
+    `valid_until_ms`: past it the plan is rejected instead of placed (its calldata carries an on-chain deadline).
+    """
+
+    id: PlanId
+    lane: Lane
+    intents: tuple[Intent, ...]
+    created_ms: int
+    valid_until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tx:
+    """One nonce slot. `gas_limit` is fixed when the nonce is reserved; `block` and `mined_hash` while mined."""
+
+    id: TxId
+    intent_id: IntentId
+    lane: Lane
+    nonce: int
+    gas_limit: int
+    state: TxState
+    outcome: Outcome = Outcome.NONE
+    block: BlockRef | None = None
+    mined_hash: TxHash | None = None
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One signed payload for a slot. `raw` is a bearer cheque: never logged."""
+
+    hash: TxHash
+    tx_id: TxId
+    kind: AttemptKind
+    raw: bytes
+    fees: Fees
+    gas_limit: int
+    state: AttemptState
+    created_ms: int
+    sent_ms: int | None = None
+    node_answer: str | None = None
+    """Class and wording of the last answer to a send, for the operator."""
+
+    def __repr__(self) -> str:
+        return f"Attempt(hash={self.hash!r}, tx_id={self.tx_id}, kind={self.kind}, state={self.state})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTx:
+    """A slot that is not closed, its intent, and every attempt at it, oldest first."""
+
+    tx: Tx
+    intent: Intent
+    attempts: tuple[Attempt, ...]
+
+
+def payload_hash(lane: Lane, call: CallRequest) -> str:
+    """SHA-256 over chain, wallet, target, value and data, as `0x` hex: what a signer is allowed to sign."""
+    digest = hashlib.sha256(b"cambist/payload/v1")
+    for part in (
+        lane.chain_id.to_bytes(32, "big"),
+        address_bytes(lane.wallet),
+        address_bytes(call.to),
+        call.value_wei.to_bytes(32, "big"),
+        call.data,
+    ):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return "0x" + digest.hexdigest()

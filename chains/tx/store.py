@@ -1,0 +1,194 @@
+"""What the engine needs from outside, as Protocols: a store inside units of work, a clock, checks, an observer.
+
+`U` is the caller's unit of work: an open database transaction, or the in-memory state. All store and observer
+methods are plain synchronous functions over it, so that nothing can await the network inside one; the
+`UnitOfWork` runner executes a function and commits, or rolls back when it raises.
+
+Guarantees asked of an implementation (and shown by the shared contract tests):
+- `run` returns after the commit is durable; a raise inside leaves nothing behind.
+- state changes are guarded: exactly the named rows, in the expected state, or `StaleState`.
+- (chain, wallet, nonce) is unique; at most one attempt of a tx is unsent; a plan or intent id is unique for ever.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from chains.tx.model import (
+    Attempt,
+    Intent,
+    IntentId,
+    Lane,
+    LaneState,
+    OpenTx,
+    Outcome,
+    Plan,
+    PlanId,
+    Tx,
+    TxId,
+)
+from chains.types import BlockRef, ChainId, Receipt, TxHash
+
+T = TypeVar("T")
+U_co = TypeVar("U_co", covariant=True)
+U_contra = TypeVar("U_contra", contravariant=True)
+
+
+class StaleState(Exception):
+    """A guarded update did not hit exactly the rows it names: someone else moved them first."""
+
+
+class DuplicateId(Exception):
+    """A plan or intent id exists already."""
+
+
+class UnitOfWork(Protocol[U_co]):
+    """Runs functions against the database, atomically."""
+
+    async def run(self, work: Callable[[U_co], T]) -> T:
+        """Execute `work` and commit; roll back and re-raise what it raises. Durable when this returns."""
+        ...
+
+    async def read(self, work: Callable[[U_co], T]) -> T:
+        """Execute a read-only `work` on a consistent snapshot."""
+        ...
+
+
+class TxStore(Protocol[U_contra]):
+    """Durable intents, slots and attempts. Every method runs inside the caller's unit of work."""
+
+    # -- intents -------------------------------------------------------------------------------------
+    def add_plan(self, uow: U_contra, plan: Plan) -> None:
+        """Store a plan and its intents in the state they carry. Raises: DuplicateId."""
+        ...
+
+    def plan(self, uow: U_contra, plan_id: PlanId) -> Plan | None: ...
+
+    def next_plan(self, uow: U_contra, lane: Lane) -> Plan | None:
+        """The oldest plan of the lane whose intents are all queued."""
+        ...
+
+    def queued_lanes(self, uow: U_contra, chain_id: ChainId) -> Sequence[Lane]:
+        """Lanes with queued plans."""
+        ...
+
+    def reject_plan(self, uow: U_contra, plan_id: PlanId, reason: str) -> None:
+        """All intents of the plan from accepted or queued to rejected. Raises: StaleState."""
+        ...
+
+    # -- lanes ---------------------------------------------------------------------------------------
+    def lane(self, uow: U_contra, lane: Lane) -> LaneState | None: ...
+
+    def open_lane(self, uow: U_contra, lane: Lane, next_nonce: int) -> LaneState:
+        """Create the lane if it does not exist; the answer is what is stored."""
+        ...
+
+    def hold_lane(self, uow: U_contra, lane: Lane, reason: str | None) -> None:
+        """Hold (a reason) or release (None) a lane."""
+        ...
+
+    def set_next_nonce(self, uow: U_contra, lane: Lane, expected: int, next_nonce: int) -> None:
+        """Move an idle lane's nonce after foreign use, by a person's act. Raises: StaleState."""
+        ...
+
+    def reserve(
+        self,
+        uow: U_contra,
+        lane: Lane,
+        intents: Sequence[tuple[IntentId, int]],
+        *,
+        first_nonce: int,
+        now_ms: int,
+    ) -> Sequence[Tx]:
+        """Give each (intent, gas limit) the next nonce, from `first_nonce`, and mark the intents placed.
+
+        Raises: StaleState: the lane's next nonce is not `first_nonce`, or an intent is not queued.
+        """
+        ...
+
+    # -- attempts ------------------------------------------------------------------------------------
+    def save_attempts(self, uow: U_contra, attempts: Sequence[Attempt], now_ms: int) -> None:
+        """Store signed attempts; a reserved tx becomes signed. Raises: StaleState: an unsent attempt exists."""
+        ...
+
+    def mark_sent(self, uow: U_contra, hashes: Sequence[TxHash], now_ms: int) -> None:
+        """Attempts signed | sent -> sent, their tx signed -> broadcast. `node_answer` of each is cleared."""
+        ...
+
+    def note_answer(self, uow: U_contra, attempt: TxHash, answer: str) -> None:
+        """Keep what a node said to a send; changes no state."""
+        ...
+
+    # -- confirmation --------------------------------------------------------------------------------
+    def open_txs(self, uow: U_contra, chain_id: ChainId) -> Sequence[OpenTx]:
+        """All slots of the chain that are not closed, by lane and nonce."""
+        ...
+
+    def mark_mined(
+        self, uow: U_contra, tx_id: TxId, attempt: TxHash, *, block: BlockRef, outcome: Outcome, now_ms: int
+    ) -> None:
+        """signed | broadcast -> mined by that attempt; the tx's other attempts become lost."""
+        ...
+
+    def mark_confirmed(self, uow: U_contra, tx_id: TxId, now_ms: int) -> None: ...
+
+    def mark_final(self, uow: U_contra, tx_id: TxId, now_ms: int) -> None: ...
+
+    def mark_reorged(self, uow: U_contra, tx_id: TxId, now_ms: int) -> None:
+        """mined | confirmed -> broadcast; outcome and block are cleared, all its attempts are sent again."""
+        ...
+
+    def mark_superseded(self, uow: U_contra, tx_id: TxId, now_ms: int) -> None: ...
+
+    # -- cursor --------------------------------------------------------------------------------------
+    def cursor(self, uow: U_contra, chain_id: ChainId) -> BlockRef | None:
+        """The block up to which every own transaction has been observed as confirmed, hence booked."""
+        ...
+
+    def set_cursor(self, uow: U_contra, chain_id: ChainId, block: BlockRef) -> None: ...
+
+
+class TxObserver(Protocol[U_contra]):
+    """Told of every state change inside the unit of work that makes it, so that the books commit with it.
+
+    Must be fast, must not do I/O beyond `uow`; a raise rolls the change back and the engine tries again.
+    """
+
+    def on_rejected(self, uow: U_contra, plan: Plan, reason: str) -> None: ...
+
+    def on_placed(self, uow: U_contra, plan: Plan, txs: Sequence[Tx]) -> None: ...
+
+    def on_sent(self, uow: U_contra, intent: Intent, tx: Tx) -> None: ...
+
+    def on_mined(self, uow: U_contra, intent: Intent, tx: Tx, receipt: Receipt) -> None: ...
+
+    def on_confirmed(self, uow: U_contra, intent: Intent, tx: Tx, receipt: Receipt) -> None:
+        """At the chain's confirmed depth: this is where fills and fees are booked, once."""
+        ...
+
+    def on_final(self, uow: U_contra, intent: Intent, tx: Tx) -> None: ...
+
+    def on_reorged(self, uow: U_contra, intent: Intent, tx: Tx) -> None:
+        """The tx was mined or confirmed (`tx` is as it was before) and its block left the chain."""
+        ...
+
+    def on_superseded(self, uow: U_contra, intent: Intent, tx: Tx) -> None: ...
+
+
+class PreSignRefused(Exception):
+    """The decoded payload is not what its intent says, or a limit no longer holds. The plan is rejected."""
+
+
+class PreSignCheck(Protocol):
+    """Asked right before signing. Decodes the payload again and compares it with what was wanted."""
+
+    async def check(self, intent: Intent) -> None:
+        """Raises: PreSignRefused."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, injected. `now_ms` is UTC; `monotonic_s` is for time-outs and never steps."""
+
+    def now_ms(self) -> int: ...
+
+    def monotonic_s(self) -> float: ...

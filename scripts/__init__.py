@@ -1,0 +1,1 @@
+"""Local chains, demo, lint rules and benchmarks. Only tests import from here."""

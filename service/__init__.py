@@ -1,0 +1,1 @@
+"""The service: users, permissions, orders, HTTP, database, process."""

@@ -1,0 +1,1 @@
+"""Engine, unit of work, column types, tables and migrations. Only this layer knows which database it is."""

@@ -1,0 +1,441 @@
+"""All tables. The constraints carry the rules that must survive any bug in the code above them.
+
+Conventions: integer ids; `_ms` is milliseconds UTC; amounts are `U256` base units; an asset is its CAIP-19 id;
+rows that grant authority (users' memberships, wallets, keys, destinations) end in `mac`, a MAC over all their
+other columns under a key derived from the master key (see `service.auth.authority`).
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from chains.tx.model import AttemptKind, AttemptState, IntentState, Outcome, TxState
+from service.db.types import U256, Addr, Hash32, Json
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Id: Final = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite gives row ids only to a column declared INTEGER."""
+
+
+def _one_of(column: str, values: "type[IntentState | TxState | Outcome | AttemptKind | AttemptState]") -> str:
+    return f"{column} IN ({', '.join(repr(str(v)) for v in values)})"
+
+
+# -- what this database belongs to ------------------------------------------------------------------------
+
+chain_bindings: Final = Table(
+    "chain_bindings",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("genesis_hash", Hash32, nullable=False),
+    Column("checkpoint_number", BigInteger, nullable=False),
+    Column("checkpoint_hash", Hash32, nullable=False),
+    Column("bound_ms", BigInteger, nullable=False),
+)
+
+# -- people, accounts, wallets, keys ----------------------------------------------------------------------
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    # The last event sequence given out; allocated under this row's lock.
+    Column("event_seq", BigInteger, nullable=False, server_default="0"),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+memberships: Final = Table(
+    "memberships",
+    metadata,
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    PrimaryKeyConstraint("user_id", "account_id"),
+    CheckConstraint("role IN ('owner', 'trader', 'approver', 'viewer')", name="role"),
+)
+
+wallets: Final = Table(
+    "wallets",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    # An address belongs to one account of an installation.
+    Column("address", Addr, nullable=False, unique=True),
+    Column("label", String(64), nullable=False),
+    Column("signer", String(32), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    UniqueConstraint("account_id", "label"),
+)
+
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    # The public half that goes into the key header.
+    Column("id", String(64), primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("wallet_id", Id, ForeignKey("wallets.id"), nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("algorithm", String(16), nullable=False),
+    # HMAC secret, sealed with the row's identity as authenticated data; or the Ed25519 public key.
+    Column("secret_sealed", LargeBinary, nullable=True),
+    Column("public_key", LargeBinary(32), nullable=True),
+    Column("can_read", Boolean, nullable=False),
+    Column("can_trade", Boolean, nullable=False),
+    Column("can_withdraw", Boolean, nullable=False),
+    Column("ip_allowlist", Json, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=True),
+    Column("revoked_ms", BigInteger, nullable=True),
+    Column("mac", LargeBinary(32), nullable=False),
+    UniqueConstraint("account_id", "label"),
+    CheckConstraint("algorithm IN ('hmac-sha256', 'ed25519')", name="algorithm"),
+    CheckConstraint(
+        "(algorithm = 'hmac-sha256' AND secret_sealed IS NOT NULL AND public_key IS NULL)"
+        " OR (algorithm = 'ed25519' AND secret_sealed IS NULL AND public_key IS NOT NULL)",
+        name="credential",
+    ),
+)
+
+key_destinations: Final = Table(
+    "key_destinations",
+    metadata,
+    Column("key_id", String(64), ForeignKey("api_keys.id"), nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("address", Addr, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    PrimaryKeyConstraint("key_id", "chain_id", "address"),
+)
+
+request_nonces: Final = Table(
+    "request_nonces",
+    metadata,
+    Column("key_id", String(64), ForeignKey("api_keys.id"), nullable=False),
+    Column("nonce", String(64), nullable=False),
+    Column("timestamp_ms", BigInteger, nullable=False, index=True),
+    PrimaryKeyConstraint("key_id", "nonce"),
+)
+
+# -- transactions (chains.tx) -----------------------------------------------------------------------------
+
+plans: Final = Table(
+    "plans",
+    metadata,
+    # First in, first out within a lane.
+    Column("sequence", Id, primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("wallet", Addr, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("valid_until_ms", BigInteger, nullable=True),
+    Index("ix_plans_lane", "chain_id", "wallet", "sequence"),
+)
+
+intents: Final = Table(
+    "intents",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("wallet", Addr, nullable=False),
+    Column("to_address", Addr, nullable=False),
+    Column("value_wei", U256, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("payload_hash", Hash32, nullable=False),
+    Column("gas_limit", BigInteger, nullable=True),
+    Column("state", String(16), nullable=False),
+    Column("reject_reason", Text, nullable=True),
+    UniqueConstraint("plan_id", "position"),
+    CheckConstraint(_one_of("state", IntentState), name="state"),
+    CheckConstraint("(state = 'rejected') = (reject_reason IS NOT NULL)", name="reason"),
+    Index("ix_intents_open", "chain_id", "wallet", "state"),
+)
+
+lanes: Final = Table(
+    "lanes",
+    metadata,
+    Column("chain_id", BigInteger, nullable=False),
+    Column("wallet", Addr, nullable=False),
+    Column("next_nonce", BigInteger, nullable=False),
+    Column("hold_reason", Text, nullable=True),
+    # A lease with a fencing token; used when several workers share the database.
+    Column("lease_owner", String(64), nullable=True),
+    Column("lease_until_ms", BigInteger, nullable=True),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("chain_id", "wallet"),
+    CheckConstraint("next_nonce >= 0", name="nonce"),
+)
+
+txs: Final = Table(
+    "txs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("intent_id", String(64), ForeignKey("intents.id"), nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("wallet", Addr, nullable=False),
+    Column("nonce", BigInteger, nullable=False),
+    Column("gas_limit", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("outcome", String(16), nullable=False, server_default="none"),
+    Column("block_number", BigInteger, nullable=True),
+    Column("block_hash", Hash32, nullable=True),
+    Column("mined_hash", Hash32, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    UniqueConstraint("chain_id", "wallet", "nonce"),
+    CheckConstraint(_one_of("state", TxState), name="state"),
+    CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
+    # The state machine: a block and an outcome exactly while mined, confirmed or final.
+    CheckConstraint(
+        "(state IN ('mined', 'confirmed', 'final')) ="
+        " (block_number IS NOT NULL AND block_hash IS NOT NULL AND mined_hash IS NOT NULL AND outcome <> 'none')",
+        name="mined",
+    ),
+    CheckConstraint(
+        "state IN ('mined', 'confirmed', 'final')"
+        " OR (block_number IS NULL AND block_hash IS NULL AND mined_hash IS NULL AND outcome = 'none')",
+        name="unmined",
+    ),
+    # One slot an intent, unless a foreign transaction took the first one.
+    Index(
+        "uq_txs_intent_id",
+        "intent_id",
+        unique=True,
+        sqlite_where=text("state <> 'superseded'"),
+        postgresql_where=text("state <> 'superseded'"),
+    ),
+    Index("ix_txs_open", "chain_id", "state"),
+)
+
+attempts: Final = Table(
+    "attempts",
+    metadata,
+    Column("hash", Hash32, primary_key=True),
+    Column("tx_id", Id, ForeignKey("txs.id"), nullable=False, index=True),
+    Column("kind", String(8), nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("max_fee_wei", U256, nullable=False),
+    Column("priority_fee_wei", U256, nullable=False),
+    Column("gas_limit", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("sent_ms", BigInteger, nullable=True),
+    Column("node_answer", Text, nullable=True),
+    CheckConstraint(_one_of("kind", AttemptKind), name="kind"),
+    CheckConstraint(_one_of("state", AttemptState), name="state"),
+    # At most one unsent attempt a tx.
+    Index(
+        "uq_attempts_unsent",
+        "tx_id",
+        unique=True,
+        sqlite_where=text("state = 'signed'"),
+        postgresql_where=text("state = 'signed'"),
+    ),
+)
+
+chain_cursors: Final = Table(
+    "chain_cursors",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", Hash32, nullable=False),
+)
+
+# -- orders and withdrawals -------------------------------------------------------------------------------
+
+orders: Final = Table(
+    "orders",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("wallet_id", Id, ForeignKey("wallets.id"), nullable=False),
+    Column("key_id", String(64), ForeignKey("api_keys.id"), nullable=False),
+    Column("client_id", String(64), nullable=False),
+    Column("params_hash", Hash32, nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("market", String(48), nullable=False),
+    Column("base_asset", String(96), nullable=False),
+    Column("quote_asset", String(96), nullable=False),
+    Column("side", String(4), nullable=False),
+    Column("type", String(24), nullable=False),
+    # Exactly one of the two is what the client fixed.
+    Column("base_amount", U256, nullable=True),
+    Column("quote_amount", U256, nullable=True),
+    Column("slippage_bps", Integer, nullable=False),
+    # The on-chain limit: the most that leaves and the least that arrives, in base units of sold and bought asset.
+    Column("max_sold", U256, nullable=False),
+    Column("min_bought", U256, nullable=False),
+    Column("quote", Json, nullable=False),
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, unique=True),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text, nullable=True),
+    Column("filled_base", U256, nullable=False),
+    Column("filled_quote", U256, nullable=False),
+    Column("gas_wei", U256, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    UniqueConstraint("account_id", "client_id"),
+    CheckConstraint("(base_amount IS NULL) <> (quote_amount IS NULL)", name="one_amount"),
+    CheckConstraint("side IN ('buy', 'sell')", name="side"),
+    CheckConstraint("state IN ('NEW', 'PARTIALLY_FILLED', 'FILLED', 'CANCELED', 'REJECTED', 'EXPIRED')", name="state"),
+    Index("ix_orders_account", "account_id", "id"),
+)
+
+fills: Final = Table(
+    "fills",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", Id, ForeignKey("orders.id"), nullable=False, index=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("tx_hash", Hash32, nullable=False),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", Hash32, nullable=False),
+    Column("base", U256, nullable=False),
+    Column("quote", U256, nullable=False),
+    # Gas paid, in the chain's native asset: the commission an exchange would show.
+    Column("gas_wei", U256, nullable=False),
+    # Set on the appended reversal when a deeper reorg undoes a fill; the fill itself is never edited.
+    Column("reverses", Id, ForeignKey("fills.id"), nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+withdrawals: Final = Table(
+    "withdrawals",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("wallet_id", Id, ForeignKey("wallets.id"), nullable=False),
+    Column("key_id", String(64), ForeignKey("api_keys.id"), nullable=False),
+    Column("client_id", String(64), nullable=False),
+    Column("params_hash", Hash32, nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("asset", String(96), nullable=False),
+    Column("amount", U256, nullable=False),
+    Column("destination", Addr, nullable=False),
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, unique=True),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text, nullable=True),
+    Column("tx_hash", Hash32, nullable=True),
+    Column("gas_wei", U256, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    # Client ids are unique for ever, per account and kind.
+    UniqueConstraint("account_id", "client_id"),
+    CheckConstraint(
+        "state IN ('awaiting_approval', 'processing', 'sent', 'confirmed', 'final',"
+        " 'rejected', 'cancelled', 'failed', 'unknown')",
+        name="state",
+    ),
+    Index("ix_withdrawals_account", "account_id", "id"),
+)
+
+# -- the books --------------------------------------------------------------------------------------------
+
+opening_balances: Final = Table(
+    "opening_balances",
+    metadata,
+    Column("wallet_id", Id, ForeignKey("wallets.id"), nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("asset", String(96), nullable=False),
+    Column("raw", U256, nullable=False),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", Hash32, nullable=False),
+    PrimaryKeyConstraint("wallet_id", "asset"),
+)
+
+journal_entries: Final = Table(
+    "journal_entries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("wallet_id", Id, ForeignKey("wallets.id"), nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("asset", String(96), nullable=False),
+    # Unsigned; the direction says whether the wallet gained or lost it.
+    Column("raw", U256, nullable=False),
+    Column("direction", String(3), nullable=False),
+    # trade | gas | withdrawal | reversal ...; with `cause_id` the order, withdrawal or intent behind it.
+    Column("cause", String(24), nullable=False),
+    Column("cause_id", String(64), nullable=False),
+    Column("tx_hash", Hash32, nullable=True),
+    Column("block_number", BigInteger, nullable=True),
+    Column("block_hash", Hash32, nullable=True),
+    # The outbox event of the same unit of work.
+    Column("event_seq", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    CheckConstraint("direction IN ('in', 'out')", name="direction"),
+    Index("ix_journal_entries_wallet_asset", "wallet_id", "asset", "id"),
+)
+
+reservations: Final = Table(
+    "reservations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("wallet_id", Id, ForeignKey("wallets.id"), nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("asset", String(96), nullable=False),
+    Column("raw", U256, nullable=False),
+    # The plan that holds it; released exactly once.
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("released_ms", BigInteger, nullable=True),
+    UniqueConstraint("plan_id", "asset"),
+    Index(
+        "ix_reservations_held",
+        "wallet_id",
+        "asset",
+        sqlite_where=text("released_ms IS NULL"),
+        postgresql_where=text("released_ms IS NULL"),
+    ),
+)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    # Gapless per account.
+    Column("seq", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("payload", Json, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id", "seq"),
+)

@@ -1,0 +1,85 @@
+"""Column types that keep money and identities exact on both databases.
+
+- `U256`: `int` 0..2^256-1. PostgreSQL `NUMERIC(78,0)`; SQLite 78-digit zero-padded text, since its NUMERIC
+  silently turns large values into floats. Never aggregate or compare such a column in SQL.
+- `Addr`: `Address` as 20 bytes. `Hash32`: `0x` + 64 hex as 32 bytes. `Json`: compact JSON text.
+"""
+
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import LargeBinary, Numeric, String, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from chains.types import Address, address_bytes, address_from_bytes
+from chains.units import MAX_UINT256
+
+_DIGITS: Final = 78
+
+
+class U256(TypeDecorator[int]):
+    """An unsigned 256-bit integer. Raises ValueError for anything else, bool and Decimal included."""
+
+    impl = Numeric(_DIGITS, 0)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(_DIGITS))
+        return dialect.type_descriptor(Numeric(_DIGITS, 0))
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | Decimal | None:
+        if value is None:
+            return None
+        if type(value) is not int or not 0 <= value <= MAX_UINT256:
+            raise ValueError("a U256 column takes an int from 0 to 2^256 - 1")
+        return str(value).zfill(_DIGITS) if dialect.name == "sqlite" else Decimal(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        return None if value is None else int(value)
+
+
+class Addr(TypeDecorator[Address]):
+    """A checksummed address, stored as its 20 bytes."""
+
+    impl = LargeBinary(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: Address | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else address_bytes(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Address | None:
+        return None if value is None else address_from_bytes(bytes(value))
+
+
+class Hash32(TypeDecorator[str]):
+    """A lower-case `0x` hash, stored as its 32 bytes."""
+
+    impl = LargeBinary(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        if value is None:
+            return None
+        raw = bytes.fromhex(value[2:])
+        if len(raw) != 32:
+            raise ValueError("a Hash32 column takes 0x followed by 64 hex digits")
+        return raw
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else "0x" + bytes(value).hex()
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON document as compact text (orjson). Money in it is decimal or integer text, never a number."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else orjson.loads(value)

@@ -1,0 +1,1 @@
+"""Tests mirror the tree; chain/, faults/, crash/, clients/ and golden/ stand beside."""
