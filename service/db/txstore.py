@@ -1,0 +1,437 @@
+"""The engine's `TxStore` over SQL: intents, slots and attempts in the tables of `service.db.models`.
+
+Guarantees: every state write is a guarded update that must hit exactly the rows it names, else `StaleState`, and so
+the unit of work around it leaves nothing; what belongs together is written as sets (one statement for a plan's
+intents, a group's attempts), not row by row; an intent whose stored payload no longer has its payload hash is never
+handed out, it raises `TamperedPayload`. The schema's constraints repeat the rules below this module.
+Not guaranteed: durability and isolation, which are the unit of work's; that the payload is what its order or
+withdrawal meant, which the pre-sign check decides.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Row, Table, Update, and_, case, exists, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from chains.tx.model import (
+    CLOSED_TX_STATES,
+    TX_TRANSITIONS,
+    UNMINED_TX_STATES,
+    Attempt,
+    AttemptKind,
+    AttemptState,
+    Intent,
+    IntentId,
+    IntentState,
+    Lane,
+    LaneState,
+    OpenTx,
+    Outcome,
+    Plan,
+    PlanId,
+    Tx,
+    TxId,
+    TxState,
+    payload_hash,
+)
+from chains.tx.store import DuplicateId, StaleState
+from chains.types import BlockHash, BlockRef, CallRequest, ChainId, Fees, TxHash
+from service.db import models as m
+
+T = TypeVar("T")
+
+_GROUP: Final = 500
+"""Values in one IN list: far below the parameter limits (SQLite 32,766, PostgreSQL's protocol 32,767)."""
+
+_NO_BLOCK: Final[Mapping[str, Any]] = {
+    "block_number": None,
+    "block_hash": None,
+    "mined_hash": None,
+    "outcome": Outcome.NONE,
+}
+
+
+class TamperedPayload(Exception):
+    """A stored intent's payload does not have its payload hash: the row was changed outside the service."""
+
+    def __init__(self, intent_id: IntentId) -> None:
+        super().__init__(f"intent {intent_id} was changed in the database; nothing is signed for it")
+        self.intent_id = intent_id
+
+
+class SqlTxStore:
+    """`TxStore[Connection]`; what each method promises is said there. Holds no state of its own."""
+
+    # -- intents -------------------------------------------------------------------------------------
+    def add_plan(self, uow: Connection, plan: Plan) -> None:
+        row = {
+            "id": plan.id,
+            "chain_id": plan.lane.chain_id,
+            "wallet": plan.lane.wallet,
+            "created_ms": plan.created_ms,
+            "valid_until_ms": plan.valid_until_ms,
+        }
+        if _insert_new(uow, m.plans, [row], key="id") != 1:
+            raise DuplicateId(plan.id)
+        rows = [_intent_row(intent) for intent in plan.intents]
+        if rows and _insert_new(uow, m.intents, rows, key="id") != len(rows):
+            raise DuplicateId(f"an intent of {plan.id}")
+
+    def plan(self, uow: Connection, plan_id: PlanId) -> Plan | None:
+        row = uow.execute(select(m.plans).where(m.plans.c.id == plan_id)).one_or_none()
+        return None if row is None else _load_plan(uow, row)
+
+    def next_plan(self, uow: Connection, lane: Lane) -> Plan | None:
+        other = m.intents.alias("other")
+        row = uow.execute(
+            select(m.plans)
+            .join(m.intents, m.intents.c.plan_id == m.plans.c.id)
+            .where(
+                _of_lane(m.intents, lane),
+                m.intents.c.state == IntentState.QUEUED,
+                ~exists().where(other.c.plan_id == m.plans.c.id, other.c.state != IntentState.QUEUED),
+            )
+            .order_by(m.plans.c.sequence)
+            .limit(1)
+        ).one_or_none()
+        return None if row is None else _load_plan(uow, row)
+
+    def queued_lanes(self, uow: Connection, chain_id: ChainId) -> Sequence[Lane]:
+        wallets = uow.execute(
+            select(m.intents.c.wallet)
+            .distinct()
+            .where(m.intents.c.chain_id == chain_id, m.intents.c.state == IntentState.QUEUED)
+        )
+        return sorted(Lane(chain_id=chain_id, wallet=wallet) for (wallet,) in wallets)
+
+    def reject_plan(self, uow: Connection, plan_id: PlanId, reason: str) -> None:
+        size = uow.execute(select(func.count()).where(m.intents.c.plan_id == plan_id)).scalar_one()
+        if not size:
+            raise StaleState(f"plan {plan_id} does not exist or is empty")
+        statement = (
+            update(m.intents)
+            .where(m.intents.c.plan_id == plan_id, m.intents.c.state.in_([IntentState.ACCEPTED, IntentState.QUEUED]))
+            .values(state=IntentState.REJECTED, reject_reason=reason)
+        )
+        _must_hit(uow, statement, size, f"plan {plan_id} no longer waits")
+
+    # -- lanes ---------------------------------------------------------------------------------------
+    def lane(self, uow: Connection, lane: Lane) -> LaneState | None:
+        columns = (m.lanes.c.next_nonce, m.lanes.c.hold_reason)
+        row = uow.execute(select(*columns).where(_of_lane(m.lanes, lane))).one_or_none()
+        return None if row is None else LaneState(lane=lane, next_nonce=row.next_nonce, hold_reason=row.hold_reason)
+
+    def open_lane(self, uow: Connection, lane: Lane, next_nonce: int) -> LaneState:
+        row = {"chain_id": lane.chain_id, "wallet": lane.wallet, "next_nonce": next_nonce}
+        _insert_new(uow, m.lanes, [row], key="next_nonce")
+        stored = self.lane(uow, lane)
+        if stored is None:
+            raise StaleState(f"{lane} vanished while it was opened")
+        return stored
+
+    def hold_lane(self, uow: Connection, lane: Lane, reason: str | None) -> None:
+        statement = update(m.lanes).where(_of_lane(m.lanes, lane)).values(hold_reason=reason)
+        _must_hit(uow, statement, 1, f"{lane} does not exist")
+
+    def set_next_nonce(self, uow: Connection, lane: Lane, expected: int, next_nonce: int) -> None:
+        open_slot = exists().where(_of_lane(m.txs, lane), m.txs.c.state.not_in(CLOSED_TX_STATES))
+        statement = (
+            update(m.lanes)
+            .where(_of_lane(m.lanes, lane), m.lanes.c.next_nonce == expected, ~open_slot)
+            .values(next_nonce=next_nonce)
+        )
+        _must_hit(uow, statement, 1, f"{lane} is not idle at nonce {expected}")
+
+    def reserve(
+        self,
+        uow: Connection,
+        lane: Lane,
+        intents: Sequence[tuple[IntentId, int]],
+        *,
+        first_nonce: int,
+        now_ms: int,
+    ) -> Sequence[Tx]:
+        if not intents:
+            return []
+        # The lane's row first: its lock orders reservations of one lane.
+        statement = (
+            update(m.lanes)
+            .where(_of_lane(m.lanes, lane), m.lanes.c.next_nonce == first_nonce)
+            .values(next_nonce=first_nonce + len(intents))
+        )
+        _must_hit(uow, statement, 1, f"{lane} is not at nonce {first_nonce}")
+        for group in _groups([intent_id for intent_id, _ in intents]):
+            place = (
+                update(m.intents)
+                .where(m.intents.c.id.in_(group), _of_lane(m.intents, lane), m.intents.c.state == IntentState.QUEUED)
+                .values(state=IntentState.PLACED)
+            )
+            _must_hit(uow, place, len(group), f"an intent of {lane} is not queued")
+        rows = [
+            {
+                "intent_id": intent_id,
+                "chain_id": lane.chain_id,
+                "wallet": lane.wallet,
+                "nonce": first_nonce + offset,
+                "gas_limit": gas_limit,
+                "state": TxState.RESERVED,
+                "outcome": Outcome.NONE,
+                "created_ms": now_ms,
+                "updated_ms": now_ms,
+            }
+            for offset, (intent_id, gas_limit) in enumerate(intents)
+        ]
+        stored = uow.execute(insert(m.txs).returning(m.txs), rows)
+        return sorted((_tx(row) for row in stored), key=lambda tx: tx.nonce)
+
+    # -- attempts ------------------------------------------------------------------------------------
+    def save_attempts(self, uow: Connection, attempts: Sequence[Attempt], now_ms: int) -> None:
+        tx_ids = sorted({attempt.tx_id for attempt in attempts})
+        unsent = [attempt.tx_id for attempt in attempts if attempt.state is AttemptState.SIGNED]
+        if len(set(unsent)) != len(unsent):
+            raise StaleState("two unsent attempts for one slot")
+        for group in _groups(tx_ids):
+            # This also locks the slots, so that the look for unsent attempts below holds until the commit.
+            sign = (
+                update(m.txs)
+                .where(m.txs.c.id.in_(group), m.txs.c.state.in_(UNMINED_TX_STATES))
+                .values(
+                    state=case((m.txs.c.state == TxState.RESERVED, TxState.SIGNED), else_=m.txs.c.state),
+                    updated_ms=now_ms,
+                )
+            )
+            _must_hit(uow, sign, len(group), "a slot is mined or closed")
+            left = select(m.attempts.c.tx_id).where(
+                m.attempts.c.tx_id.in_(group), m.attempts.c.state == AttemptState.SIGNED
+            )
+            if uow.execute(left.limit(1)).first():
+                raise StaleState("a slot has an unsent attempt")
+        rows = [_attempt_row(attempt) for attempt in attempts]
+        if rows and _insert_new(uow, m.attempts, rows, key="hash") != len(rows):
+            raise StaleState("an attempt with these bytes exists already")
+
+    def mark_sent(self, uow: Connection, hashes: Sequence[TxHash], now_ms: int) -> None:
+        for group in _groups(sorted(set(hashes))):
+            sent = (
+                update(m.attempts)
+                .where(
+                    m.attempts.c.hash.in_(group),
+                    m.attempts.c.state.in_([AttemptState.SIGNED, AttemptState.SENT]),
+                )
+                .values(state=AttemptState.SENT, sent_ms=now_ms, node_answer=None)
+            )
+            _must_hit(uow, sent, len(group), "an attempt is unknown or settled")
+            # Slots that are broadcast already stay so: no count to hold this one to.
+            uow.execute(
+                update(m.txs)
+                .where(
+                    m.txs.c.id.in_(select(m.attempts.c.tx_id).where(m.attempts.c.hash.in_(group))),
+                    m.txs.c.state == TxState.SIGNED,
+                )
+                .values(state=TxState.BROADCAST, updated_ms=now_ms)
+            )
+
+    def note_answer(self, uow: Connection, attempt: TxHash, answer: str) -> None:
+        statement = update(m.attempts).where(m.attempts.c.hash == attempt).values(node_answer=answer)
+        _must_hit(uow, statement, 1, f"attempt {attempt} is unknown")
+
+    # -- confirmation --------------------------------------------------------------------------------
+    def open_txs(self, uow: Connection, chain_id: ChainId) -> Sequence[OpenTx]:
+        is_open = and_(m.txs.c.chain_id == chain_id, m.txs.c.state.not_in(CLOSED_TX_STATES))
+        slots = [_tx(row) for row in uow.execute(select(m.txs).where(is_open))]
+        wanted = uow.execute(select(m.intents).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open))))
+        intents = {row.id: _intent(row) for row in wanted}
+        made: defaultdict[TxId, list[Attempt]] = defaultdict(list)
+        for row in uow.execute(select(m.attempts).join(m.txs, m.txs.c.id == m.attempts.c.tx_id).where(is_open)):
+            made[row.tx_id].append(_attempt(row))
+        return [
+            OpenTx(tx=tx, intent=intents[tx.intent_id], attempts=_oldest_first(made[tx.id]))
+            for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
+        ]
+
+    def mark_mined(
+        self, uow: Connection, tx_id: TxId, attempt: TxHash, *, block: BlockRef, outcome: Outcome, now_ms: int
+    ) -> None:
+        self._move(
+            uow,
+            tx_id,
+            TxState.MINED,
+            now_ms=now_ms,
+            block_number=block.number,
+            block_hash=block.hash,
+            mined_hash=attempt,
+            outcome=outcome,
+        )
+        is_it = m.attempts.c.hash == attempt
+        mined = update(m.attempts).where(m.attempts.c.tx_id == tx_id, is_it).values(state=AttemptState.MINED)
+        _must_hit(uow, mined, 1, f"attempt {attempt} is not of slot {tx_id}")
+        uow.execute(update(m.attempts).where(m.attempts.c.tx_id == tx_id, ~is_it).values(state=AttemptState.LOST))
+
+    def mark_confirmed(self, uow: Connection, tx_id: TxId, now_ms: int) -> None:
+        self._move(uow, tx_id, TxState.CONFIRMED, now_ms=now_ms)
+
+    def mark_final(self, uow: Connection, tx_id: TxId, now_ms: int) -> None:
+        self._move(uow, tx_id, TxState.FINAL, now_ms=now_ms)
+
+    def mark_reorged(self, uow: Connection, tx_id: TxId, now_ms: int) -> None:
+        statement = (
+            update(m.txs)
+            .where(m.txs.c.id == tx_id, m.txs.c.state.in_([TxState.MINED, TxState.CONFIRMED]))
+            .values(state=TxState.BROADCAST, updated_ms=now_ms, **_NO_BLOCK)
+        )
+        _must_hit(uow, statement, 1, f"slot {tx_id} is not mined")
+        uow.execute(
+            update(m.attempts)
+            .where(m.attempts.c.tx_id == tx_id, m.attempts.c.state.in_([AttemptState.MINED, AttemptState.LOST]))
+            .values(state=AttemptState.SENT)
+        )
+
+    def mark_superseded(self, uow: Connection, tx_id: TxId, now_ms: int) -> None:
+        self._move(uow, tx_id, TxState.SUPERSEDED, now_ms=now_ms)
+        uow.execute(update(m.attempts).where(m.attempts.c.tx_id == tx_id).values(state=AttemptState.LOST))
+
+    # -- cursor --------------------------------------------------------------------------------------
+    def cursor(self, uow: Connection, chain_id: ChainId) -> BlockRef | None:
+        columns = (m.chain_cursors.c.block_number, m.chain_cursors.c.block_hash)
+        row = uow.execute(select(*columns).where(m.chain_cursors.c.chain_id == chain_id)).one_or_none()
+        return None if row is None else BlockRef(number=row.block_number, hash=BlockHash(row.block_hash))
+
+    def set_cursor(self, uow: Connection, chain_id: ChainId, block: BlockRef) -> None:
+        values = {"block_number": block.number, "block_hash": block.hash}
+        if _insert_new(uow, m.chain_cursors, [{"chain_id": chain_id, **values}], key="chain_id") == 0:
+            statement = update(m.chain_cursors).where(m.chain_cursors.c.chain_id == chain_id).values(**values)
+            _must_hit(uow, statement, 1, f"cursor of chain {chain_id}")
+
+    def _move(self, uow: Connection, tx_id: TxId, after: TxState, *, now_ms: int, **values: Any) -> None:
+        before = [state for state in TxState if after in TX_TRANSITIONS[state]]
+        statement = (
+            update(m.txs)
+            .where(m.txs.c.id == tx_id, m.txs.c.state.in_(before))
+            .values(state=after, updated_ms=now_ms, **values)
+        )
+        _must_hit(uow, statement, 1, f"slot {tx_id} cannot become {after}")
+
+
+def _of_lane(table: Any, lane: Lane) -> ColumnElement[bool]:
+    return and_(table.c.chain_id == lane.chain_id, table.c.wallet == lane.wallet)
+
+
+def _must_hit(uow: Connection, statement: Update, rows: int, what: str) -> None:
+    hit = uow.execute(statement).rowcount
+    if hit != rows:
+        raise StaleState(f"{what} ({hit} of {rows} rows)")
+
+
+def _insert_new(uow: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: str) -> int:
+    """Insert the rows whose unique keys are new; how many those were.
+
+    `ON CONFLICT DO NOTHING` rather than a caught error: on PostgreSQL an error spoils the whole transaction.
+    """
+    dialect = postgresql if uow.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(table.c[key])
+    return len(uow.execute(statement, list(rows)).all())
+
+
+def _groups(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _GROUP):
+        yield values[start : start + _GROUP]
+
+
+def _oldest_first(attempts: list[Attempt]) -> tuple[Attempt, ...]:
+    # A bump within the same millisecond has the higher fee.
+    return tuple(sorted(attempts, key=lambda a: (a.created_ms, a.fees.max_fee_wei, a.fees.priority_fee_wei)))
+
+
+def _load_plan(uow: Connection, row: Row[Any]) -> Plan:
+    rows = uow.execute(select(m.intents).where(m.intents.c.plan_id == row.id).order_by(m.intents.c.position))
+    return Plan(
+        id=PlanId(row.id),
+        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
+        intents=tuple(_intent(intent) for intent in rows),
+        created_ms=row.created_ms,
+        valid_until_ms=row.valid_until_ms,
+    )
+
+
+def _intent_row(intent: Intent) -> dict[str, Any]:
+    return {
+        "id": intent.id,
+        "plan_id": intent.plan_id,
+        "position": intent.position,
+        "chain_id": intent.lane.chain_id,
+        "wallet": intent.lane.wallet,
+        "to_address": intent.call.to,
+        "value_wei": intent.call.value_wei,
+        "data": intent.call.data,
+        "payload_hash": intent.payload_hash,
+        "gas_limit": intent.gas_limit,
+        "state": intent.state,
+        "reject_reason": intent.reject_reason,
+    }
+
+
+def _intent(row: Row[Any]) -> Intent:
+    intent = Intent(
+        id=IntentId(row.id),
+        plan_id=PlanId(row.plan_id),
+        position=row.position,
+        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
+        call=CallRequest(to=row.to_address, data=bytes(row.data), value_wei=row.value_wei),
+        payload_hash=row.payload_hash,
+        state=IntentState(row.state),
+        reject_reason=row.reject_reason,
+        gas_limit=row.gas_limit,
+    )
+    if payload_hash(intent.lane, intent.call) != intent.payload_hash:
+        raise TamperedPayload(intent.id)
+    return intent
+
+
+def _tx(row: Row[Any]) -> Tx:
+    block = None if row.block_number is None else BlockRef(number=row.block_number, hash=BlockHash(row.block_hash))
+    return Tx(
+        id=TxId(row.id),
+        intent_id=IntentId(row.intent_id),
+        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
+        nonce=row.nonce,
+        gas_limit=row.gas_limit,
+        state=TxState(row.state),
+        outcome=Outcome(row.outcome),
+        block=block,
+        mined_hash=row.mined_hash,
+        created_ms=row.created_ms,
+        updated_ms=row.updated_ms,
+    )
+
+
+def _attempt_row(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "hash": attempt.hash,
+        "tx_id": attempt.tx_id,
+        "kind": attempt.kind,
+        "raw": attempt.raw,
+        "max_fee_wei": attempt.fees.max_fee_wei,
+        "priority_fee_wei": attempt.fees.priority_fee_wei,
+        "gas_limit": attempt.gas_limit,
+        "state": attempt.state,
+        "created_ms": attempt.created_ms,
+        "sent_ms": attempt.sent_ms,
+        "node_answer": attempt.node_answer,
+    }
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    return Attempt(
+        hash=TxHash(row.hash),
+        tx_id=TxId(row.tx_id),
+        kind=AttemptKind(row.kind),
+        raw=bytes(row.raw),
+        fees=Fees(max_fee_wei=row.max_fee_wei, priority_fee_wei=row.priority_fee_wei),
+        gas_limit=row.gas_limit,
+        state=AttemptState(row.state),
+        created_ms=row.created_ms,
+        sent_ms=row.sent_ms,
+        node_answer=row.node_answer,
+    )

@@ -1,0 +1,1 @@
+"""The books: entries, reservations, opening balances, the outbox, and how they are held against the chain."""

@@ -1,0 +1,105 @@
+"""Amounts that accepted plans will need: held when a plan is accepted, released once when it is settled.
+
+Guarantees: a plan holds each asset at most once; its hold is released once, and `release` says whether this call
+did it; with `available` given, concurrent holds of one wallet never add up to more than is there, on both databases.
+Not guaranteed: that the chain still has the amount (a balance is as old as its block), nor that a plan uses all
+that it holds. A reservation is not a journal entry: it moves nothing.
+"""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, insert, select, update
+
+from chains.tx.model import PlanId
+from chains.types import ChainId
+from contracts.assets import AssetId
+from service.db.models import reservations, wallets
+
+
+class AlreadyHeld(Exception):
+    """The plan has a reservation already (held, or held and released)."""
+
+
+class NotEnoughFree(Exception):
+    """Less is free of an asset than the plan needs. Amounts are base units; `free` is never negative."""
+
+    def __init__(self, asset_id: AssetId, *, wanted: int, free: int) -> None:
+        super().__init__(f"{asset_id}: {wanted} wanted, {free} free")
+        self.asset_id = asset_id
+        self.wanted = wanted
+        self.free = free
+
+
+def hold(
+    c: Connection,
+    *,
+    account_id: int,
+    wallet_id: int,
+    chain_id: ChainId,
+    plan_id: PlanId,
+    amounts: Mapping[AssetId, int],
+    now_ms: int,
+    available: Mapping[AssetId, int] | None = None,
+) -> None:
+    """Hold the amounts for a plan (stored before, in the same unit of work). Amounts of zero are left out.
+
+    `available`: the wallet's balances that the caller read on the chain. With it the hold is made only if, of every
+    asset, balance less what other plans hold covers it; an asset missing there counts as none.
+
+    Raises:
+        NotEnoughFree: `available` was given and does not cover the amounts.
+        AlreadyHeld: the plan has held before.
+    """
+    # Holds of one wallet one after another: without the lock two units of work on PostgreSQL could each see the
+    # same amount as free. (SQLite has one writer; the clause is empty there.)
+    c.execute(select(wallets.c.id).where(wallets.c.id == wallet_id).with_for_update(key_share=True)).one()
+    if c.execute(select(reservations.c.id).where(reservations.c.plan_id == plan_id).limit(1)).first():
+        raise AlreadyHeld(plan_id)
+    wanted = {asset: raw for asset, raw in amounts.items() if raw}
+    if available is not None:
+        taken = held(c, wallet_id, chain_id)
+        for asset, raw in wanted.items():
+            free = max(0, available.get(asset, 0) - taken.get(asset, 0))
+            if raw > free:
+                raise NotEnoughFree(asset, wanted=raw, free=free)
+    if wanted:
+        c.execute(
+            insert(reservations),
+            [
+                {
+                    "account_id": account_id,
+                    "wallet_id": wallet_id,
+                    "chain_id": chain_id,
+                    "asset": asset,
+                    "raw": raw,
+                    "plan_id": plan_id,
+                    "created_ms": now_ms,
+                }
+                for asset, raw in wanted.items()
+            ],
+        )
+
+
+def release(c: Connection, plan_id: PlanId, now_ms: int) -> bool:
+    """Release what the plan holds. True if this call released it, False if nothing was held (any more)."""
+    released = c.execute(
+        update(reservations)
+        .where(reservations.c.plan_id == plan_id, reservations.c.released_ms.is_(None))
+        .values(released_ms=now_ms)
+    )
+    return released.rowcount > 0
+
+
+def held(c: Connection, wallet_id: int, chain_id: ChainId) -> Mapping[AssetId, int]:
+    """What open plans of the wallet hold on a chain, by asset, in base units."""
+    sums: dict[AssetId, int] = {}
+    rows = c.execute(
+        select(reservations.c.asset, reservations.c.raw).where(
+            reservations.c.wallet_id == wallet_id,
+            reservations.c.chain_id == chain_id,
+            reservations.c.released_ms.is_(None),
+        )
+    )
+    for asset, raw in rows:
+        sums[asset] = sums.get(asset, 0) + raw
+    return sums
