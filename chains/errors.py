@@ -5,6 +5,7 @@
     │   ├── RpcUnavailable          same: no connection, time-out, 5xx, 429; the outcome of a send is UNKNOWN
     │   ├── RpcProtocolError        same: not JSON-RPC, wrong id, over the size limit, malformed field
     │   └── RpcRefused              the node answered with an error object (code, message, data)
+    │       └── MethodUnavailable   never: the node does not have the method
     ├── ExecutionReverted           never: the EVM reverted the call; carries the revert data
     ├── WrongChain                  never: chain id or genesis is not the configured one
     ├── SendRefused                 a node's verdict on signed bytes; `verdict` says which, see node_errors
@@ -29,7 +30,7 @@ class ChainError(Exception):
 class RpcError(ChainError):
     """An endpoint did not give a usable answer. Never carries the endpoint's address, only its name."""
 
-    retry = "same"
+    retry: ClassVar[Retry] = "same"
 
     def __init__(self, message: str, *, endpoint: str, method: str) -> None:
         super().__init__(f"{endpoint}: {method}: {message}")
@@ -53,6 +54,12 @@ class RpcRefused(RpcError):
         self.code = code
         self.node_message = message
         self.data = data
+
+
+class MethodUnavailable(RpcRefused):
+    """The node does not offer this method (JSON-RPC -32601 or wording to that effect)."""
+
+    retry = "never"
 
 
 class ExecutionReverted(ChainError):
