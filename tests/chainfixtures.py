@@ -1,0 +1,191 @@
+"""Chains for tests: a pytest plugin, loaded by `tests/conftest.py` with `pytest_plugins`.
+
+    devnet                          both forks, for the whole run of a worker
+    ethereum, polygon               one of them, as it was before the test again afterwards; automine on
+    fresh_ethereum, fresh_polygon   a fork of its own, for reorgs, block times and `anvil_reset`
+    manual_mining(rpc)              a context in which only the test makes blocks
+
+The base chains are built once a test run, by the first worker that needs them, and shared; each worker forks
+them for itself. Guarantees: a test starts with a head block of this moment, fresh feeds and an empty pool; no
+process outlives the run, kill -9 included. Does not guarantee the same block numbers or hashes between tests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from scripts.devnet import artifacts
+from scripts.devnet.catalogue import CHAINS
+from scripts.devnet.cheats import feed_answer, impersonate, set_feed, sync_clock
+from scripts.devnet.network import ALL, Devnet, LocalChain, start_bases, start_forks
+from scripts.devnet.placing import TREASURY
+from scripts.devnet.rpc import DevRpc
+
+CHAIN_FIXTURES = frozenset({"devnet", "ethereum", "polygon", "fresh_ethereum", "fresh_polygon"})
+BLOCK_GAS_LIMIT = 30_000_000
+SHARING_POLL_S = 0.1
+
+
+@contextmanager
+def manual_mining(rpc: DevRpc) -> Iterator[None]:
+    """Inside, a block exists only when the test says `rpc("evm_mine")`."""
+    rpc("evm_setAutomine", False)
+    try:
+        yield
+    finally:
+        rpc("evm_setAutomine", True)
+
+
+@pytest.fixture(scope="session")
+def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
+    """Forks of both chains, kept for the worker's whole run. Tests take `ethereum` or `polygon` instead."""
+    toolbox = artifacts.ensure()
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with (
+        _shared_bases(toolbox, shared) as base_urls,
+        start_forks(toolbox, ALL, base_urls=base_urls, log_dir=own / "anvil") as forks,
+    ):
+        yield forks
+
+
+@pytest.fixture
+def ethereum(devnet: Devnet) -> Iterator[LocalChain]:
+    """Chain 1, put back after the test."""
+    with _put_back(devnet.chains["ethereum"]) as chain:
+        yield chain
+
+
+@pytest.fixture
+def polygon(devnet: Devnet) -> Iterator[LocalChain]:
+    """Chain 137, put back after the test."""
+    with _put_back(devnet.chains["polygon"]) as chain:
+        yield chain
+
+
+@pytest.fixture
+def fresh_ethereum(devnet: Devnet) -> Iterator[LocalChain]:
+    """Chain 1 in an Anvil that only this test has."""
+    with _own_fork(devnet, "ethereum") as chain:
+        yield chain
+
+
+@pytest.fixture
+def fresh_polygon(devnet: Devnet) -> Iterator[LocalChain]:
+    """Chain 137 in an Anvil that only this test has."""
+    with _own_fork(devnet, "polygon") as chain:
+        yield chain
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything that uses a chain carries the marker `chain`."""
+    for item in items:
+        if CHAIN_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("chain")
+
+
+@contextmanager
+def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
+    rpc = DevRpc(chain.rpc_url)
+    snapshot = rpc("evm_snapshot")
+    _freshen(rpc, chain)
+    try:
+        yield chain
+    finally:
+        # None of these is part of a snapshot.
+        rpc("evm_setIntervalMining", 0)
+        rpc("evm_setAutomine", True)
+        rpc("evm_setBlockGasLimit", hex(BLOCK_GAS_LIMIT))
+        rpc("anvil_dropAllTransactions")
+        reverted = rpc("evm_revert", snapshot)
+        rpc.close()
+        if not reverted:
+            pytest.fail(f"the snapshot of {chain.name} is gone: a test that resets the chain takes fresh_{chain.name}")
+
+
+@contextmanager
+def _own_fork(devnet: Devnet, name: str) -> Iterator[LocalChain]:
+    base_url = devnet.chains[name].base_url
+    base_urls = {name: base_url} if base_url is not None else {}
+    with start_forks(artifacts.ensure(), [name], base_urls=base_urls) as own:
+        chain = own.chains[name]
+        rpc = DevRpc(chain.rpc_url)
+        _freshen(rpc, chain)
+        rpc.close()
+        yield chain
+
+
+def _freshen(rpc: DevRpc, chain: LocalChain) -> None:
+    """A head of this moment and feeds updated in it. A real network's feeds stay as they were at its block."""
+    sync_clock(rpc)
+    if chain.base_url is not None:
+        spec = CHAINS[chain.name]
+        impersonate(rpc, TREASURY)
+        for base in spec.feeds:
+            set_feed(rpc, spec, base=base, answer=feed_answer(rpc, spec, base))
+        rpc("anvil_stopImpersonatingAccount", TREASURY)
+
+
+@contextmanager
+def _shared_bases(toolbox: artifacts.Toolbox, folder: Path) -> Iterator[Mapping[str, str]]:
+    """URLs of the run's base chains: built here when this is the first worker to ask, else found in `folder`.
+
+    `bases.lock` guards finding and building. Every user holds `bases.users` shared; who built them waits until it
+    can have it alone before ending them. Locks go with their process, so that a killed worker blocks nobody.
+    """
+    listing, lock = folder / "bases.json", folder / "bases.lock"
+    with ExitStack() as stack, (folder / "bases.users").open("w") as users:
+        with _locked(lock):
+            base_urls: dict[str, str] = json.loads(listing.read_text()) if listing.exists() else {}
+            built = not listing.exists() or not _all_answer(base_urls)
+            if built:
+                bases = stack.enter_context(start_bases(toolbox, ALL))
+                base_urls = {name: base.url for name, base in bases.items()}
+                listing.write_text(json.dumps(base_urls))
+            fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            yield base_urls
+        finally:
+            fcntl.flock(users, fcntl.LOCK_UN)
+            while built and not _withdrawn(listing, lock=lock, users=users):
+                time.sleep(SHARING_POLL_S)
+
+
+def _withdrawn(listing: Path, *, lock: Path, users: IO[str]) -> bool:
+    """Take the listing away if nobody uses the bases any more."""
+    with _locked(lock):
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        listing.unlink()
+        return True
+
+
+def _all_answer(urls: Mapping[str, str]) -> bool:
+    """Whether the bases still live: the worker that built them may have been killed."""
+    for url in urls.values():
+        rpc = DevRpc(url)
+        try:
+            rpc("eth_chainId")
+        except OSError:
+            return False
+        finally:
+            rpc.close()
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
