@@ -3,6 +3,8 @@
     ChainError                      .retry: never | same | reprice | reconcile
     ├── RpcError                    an endpoint did not give a usable answer
     │   ├── RpcUnavailable          same: no connection, time-out, 5xx, 429; the outcome of a send is UNKNOWN
+    │   │   ├── RpcNotSent          same: no connection came about, so that nothing left this machine
+    │   │   └── RpcThrottled        same: HTTP 429; carries what Retry-After said
     │   ├── RpcProtocolError        same: not JSON-RPC, wrong id, over the size limit, malformed field
     │   └── RpcRefused              the node answered with an error object (code, message, data)
     │       └── MethodUnavailable   never: the node does not have the method
@@ -11,6 +13,7 @@
     ├── SendRefused                 a node's verdict on signed bytes; `verdict` says which, see node_errors
     ├── FeeCapExceeded              reprice: fees needed now are above the configured cap
     └── SigningError                never: no key, wrong sender, bad password
+        └── SignerUnavailable       same: a remote signer gave no usable answer; the nonce stays with its row
 
 `retry` names the next action: `never` (the same request fails again), `same` (the identical bytes may be
 sent again), `reprice` (same nonce, other fees), `reconcile` (look at the chain first).
@@ -40,6 +43,18 @@ class RpcError(ChainError):
 
 class RpcUnavailable(RpcError):
     """No connection, time-out, HTTP 429 or 5xx. For a send the outcome is unknown."""
+
+
+class RpcNotSent(RpcUnavailable):
+    """No connection came about (refused, no such host, TLS failed): the request provably never left."""
+
+
+class RpcThrottled(RpcUnavailable):
+    """HTTP 429. `retry_after_s` is what the endpoint asked for, if it said."""
+
+    def __init__(self, message: str, *, endpoint: str, method: str, retry_after_s: int | None = None) -> None:
+        super().__init__(message, endpoint=endpoint, method=method)
+        self.retry_after_s = retry_after_s
 
 
 class RpcProtocolError(RpcError):
@@ -92,3 +107,10 @@ class FeeCapExceeded(ChainError):
 
 class SigningError(ChainError):
     """No key for the address, a wrong password, or a signature of another sender."""
+
+
+class SignerUnavailable(SigningError):
+    """A remote signer could not be reached, timed out, or was busy. It may have signed: the same request may be
+    made again, for the same nonce only."""
+
+    retry = "same"

@@ -11,14 +11,22 @@ Not guaranteed: that a request which raised `RpcUnavailable` or `RpcProtocolErro
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import aiohttp
 import orjson
 
-from chains.errors import MethodUnavailable, RpcError, RpcProtocolError, RpcRefused, RpcUnavailable
+from chains.errors import (
+    MethodUnavailable,
+    RpcError,
+    RpcNotSent,
+    RpcProtocolError,
+    RpcRefused,
+    RpcThrottled,
+    RpcUnavailable,
+)
 
 METHOD_NOT_FOUND: Final = -32601
 _UNAVAILABLE_TEXTS: Final = ("method not found", "does not exist/is not available", "method not supported")
@@ -145,6 +153,9 @@ class HttpTransport:
         failure: RpcError
         try:
             return await self._exchange(method, payload)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            # The pool relies on this being provable: see RpcNotSent.
+            failure = RpcNotSent(f"no connection ({type(exc).__name__})", endpoint=self._name, method=method)
         except TimeoutError:
             failure = RpcUnavailable("no answer in time", endpoint=self._name, method=method)
         except (aiohttp.ClientError, OSError) as exc:
@@ -157,7 +168,11 @@ class HttpTransport:
         session = self._open()
         async with session.post(self._url.reveal(), data=payload, allow_redirects=False) as response:
             status = response.status
-            if status == 429 or status >= 500:
+            if status == 429:
+                raise RpcThrottled(
+                    "HTTP 429", endpoint=self._name, method=method, retry_after_s=_retry_after_s(response.headers)
+                )
+            if status >= 500:
                 raise RpcUnavailable(f"HTTP {status}", endpoint=self._name, method=method)
             if 300 <= status < 400:
                 raise self._broken(method, f"HTTP {status}: redirects are not followed")
@@ -236,3 +251,9 @@ class HttpTransport:
 
 def _envelope(call_id: int, method: str, params: Sequence[Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": call_id, "method": method, "params": list(params)}
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> int | None:
+    """Seconds that Retry-After asks for, at most an hour. The form with a date is left to the caller's own back-off."""
+    value = headers.get("Retry-After", "").strip()
+    return min(int(value), 3600) if value.isascii() and value.isdigit() and len(value) < 10 else None
