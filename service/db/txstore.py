@@ -20,9 +20,7 @@ from chains.tx.model import (
     TX_TRANSITIONS,
     UNMINED_TX_STATES,
     Attempt,
-    AttemptKind,
     AttemptState,
-    Intent,
     IntentId,
     IntentState,
     Lane,
@@ -34,11 +32,11 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
-    payload_hash,
 )
 from chains.tx.store import DuplicateId, StaleState
-from chains.types import BlockHash, BlockRef, CallRequest, ChainId, Fees, TxHash
+from chains.types import BlockHash, BlockRef, ChainId, TxHash
 from service.db import models as m
+from service.db import txrows
 
 T = TypeVar("T")
 
@@ -51,14 +49,6 @@ _NO_BLOCK: Final[Mapping[str, Any]] = {
     "mined_hash": None,
     "outcome": Outcome.NONE,
 }
-
-
-class TamperedPayload(Exception):
-    """A stored intent's payload does not have its payload hash: the row was changed outside the service."""
-
-    def __init__(self, intent_id: IntentId) -> None:
-        super().__init__(f"intent {intent_id} was changed in the database; nothing is signed for it")
-        self.intent_id = intent_id
 
 
 class SqlTxStore:
@@ -75,7 +65,7 @@ class SqlTxStore:
         }
         if _insert_new(uow, m.plans, [row], key="id") != 1:
             raise DuplicateId(plan.id)
-        rows = [_intent_row(intent) for intent in plan.intents]
+        rows = [txrows.intent_row(intent) for intent in plan.intents]
         if rows and _insert_new(uow, m.intents, rows, key="id") != len(rows):
             raise DuplicateId(f"an intent of {plan.id}")
 
@@ -184,7 +174,7 @@ class SqlTxStore:
             for offset, (intent_id, gas_limit) in enumerate(intents)
         ]
         stored = uow.execute(insert(m.txs).returning(m.txs), rows)
-        return sorted((_tx(row) for row in stored), key=lambda tx: tx.nonce)
+        return sorted((txrows.tx(row) for row in stored), key=lambda tx: tx.nonce)
 
     # -- attempts ------------------------------------------------------------------------------------
     def save_attempts(self, uow: Connection, attempts: Sequence[Attempt], now_ms: int) -> None:
@@ -208,7 +198,7 @@ class SqlTxStore:
             )
             if uow.execute(left.limit(1)).first():
                 raise StaleState("a slot has an unsent attempt")
-        rows = [_attempt_row(attempt) for attempt in attempts]
+        rows = [txrows.attempt_row(attempt) for attempt in attempts]
         if rows and _insert_new(uow, m.attempts, rows, key="hash") != len(rows):
             raise StaleState("an attempt with these bytes exists already")
 
@@ -240,12 +230,12 @@ class SqlTxStore:
     # -- confirmation --------------------------------------------------------------------------------
     def open_txs(self, uow: Connection, chain_id: ChainId) -> Sequence[OpenTx]:
         is_open = and_(m.txs.c.chain_id == chain_id, m.txs.c.state.not_in(CLOSED_TX_STATES))
-        slots = [_tx(row) for row in uow.execute(select(m.txs).where(is_open))]
+        slots = [txrows.tx(row) for row in uow.execute(select(m.txs).where(is_open))]
         wanted = uow.execute(select(m.intents).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open))))
-        intents = {row.id: _intent(row) for row in wanted}
+        intents = {row.id: txrows.intent(row) for row in wanted}
         made: defaultdict[TxId, list[Attempt]] = defaultdict(list)
         for row in uow.execute(select(m.attempts).join(m.txs, m.txs.c.id == m.attempts.c.tx_id).where(is_open)):
-            made[row.tx_id].append(_attempt(row))
+            made[row.tx_id].append(txrows.attempt(row))
         return [
             OpenTx(tx=tx, intent=intents[tx.intent_id], attempts=_oldest_first(made[tx.id]))
             for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
@@ -349,89 +339,7 @@ def _load_plan(uow: Connection, row: Row[Any]) -> Plan:
     return Plan(
         id=PlanId(row.id),
         lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
-        intents=tuple(_intent(intent) for intent in rows),
+        intents=tuple(txrows.intent(intent) for intent in rows),
         created_ms=row.created_ms,
         valid_until_ms=row.valid_until_ms,
-    )
-
-
-def _intent_row(intent: Intent) -> dict[str, Any]:
-    return {
-        "id": intent.id,
-        "plan_id": intent.plan_id,
-        "position": intent.position,
-        "chain_id": intent.lane.chain_id,
-        "wallet": intent.lane.wallet,
-        "to_address": intent.call.to,
-        "value_wei": intent.call.value_wei,
-        "data": intent.call.data,
-        "payload_hash": intent.payload_hash,
-        "gas_limit": intent.gas_limit,
-        "state": intent.state,
-        "reject_reason": intent.reject_reason,
-    }
-
-
-def _intent(row: Row[Any]) -> Intent:
-    intent = Intent(
-        id=IntentId(row.id),
-        plan_id=PlanId(row.plan_id),
-        position=row.position,
-        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
-        call=CallRequest(to=row.to_address, data=bytes(row.data), value_wei=row.value_wei),
-        payload_hash=row.payload_hash,
-        state=IntentState(row.state),
-        reject_reason=row.reject_reason,
-        gas_limit=row.gas_limit,
-    )
-    if payload_hash(intent.lane, intent.call) != intent.payload_hash:
-        raise TamperedPayload(intent.id)
-    return intent
-
-
-def _tx(row: Row[Any]) -> Tx:
-    block = None if row.block_number is None else BlockRef(number=row.block_number, hash=BlockHash(row.block_hash))
-    return Tx(
-        id=TxId(row.id),
-        intent_id=IntentId(row.intent_id),
-        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
-        nonce=row.nonce,
-        gas_limit=row.gas_limit,
-        state=TxState(row.state),
-        outcome=Outcome(row.outcome),
-        block=block,
-        mined_hash=row.mined_hash,
-        created_ms=row.created_ms,
-        updated_ms=row.updated_ms,
-    )
-
-
-def _attempt_row(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "hash": attempt.hash,
-        "tx_id": attempt.tx_id,
-        "kind": attempt.kind,
-        "raw": attempt.raw,
-        "max_fee_wei": attempt.fees.max_fee_wei,
-        "priority_fee_wei": attempt.fees.priority_fee_wei,
-        "gas_limit": attempt.gas_limit,
-        "state": attempt.state,
-        "created_ms": attempt.created_ms,
-        "sent_ms": attempt.sent_ms,
-        "node_answer": attempt.node_answer,
-    }
-
-
-def _attempt(row: Row[Any]) -> Attempt:
-    return Attempt(
-        hash=TxHash(row.hash),
-        tx_id=TxId(row.tx_id),
-        kind=AttemptKind(row.kind),
-        raw=bytes(row.raw),
-        fees=Fees(max_fee_wei=row.max_fee_wei, priority_fee_wei=row.priority_fee_wei),
-        gas_limit=row.gas_limit,
-        state=AttemptState(row.state),
-        created_ms=row.created_ms,
-        sent_ms=row.sent_ms,
-        node_answer=row.node_answer,
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from chains.types import BlockHash, BlockRef, ChainId, TxHash
 from contracts.assets import AssetId
@@ -219,7 +219,7 @@ def _sum(c: Connection, *where: Any) -> dict[AssetId, int]:
     return sums
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def _entry(row: RowMapping) -> Entry:
     block = None
     if row["block_number"] is not None:
         block = BlockRef(number=row["block_number"], hash=BlockHash(row["block_hash"]))

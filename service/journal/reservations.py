@@ -1,7 +1,8 @@
 """Amounts that accepted plans will need: held when a plan is accepted, released once when it is settled.
 
 Guarantees: a plan holds each asset at most once; its hold is released once, and `release` says whether this call
-did it; with `available` given, concurrent holds of one wallet never add up to more than is there, on both databases.
+did it; with `available` given, concurrent holds of one wallet never add up to more than is there (units of work
+are serial on SQLite and serializable on PostgreSQL, so what was read as free is still free at the commit).
 Not guaranteed: that the chain still has the amount (a balance is as old as its block), nor that a plan uses all
 that it holds. A reservation is not a journal entry: it moves nothing.
 """
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from chains.tx.model import PlanId
 from chains.types import ChainId
 from contracts.assets import AssetId
-from service.db.models import reservations, wallets
+from service.db.models import reservations
 
 
 class AlreadyHeld(Exception):
@@ -50,9 +51,6 @@ def hold(
         NotEnoughFree: `available` was given and does not cover the amounts.
         AlreadyHeld: the plan has held before.
     """
-    # Holds of one wallet one after another: without the lock two units of work on PostgreSQL could each see the
-    # same amount as free. (SQLite has one writer; the clause is empty there.)
-    c.execute(select(wallets.c.id).where(wallets.c.id == wallet_id).with_for_update(key_share=True)).one()
     if c.execute(select(reservations.c.id).where(reservations.c.plan_id == plan_id).limit(1)).first():
         raise AlreadyHeld(plan_id)
     wanted = {asset: raw for asset, raw in amounts.items() if raw}

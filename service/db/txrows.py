@@ -1,0 +1,116 @@
+"""Rows of the engine's tables to its values and back, and the proof that a stored payload is the accepted one.
+
+Guarantees: an intent whose columns no longer have its payload hash raises `TamperedPayload` instead of loading.
+"""
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from chains.tx.model import (
+    Attempt,
+    AttemptKind,
+    AttemptState,
+    Intent,
+    IntentId,
+    IntentState,
+    Lane,
+    Outcome,
+    PlanId,
+    Tx,
+    TxId,
+    TxState,
+    payload_hash,
+)
+from chains.types import BlockHash, BlockRef, CallRequest, ChainId, Fees, TxHash
+
+
+class TamperedPayload(Exception):
+    """A stored intent's payload does not have its payload hash: the row was changed outside the service."""
+
+    def __init__(self, intent_id: IntentId) -> None:
+        super().__init__(f"intent {intent_id} was changed in the database; nothing is signed for it")
+        self.intent_id = intent_id
+
+
+def intent_row(intent: Intent) -> dict[str, Any]:
+    return {
+        "id": intent.id,
+        "plan_id": intent.plan_id,
+        "position": intent.position,
+        "chain_id": intent.lane.chain_id,
+        "wallet": intent.lane.wallet,
+        "to_address": intent.call.to,
+        "value_wei": intent.call.value_wei,
+        "data": intent.call.data,
+        "payload_hash": intent.payload_hash,
+        "gas_limit": intent.gas_limit,
+        "state": intent.state,
+        "reject_reason": intent.reject_reason,
+    }
+
+
+def intent(row: Row[Any]) -> Intent:
+    """Raises: TamperedPayload."""
+    loaded = Intent(
+        id=IntentId(row.id),
+        plan_id=PlanId(row.plan_id),
+        position=row.position,
+        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
+        call=CallRequest(to=row.to_address, data=bytes(row.data), value_wei=row.value_wei),
+        payload_hash=row.payload_hash,
+        state=IntentState(row.state),
+        reject_reason=row.reject_reason,
+        gas_limit=row.gas_limit,
+    )
+    if payload_hash(loaded.lane, loaded.call) != loaded.payload_hash:
+        raise TamperedPayload(loaded.id)
+    return loaded
+
+
+def tx(row: Row[Any]) -> Tx:
+    block = None if row.block_number is None else BlockRef(number=row.block_number, hash=BlockHash(row.block_hash))
+    return Tx(
+        id=TxId(row.id),
+        intent_id=IntentId(row.intent_id),
+        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
+        nonce=row.nonce,
+        gas_limit=row.gas_limit,
+        state=TxState(row.state),
+        outcome=Outcome(row.outcome),
+        block=block,
+        mined_hash=row.mined_hash,
+        created_ms=row.created_ms,
+        updated_ms=row.updated_ms,
+    )
+
+
+def attempt_row(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "hash": attempt.hash,
+        "tx_id": attempt.tx_id,
+        "kind": attempt.kind,
+        "raw": attempt.raw,
+        "max_fee_wei": attempt.fees.max_fee_wei,
+        "priority_fee_wei": attempt.fees.priority_fee_wei,
+        "gas_limit": attempt.gas_limit,
+        "state": attempt.state,
+        "created_ms": attempt.created_ms,
+        "sent_ms": attempt.sent_ms,
+        "node_answer": attempt.node_answer,
+    }
+
+
+def attempt(row: Row[Any]) -> Attempt:
+    return Attempt(
+        hash=TxHash(row.hash),
+        tx_id=TxId(row.tx_id),
+        kind=AttemptKind(row.kind),
+        raw=bytes(row.raw),
+        fees=Fees(max_fee_wei=row.max_fee_wei, priority_fee_wei=row.priority_fee_wei),
+        gas_limit=row.gas_limit,
+        state=AttemptState(row.state),
+        created_ms=row.created_ms,
+        sent_ms=row.sent_ms,
+        node_answer=row.node_answer,
+    )
