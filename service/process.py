@@ -28,7 +28,7 @@ KEEP_ALIVE_S: Final = 30
 MAX_CONNECTIONS: Final = 1_000
 BACKLOG: Final = 512
 
-_log = structlog.get_logger("cambist.process")
+_log: Final = structlog.get_logger("cambist.process")
 
 
 class UnsafeBind(Exception):
@@ -107,12 +107,16 @@ async def run_until_stopped(
         BaseExceptionGroup: a part failed or ended early; the others were cancelled.
     """
     server = _HttpServer(_http_config(app, tls=tls))
-    async with asyncio.TaskGroup() as parts:
-        tasks = [parts.create_task(_part("http", server.serve(sockets=[listener]), stop=stop), name="http")]
-        tasks += [parts.create_task(_part(w.name, w.run(stop), stop=stop), name=w.name) for w in workers]
-        watcher = parts.create_task(_stop_http(server, stop), name="stop")
-        tasks.append(watcher)
-        parts.create_task(_enforce_deadline(tasks, stop), name="deadline")
+
+    async def serve(_: asyncio.Event) -> None:
+        await server.serve(sockets=[listener])
+
+    with listener:
+        async with asyncio.TaskGroup() as parts:
+            all_parts = [Worker(name="http", run=serve), *workers]
+            tasks = [parts.create_task(_part(part, stop), name=part.name) for part in all_parts]
+            parts.create_task(_stop_http(server, stop), name="stop")
+            parts.create_task(_enforce_deadline(tasks, stop), name="deadline")
 
 
 @contextlib.contextmanager
@@ -178,14 +182,14 @@ def _http_config(app: Callable[..., Awaitable[None]], *, tls: Tls | None) -> uvi
     )
 
 
-async def _part(name: str, work: Awaitable[None], *, stop: asyncio.Event) -> None:
+async def _part(part: Worker, stop: asyncio.Event) -> None:
     try:
-        await work
+        await part.run(stop)
     except Exception as exc:
-        _log.critical("part failed", part=name, error=type(exc).__name__, exc_info=exc)
+        exc.add_note(f"in the part {part.name!r} of the process")
         raise
     if not stop.is_set():
-        raise PartEnded(f"{name} ended without being asked to")
+        raise PartEnded(f"{part.name} ended without being asked to")
 
 
 async def _stop_http(server: uvicorn.Server, stop: asyncio.Event) -> None:
