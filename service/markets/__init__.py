@@ -1,0 +1,1 @@
+"""Market data: chains, assets, markets, tickers, quotes and read-only contract calls."""

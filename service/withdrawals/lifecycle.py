@@ -1,0 +1,125 @@
+"""A withdrawal's way through its states, step by step as its transaction is observed (the diagram is in `model`).
+
+Guarantees: gas is booked whatever the outcome; every visible change emits one `withdrawal` event with the whole
+withdrawal; CONFIRMED means that the receipt shows the amount leaving the wallet, not only that it succeeded.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from chains.tx.model import Intent, Outcome, PlanId, Tx
+from chains.types import Receipt
+from service.journal import books
+from service.plans.progress import newest_hash
+from service.withdrawals import storage
+from service.withdrawals.model import Withdrawal, WithdrawalState
+from service.withdrawals.view import withdrawal_document
+from service.plans.booking import ChainBooks, Subject
+
+EVENT: Final = "withdrawal"
+TRANSFER_REVERTED: Final = "transfer_reverted"
+NOTHING_MOVED: Final = "nothing_moved"
+"""The transaction succeeded but the token moved nothing: some tokens answer false instead of reverting."""
+OTHER_AMOUNT_MOVED: Final = "other_amount_moved"
+CANCELLED: Final = "cancelled"
+REORGED: Final = "reorged"
+NONCE_TAKEN: Final = "nonce_taken"
+
+_ANY: Final = frozenset(WithdrawalState)
+_UNSETTLED: Final = frozenset({WithdrawalState.PROCESSING, WithdrawalState.SENT})
+
+
+@dataclass(slots=True, kw_only=True)
+class WithdrawalLifecycle:
+    """One withdrawal during one unit of work; `withdrawal` is always as stored."""
+
+    withdrawal: Withdrawal
+    books: ChainBooks
+    now_ms: int
+
+    @classmethod
+    def of_plan(cls, c: Connection, plan_id: PlanId, *, books: ChainBooks, now_ms: int) -> "WithdrawalLifecycle | None":
+        withdrawal = storage.withdrawal_by_plan(c, plan_id)
+        return None if withdrawal is None else cls(withdrawal=withdrawal, books=books, now_ms=now_ms)
+
+    def rejected(self, c: Connection, *, reason: str, expired: bool) -> None:
+        self._move(
+            c, expected=frozenset({WithdrawalState.PROCESSING}), state=WithdrawalState.REJECTED, reason=reason
+        )
+        self._emit(c)
+
+    def sent(self, c: Connection, intent: Intent, tx: Tx) -> None:
+        if self.withdrawal.state in _UNSETTLED:
+            self._show(c, state=WithdrawalState.SENT, tx_hash=newest_hash(c, tx.id))
+
+    def mined(self, c: Connection, intent: Intent, tx: Tx) -> None:
+        if self.withdrawal.state in _UNSETTLED:
+            self._show(c, state=WithdrawalState.SENT, tx_hash=tx.mined_hash)
+
+    def confirmed(self, c: Connection, intent: Intent, tx: Tx, *, receipt: Receipt) -> None:
+        deltas = self.books.book(c, intent, tx=tx, receipt=receipt, subject=self._subject(), now_ms=self.now_ms)
+        moved = -sum(delta.raw for delta in deltas if delta.asset.id == self.withdrawal.asset)
+        state, reason = self._verdict(tx, receipt, moved=moved)
+        self._move(
+            c,
+            expected=_ANY,
+            state=state,
+            reason=reason,
+            tx_hash=receipt.tx_hash,
+            gas_wei=self.withdrawal.gas_wei + receipt.fee_wei,
+        )
+        self._emit(c)
+
+    def final(self, c: Connection, intent: Intent, tx: Tx) -> None:
+        if self.withdrawal.state is WithdrawalState.CONFIRMED:
+            self._show(c, state=WithdrawalState.FINAL, tx_hash=self.withdrawal.tx_hash)
+
+    def reorged(self, c: Connection, intent: Intent, tx: Tx) -> None:
+        gas_wei = self.books.unbook(c, intent, tx=tx, subject=self._subject(), now_ms=self.now_ms)
+        self._move(
+            c,
+            expected=_ANY,
+            state=WithdrawalState.SENT,
+            reason=REORGED,
+            gas_wei=max(0, self.withdrawal.gas_wei - gas_wei),
+        )
+        self._emit(c)
+
+    def superseded(self, c: Connection, intent: Intent) -> None:
+        self._move(c, expected=_ANY, state=WithdrawalState.UNKNOWN, reason=NONCE_TAKEN)
+        self._emit(c)
+
+    def _verdict(self, tx: Tx, receipt: Receipt, *, moved: int) -> tuple[WithdrawalState, str | None]:
+        if tx.outcome is Outcome.CANCELLED:
+            return WithdrawalState.CANCELLED, CANCELLED
+        if not receipt.succeeded:
+            return WithdrawalState.FAILED, TRANSFER_REVERTED
+        if moved == 0:
+            return WithdrawalState.FAILED, NOTHING_MOVED
+        return WithdrawalState.CONFIRMED, None if moved == self.withdrawal.amount else OTHER_AMOUNT_MOVED
+
+    def _subject(self) -> Subject:
+        return Subject(
+            id=f"withdrawal:{self.withdrawal.id}",
+            cause="withdrawal",
+            account_id=self.withdrawal.account_id,
+            wallet_id=self.withdrawal.wallet_id,
+        )
+
+    def _show(self, c: Connection, **values: Any) -> None:
+        """Move and emit, unless nothing would change: a repeated send is no news."""
+        if any(getattr(self.withdrawal, name) != value for name, value in values.items()):
+            self._move(c, expected=frozenset({self.withdrawal.state}), **values)
+            self._emit(c)
+
+    def _move(self, c: Connection, *, expected: frozenset[WithdrawalState], **values: Any) -> None:
+        self.withdrawal = storage.move(c, self.withdrawal, expected=expected, now_ms=self.now_ms, **values)
+
+    def _emit(self, c: Connection) -> None:
+        assets = self.books.assets
+        document = withdrawal_document(
+            self.withdrawal, chain=self.books.config, asset=assets.by_id(self.withdrawal.asset)
+        )
+        books.emit(c, account_id=self.withdrawal.account_id, kind=EVENT, payload=document, now_ms=self.now_ms)
