@@ -1,0 +1,105 @@
+"""Holding and releasing amounts, on both databases."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from sqlalchemy import Connection
+
+from chains.tx.model import PlanId
+from contracts.assets import AssetId
+from service.db.engine import Database
+from service.journal import reservations
+from service.journal.reservations import AlreadyHeld, NotEnoughFree
+from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, POLYGON, USDC, Owner, seed_owner, seed_plan
+
+
+def hold(
+    c: Connection,
+    owner: Owner,
+    plan_id: PlanId,
+    *,
+    amounts: Mapping[AssetId, int],
+    available: Mapping[AssetId, int] | None = None,
+) -> None:
+    reservations.hold(
+        c,
+        account_id=owner.account_id,
+        wallet_id=owner.wallet_id,
+        chain_id=ETHEREUM,
+        plan_id=plan_id,
+        amounts=amounts,
+        now_ms=NOW_MS,
+        available=available,
+    )
+
+
+async def test_held_adds_up_open_plans_by_asset_and_chain(db: Database) -> None:
+    def work(c: Connection) -> Owner:
+        owner = seed_owner(c)
+        hold(c, owner, seed_plan(c, "a", owner), amounts={ETH: 2**200, USDC: 5})
+        hold(c, owner, seed_plan(c, "b", owner), amounts={ETH: 1, USDC: 0})
+        return owner
+
+    owner = await db.run(work)
+    assert await db.read(lambda c: reservations.held(c, owner.wallet_id, ETHEREUM)) == {ETH: 2**200 + 1, USDC: 5}
+    assert await db.read(lambda c: reservations.held(c, owner.wallet_id, POLYGON)) == {}
+
+
+async def test_a_release_happens_once_and_says_so(db: Database) -> None:
+    def work(c: Connection) -> Owner:
+        owner = seed_owner(c)
+        hold(c, owner, seed_plan(c, "a", owner), amounts={ETH: 3, USDC: 5})
+        return owner
+
+    owner = await db.run(work)
+    assert await db.run(lambda c: reservations.release(c, PlanId("a"), NOW_MS)) is True
+    assert await db.run(lambda c: reservations.release(c, PlanId("a"), NOW_MS + 1)) is False
+    assert await db.run(lambda c: reservations.release(c, PlanId("never"), NOW_MS)) is False
+    assert await db.read(lambda c: reservations.held(c, owner.wallet_id, ETHEREUM)) == {}
+
+
+async def test_a_plan_holds_once_even_after_its_release(db: Database) -> None:
+    owner = await db.run(seed_owner)
+    await db.run(lambda c: hold(c, owner, seed_plan(c, "a", owner), amounts={ETH: 3}))
+    with pytest.raises(AlreadyHeld):
+        await db.run(lambda c: hold(c, owner, PlanId("a"), amounts={USDC: 3}))
+    await db.run(lambda c: reservations.release(c, PlanId("a"), NOW_MS))
+    with pytest.raises(AlreadyHeld):
+        await db.run(lambda c: hold(c, owner, PlanId("a"), amounts={ETH: 3}))
+
+
+async def test_more_than_is_free_is_refused_and_nothing_is_held(db: Database) -> None:
+    owner = await db.run(seed_owner)
+    balance = {ETH: 10, USDC: 5}
+    await db.run(lambda c: hold(c, owner, seed_plan(c, "a", owner), amounts={ETH: 7}, available=balance))
+    with pytest.raises(NotEnoughFree) as refused:
+        await db.run(lambda c: hold(c, owner, seed_plan(c, "b", owner), amounts={USDC: 5, ETH: 4}, available=balance))
+    assert (refused.value.asset_id, refused.value.wanted, refused.value.free) == (ETH, 4, 3)
+    assert await db.read(lambda c: reservations.held(c, owner.wallet_id, ETHEREUM)) == {ETH: 7}
+    await db.run(lambda c: hold(c, owner, seed_plan(c, "b", owner), amounts={USDC: 5, ETH: 3}, available=balance))
+
+
+async def test_free_is_never_negative_when_the_chain_has_less_than_is_held(db: Database) -> None:
+    owner = await db.run(seed_owner)
+    await db.run(lambda c: hold(c, owner, seed_plan(c, "a", owner), amounts={ETH: 7}))
+    with pytest.raises(NotEnoughFree) as refused:
+        await db.run(lambda c: hold(c, owner, seed_plan(c, "b", owner), amounts={ETH: 1}, available={ETH: 2}))
+    assert refused.value.free == 0
+
+
+async def test_concurrent_holds_never_add_up_to_more_than_there_is(db: Database) -> None:
+    owner = await db.run(seed_owner)
+
+    async def try_one(name: str) -> bool:
+        def work(c: Connection) -> None:
+            hold(c, owner, seed_plan(c, name, owner), amounts={ETH: 4}, available={ETH: 10})
+
+        try:
+            await db.run(work)
+        except NotEnoughFree:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(try_one(f"plan {n}") for n in range(5)))) == 2
+    assert await db.read(lambda c: reservations.held(c, owner.wallet_id, ETHEREUM)) == {ETH: 8}
