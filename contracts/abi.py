@@ -16,6 +16,7 @@ from eth_abi.abi import decode as _decode
 from eth_abi.abi import encode as _encode
 from eth_abi.abi import is_encodable_type
 from eth_abi.exceptions import DecodingError, EncodingError
+from eth_abi.grammar import normalize
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
@@ -24,21 +25,27 @@ from contracts.errors import AbiError, UndecodableReturn
 
 SELECTOR_BYTES: Final = 4
 MAX_DEPTH: Final = 8
-"""Tuples in tuples and arrays in arrays; no protocol comes near. ABI fragments may come from outside."""
+"""Tuples in tuples; no protocol comes near. ABI fragments may come from outside."""
+MAX_ARRAY_DEPTH: Final = 3
+"""Arrays in arrays: each level multiplies what hostile bytes can make a decoder do."""
 MAX_PARAMS: Final = 64
-MAX_FIXED_LENGTH: Final = 1_024
-"""Largest `n` of a type `T[n]`: decoding one takes time in proportion to it whatever the bytes are."""
+MAX_WORDS: Final = 1_024
+"""Largest static size of one parameter, 32-byte words: decoding `T[n]` takes time in proportion to `n`."""
 _ARRAYS: Final = re.compile(r"([a-z0-9]{1,12})((?:\[[0-9]{0,4}\])*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Param:
-    """One input or output: its canonical type (tuples as `(uint256,address)`) and the parts of a tuple."""
+    """One input or output: its canonical type (tuples as `(uint256,address)`) and the parts of a tuple.
+
+    `words` is the least number of 32-byte words that its value takes.
+    """
 
     name: str
     type: str
     components: tuple["Param", ...] = ()
     array_depth: int = 0
+    words: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,9 +203,14 @@ def _param(entry: object, *, depth: int) -> Param:
     if (base == "tuple") != bool(components):
         raise AbiError(f"the ABI parameter type {declared!r} does not fit its components")
     lengths = arrays[1:-1].split("][") if arrays else []
-    if len(lengths) > MAX_DEPTH or any(int(n or 0) > MAX_FIXED_LENGTH for n in lengths):
+    words = sum(component.words for component in components) or 1
+    for length in lengths:
+        words *= int(length or 1)
+    if len(lengths) > MAX_ARRAY_DEPTH or words > MAX_WORDS:
         raise AbiError(f"the ABI parameter type {declared!r} is too large")
-    type_ = f"({','.join(c.type for c in components)}){arrays}" if components else f"{base}{arrays}"
+    type_ = f"({','.join(c.type for c in components)}){arrays}" if components else normalize(f"{base}{arrays}")
     if not is_encodable_type(type_):
         raise AbiError(f"{declared!r} is not an ABI type")
-    return Param(name=str(entry.get("name", "")), type=type_, components=components, array_depth=len(lengths))
+    return Param(
+        name=str(entry.get("name", "")), type=type_, components=components, array_depth=len(lengths), words=words
+    )

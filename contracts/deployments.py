@@ -104,7 +104,7 @@ def _chains(fields: Fields) -> dict[ChainId, ChainDeployments]:
 
 def _chain(fields: Fields) -> ChainDeployments:
     listed, offered = fields.child("contracts"), fields.child("venues")
-    contracts = {name: listed.address(name) for name in listed.keys()}
+    contracts = {name: listed.address(name) for name in listed.names()}
     for needed in (MULTICALL3, WRAPPED_NATIVE):
         if needed not in contracts:
             raise InvalidData(f"{listed.where}: {needed!r} is missing")
