@@ -1,0 +1,147 @@
+"""What a node means when it refuses signed bytes: a table of wordings, each with the client it comes from.
+
+Order matters: revert wording comes first, since a contract chooses its text (`execution reverted: nonce too low` is no
+node's verdict). Matching is on lower case, with the JSON-RPC code as a last resort.
+
+Guarantees: unknown wording is `UNKNOWN`, never a verdict. Not guaranteed: that a verdict is true; a node answers
+"nonce too low" also for our own mined transaction.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class SendVerdict(StrEnum):
+    """What a refusal means; the comment says what the lane does."""
+
+    ALREADY_KNOWN = "already_known"
+    """The node has these bytes: as good as accepted."""
+    NONCE_TOO_LOW = "nonce_too_low"
+    """Something with this nonce is mined: look for receipts of all own attempts first."""
+    NONCE_TOO_HIGH = "nonce_too_high"
+    """A lower nonce has not reached this node: send the lower ones again, then this."""
+    REPLACE_UNDERPRICED = "replace_underpriced"
+    """Another transaction with this nonce waits in the pool; replacing it takes 10 % more."""
+    UNDERPRICED = "underpriced"
+    """Below what the node takes: same nonce, other fees."""
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    """The wallet cannot pay now: keep the nonce, send the same bytes after funding."""
+    FEE_CAP_NODE = "fee_cap_node"
+    """Above this node's own fee cap; another node may have accepted it."""
+    POOL_LIMIT = "pool_limit"
+    """The node's pool or rate limit is full: the same bytes later."""
+    PERMANENT = "permanent"
+    """No node takes these bytes: the slot needs another payload."""
+    REVERTED = "reverted"
+    """The node executed the transaction before accepting it and it reverted."""
+    UNKNOWN = "unknown"
+    """Wording nobody has met: the outcome is unknown, the same bytes may be sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """One row of the table. `pattern` is a regular expression over the lower-cased message."""
+
+    verdict: SendVerdict
+    pattern: str
+    client: str
+
+
+def _row(verdict: SendVerdict, client: str, pattern: str) -> Wording:
+    return Wording(verdict=verdict, pattern=pattern, client=client)
+
+
+_V: Final = SendVerdict
+WORDINGS: Final[tuple[Wording, ...]] = (
+    # Revert wording first: what follows it is a contract's text.
+    _row(_V.REVERTED, "geth, erigon, bor, anvil", r"^execution reverted"),
+    _row(_V.REVERTED, "besu, hosted", r"(?:^|: )(?:transaction )?(?:execution )?reverted\b"),
+    # Already in the pool.
+    _row(_V.ALREADY_KNOWN, "geth, erigon, bor", r"\balready known\b"),
+    _row(_V.ALREADY_KNOWN, "geth (old), besu", r"(?<!un)known transaction"),
+    _row(_V.ALREADY_KNOWN, "nethermind, gnosis", r"\balreadyknown\b"),
+    _row(_V.ALREADY_KNOWN, "anvil 1.7.1", r"transaction already imported"),
+    _row(_V.ALREADY_KNOWN, "parity", r"same hash was already imported"),
+    _row(_V.ALREADY_KNOWN, "sei", r"tx already exists in cache"),
+    # Another transaction of ours with that nonce is in the pool (not the same as already known).
+    _row(_V.REPLACE_UNDERPRICED, "nethermind", r"\bownnoncealreadyused\b"),
+    _row(_V.REPLACE_UNDERPRICED, "geth, erigon, bor, besu, anvil 1.7.1", r"replacement transaction underpriced"),
+    _row(_V.REPLACE_UNDERPRICED, "geth", r"future transaction tries to replace pending"),
+    # The nonce is behind.
+    _row(_V.NONCE_TOO_LOW, "geth, erigon, bor, besu, anvil 1.7.1", r"nonce too low"),
+    _row(_V.NONCE_TOO_LOW, "nethermind", r"\boldnonce\b"),
+    _row(_V.NONCE_TOO_LOW, "ethers", r"nonce has already been used"),
+    _row(_V.NONCE_TOO_LOW, "arbitrum", r"invalid transaction nonce"),
+    # The nonce is ahead.
+    _row(_V.NONCE_TOO_HIGH, "geth", r"nonce too high"),
+    _row(_V.NONCE_TOO_HIGH, "nethermind", r"\bnoncegap\b"),
+    _row(_V.NONCE_TOO_HIGH, "besu", r"nonce too far in the future"),
+    _row(_V.NONCE_TOO_HIGH, "hosted", r"exceeds next nonce|nonce out of range|tx-nonce-too-high"),
+    # Limits of pools and endpoints. Before the permanent ones: "account limit exceeded" is no verdict on the bytes.
+    _row(_V.POOL_LIMIT, "geth, bor", r"txpool is full"),
+    _row(_V.POOL_LIMIT, "geth", r"account limit exceeded"),
+    _row(_V.POOL_LIMIT, "geth (EIP-7702)", r"in-flight transaction limit reached"),
+    _row(_V.POOL_LIMIT, "geth (EIP-7702)", r"gapped-nonce tx from delegated accounts"),
+    _row(_V.POOL_LIMIT, "geth", r"address already reserved"),
+    _row(_V.POOL_LIMIT, "hosted", r"too many requests|rate limit"),
+    # Permanent fee nonsense, before the softer fee wordings that share words with it.
+    _row(_V.PERMANENT, "geth", r"max priority fee per gas higher than max fee per gas"),
+    # Fees.
+    _row(_V.UNDERPRICED, "geth, bor", r"transaction underpriced"),
+    _row(_V.UNDERPRICED, "geth, bor", r"transaction gas price below minimum|gas tip cap \d+, minimum needed \d+"),
+    _row(_V.UNDERPRICED, "geth, anvil 1.7.1", r"max fee per gas less than block base fee"),
+    _row(_V.UNDERPRICED, "nethermind", r"\bfeetoolow"),
+    _row(_V.UNDERPRICED, "besu", r"gas price below configured minimum gas price"),
+    _row(_V.UNDERPRICED, "arbitrum", r"gas price too low"),
+    # The node's own cap on what a transaction may cost.
+    _row(_V.FEE_CAP_NODE, "geth (hosted)", r"tx fee \(.*\) exceeds the configured cap"),
+    _row(_V.FEE_CAP_NODE, "besu", r"transaction fee cap exceeded"),
+    # Funds.
+    _row(_V.INSUFFICIENT_FUNDS, "geth, erigon, bor, anvil 1.7.1", r"insufficient funds for (?:gas|transfer)"),
+    _row(_V.INSUFFICIENT_FUNDS, "geth", r"transaction would cause overdraft"),
+    _row(_V.INSUFFICIENT_FUNDS, "geth (estimate)", r"gas required exceeds allowance"),
+    _row(_V.INSUFFICIENT_FUNDS, "nethermind", r"\binsufficientfunds\b"),
+    _row(_V.INSUFFICIENT_FUNDS, "besu", r"upfront cost exceeds account balance"),
+    # No node takes these.
+    _row(_V.PERMANENT, "geth", r"exceeds block gas limit"),
+    _row(_V.PERMANENT, "geth, anvil 1.7.1", r"intrinsic gas too (?:low|high)"),
+    _row(_V.PERMANENT, "geth", r"oversized data"),
+    _row(_V.PERMANENT, "geth", r"invalid sender"),
+    _row(_V.PERMANENT, "geth", r"negative value"),
+    _row(_V.PERMANENT, "geth", r"gas uint64 overflow"),
+    _row(_V.PERMANENT, "geth", r"insufficient gas for floor data gas cost"),
+    _row(_V.PERMANENT, "geth", r"max initcode size exceeded"),
+    _row(_V.PERMANENT, "geth", r"only replay-protected"),
+    _row(_V.PERMANENT, "geth, anvil 1.7.1", r"invalid chain id"),
+    _row(_V.PERMANENT, "nethermind", r"\bsenderiscontract\b"),
+    _row(_V.PERMANENT, "nethermind", r"\bgaslimitexceeded\b"),
+    _row(_V.PERMANENT, "nethermind", r"^invalid$"),
+    _row(_V.PERMANENT, "besu", r"intrinsic gas exceeds gas limit"),
+)
+
+CODES: Final[dict[int, SendVerdict]] = {
+    3: SendVerdict.REVERTED,  # geth: the call reverted
+    -32005: SendVerdict.POOL_LIMIT,  # EIP-1474: limit exceeded
+}
+"""Verdicts by JSON-RPC code alone, for wording that no row knows."""
+
+_COMPILED: Final = tuple((re.compile(row.pattern), row.verdict) for row in WORDINGS)
+
+
+def classify(code: int | None, message: str, data: object = None) -> SendVerdict:
+    """The verdict behind a JSON-RPC error. `data` is looked at only when it is text that some nodes put there."""
+    if code == 3:
+        return SendVerdict.REVERTED
+    text = " ".join(message.lower().split())
+    for pattern, verdict in _COMPILED:
+        if pattern.search(text):
+            return verdict
+    # Nethermind and some gateways answer "Internal error" and put the wording into data.
+    if isinstance(data, str) and data and not data.startswith("0x"):
+        detail = " ".join(data.lower().split())
+        for pattern, verdict in _COMPILED:
+            if pattern.search(detail):
+                return verdict
+    return CODES.get(code, SendVerdict.UNKNOWN) if code is not None else SendVerdict.UNKNOWN

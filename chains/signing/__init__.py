@@ -1,0 +1,1 @@
+"""Signing: the `Signer` protocol, a local signer over unlocked keys, keystores and mnemonics."""
