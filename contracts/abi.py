@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
@@ -118,8 +119,9 @@ def abi_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
 
+@cache
 def load_abi(name: str) -> Abi:
-    """`abis/<name>.json`. Raises: AbiError: there is no such file."""
+    """`abis/<name>.json`, read once a process. Raises: AbiError: there is no such file."""
     source = resources.files("abis").joinpath(f"{name}.json")
     if not name.replace("_", "").isalnum() or not source.is_file():
         raise AbiError(f"there is no ABI called {name!r}")
@@ -208,9 +210,15 @@ def _param(entry: object, *, depth: int) -> Param:
         words *= int(length or 1)
     if len(lengths) > MAX_ARRAY_DEPTH or words > MAX_WORDS:
         raise AbiError(f"the ABI parameter type {declared!r} is too large")
-    type_ = f"({','.join(c.type for c in components)}){arrays}" if components else normalize(f"{base}{arrays}")
+    type_ = f"({','.join(c.type for c in components)}){arrays}" if components else _canonical(f"{base}{arrays}")
     if not is_encodable_type(type_):
         raise AbiError(f"{declared!r} is not an ABI type")
     return Param(
         name=str(entry.get("name", "")), type=type_, components=components, array_depth=len(lengths), words=words
     )
+
+
+def _canonical(type_: str) -> str:
+    """`uint` -> `uint256`: signatures, hence selectors, have the long form."""
+    canonical: str = normalize(type_)  # type: ignore[no-untyped-call]  # eth_abi leaves it untyped
+    return canonical
