@@ -45,9 +45,7 @@ class WithdrawalLifecycle:
         return None if withdrawal is None else cls(withdrawal=withdrawal, books=books, now_ms=now_ms)
 
     def rejected(self, c: Connection, *, reason: str, expired: bool) -> None:
-        self._move(
-            c, expected=frozenset({WithdrawalState.PROCESSING}), state=WithdrawalState.REJECTED, reason=reason
-        )
+        self._move(c, expected=frozenset({WithdrawalState.PROCESSING}), state=WithdrawalState.REJECTED, reason=reason)
         self._emit(c)
 
     def sent(self, c: Connection, intent: Intent, tx: Tx) -> None:

@@ -57,10 +57,7 @@ def list_withdrawals(
 ) -> Sequence[Withdrawal]:
     """The wallet's withdrawals, newest first, below `before_id`."""
     query = (
-        select(withdrawals)
-        .where(withdrawals.c.wallet_id == wallet_id)
-        .order_by(withdrawals.c.id.desc())
-        .limit(limit)
+        select(withdrawals).where(withdrawals.c.wallet_id == wallet_id).order_by(withdrawals.c.id.desc()).limit(limit)
     )
     if chain_id is not None:
         query = query.where(withdrawals.c.chain_id == chain_id)

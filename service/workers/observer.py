@@ -91,5 +91,3 @@ class ChainObserver:
         if withdrawal is None:
             raise PlanWithoutSubject(intent.plan_id)
         return withdrawal
-
-
