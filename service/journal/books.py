@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 
 from chains.types import BlockHash, BlockRef, ChainId, TxHash
 from contracts.assets import AssetId
@@ -155,7 +155,7 @@ def reverse(
 
     The answer is the event's sequence number. Repeating it is harmless: the second time nothing stands.
     """
-    standing = _sum(c, journal_entries.c.wallet_id == wallet_id, journal_entries.c.tx_hash == tx_hash)
+    standing = _sum(c, journal_entries.c.wallet_id == wallet_id, journal_entries.c.tx_hash == tx_hash, after={})
     changes = [Change(asset_id=asset, raw=-raw) for asset, raw in standing.items() if raw]
     if not changes:
         return None
@@ -174,9 +174,23 @@ def reverse(
     )
 
 
-def totals(c: Connection, wallet_id: int, *, chain_id: ChainId) -> Mapping[AssetId, int]:
-    """What the journal says the wallet gained or lost on a chain since its opening, by asset, signed."""
-    return _sum(c, journal_entries.c.wallet_id == wallet_id, journal_entries.c.chain_id == chain_id)
+def totals(
+    c: Connection,
+    wallet_id: int,
+    *,
+    chain_id: ChainId,
+    after: Mapping[AssetId, int] | None = None,
+    up_to: int | None = None,
+) -> Mapping[AssetId, int]:
+    """What the journal says the wallet gained or lost on a chain, by asset, signed.
+
+    With `after` (a block number an asset) and `up_to` (one for all) only what happened in between: after an asset's
+    opening, up to the cursor. Entries without a block count always.
+    """
+    where = [journal_entries.c.wallet_id == wallet_id, journal_entries.c.chain_id == chain_id]
+    if up_to is not None:
+        where.append(or_(journal_entries.c.block_number.is_(None), journal_entries.c.block_number <= up_to))
+    return _sum(c, *where, after=after or {})
 
 
 def entries(c: Connection, account_id: int, *, after_id: int = 0, limit: int = 1000) -> Sequence[Entry]:
@@ -210,12 +224,18 @@ def chain_of(asset_id: AssetId) -> ChainId:
     return ChainId(int(reference))
 
 
-def _sum(c: Connection, *where: Any) -> dict[AssetId, int]:
+def _sum(c: Connection, *where: ColumnElement[bool], after: Mapping[AssetId, int]) -> dict[AssetId, int]:
     # Row by row in ints: SQLite holds the amounts as text, and SQL's SUM would make floats of them.
     sums: dict[AssetId, int] = {}
-    columns = (journal_entries.c.asset, journal_entries.c.raw, journal_entries.c.direction)
-    for asset, raw, direction in c.execute(select(*columns).where(*where)):
-        sums[asset] = sums.get(asset, 0) + (raw if direction == _IN else -raw)
+    columns = (
+        journal_entries.c.asset,
+        journal_entries.c.raw,
+        journal_entries.c.direction,
+        journal_entries.c.block_number,
+    )
+    for asset, raw, direction, block in c.execute(select(*columns).where(*where)):
+        if block is None or block > after.get(asset, -1):
+            sums[asset] = sums.get(asset, 0) + (raw if direction == _IN else -raw)
     return sums
 
 

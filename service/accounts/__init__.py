@@ -1,0 +1,1 @@
+"""People, their accounts, and the wallets that accounts own."""
