@@ -1,0 +1,1 @@
+"""Fault injection: a scriptable JSON-RPC proxy between what is tested and Anvil, and the catalogue's cases."""
