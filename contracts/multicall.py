@@ -102,7 +102,9 @@ async def balances_of(
 
 def encode_aggregate3(calls: Sequence[tuple[Address, bytes]]) -> bytes:
     """Calldata of aggregate3 with allowFailure for each (target, calldata)."""
-    offsets, tuples, position = [], [], len(calls) * _WORD
+    offsets: list[bytes] = []
+    tuples: list[bytes] = []
+    position = len(calls) * _WORD
     for target, data in calls:
         offsets.append(position.to_bytes(_WORD, "big"))
         padding = -len(data) % _WORD
