@@ -101,12 +101,12 @@ def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
     try:
         yield chain
     finally:
-        # None of these is part of a snapshot.
+        # A snapshot holds neither these settings nor the pool. Automine comes last: it would mine what waits.
         rpc("evm_setIntervalMining", 0)
-        rpc("evm_setAutomine", True)
-        rpc("evm_setBlockGasLimit", hex(BLOCK_GAS_LIMIT))
         rpc("anvil_dropAllTransactions")
+        rpc("evm_setBlockGasLimit", hex(BLOCK_GAS_LIMIT))
         reverted = rpc("evm_revert", snapshot)
+        rpc("evm_setAutomine", True)
         rpc.close()
         if not reverted:
             pytest.fail(f"the snapshot of {chain.name} is gone: a test that resets the chain takes fresh_{chain.name}")

@@ -30,7 +30,7 @@ START_TIMEOUT_S = 60.0
 POLL_S = 0.005
 LISTENING = re.compile(rb"Listening on (127\.0\.0\.1:\d+)")
 URL = re.compile(r"(https?://)(?:[^/@\s]*@)?([^/?\s]+)[^\s]*")
-WATCHER = 'while read -r _; do :; done; kill -9 -- "-$1"'
+WATCHER = 'while read -r _; do :; done; kill -s KILL -- "-$1"'
 LOG_TAIL_LINES = 15
 
 
