@@ -11,7 +11,7 @@ wraps; what is recognized does nothing beyond what it says. Not guaranteed: that
 from dataclasses import dataclass
 from typing import Any
 
-from chains.types import Address, CallRequest, ChainId
+from chains.types import ZERO_ADDRESS, Address, CallRequest, ChainId
 from contracts import erc20, weth
 from contracts.abi import SELECTOR_BYTES, Function, decode_input, load_abi
 from contracts.assets import Asset, AssetList
@@ -96,8 +96,8 @@ def decode_call(deployments: Deployments, assets: AssetList, chain_id: ChainId, 
         return UnknownCall(reason=str(exc))
     token = assets.find_address(call.to)
     if not call.data:
-        if token is not None or call.to in pinned:
-            return UnknownCall(reason="plain value sent to a contract of the registry")
+        if token is not None or call.to in pinned or call.to == ZERO_ADDRESS:
+            return UnknownCall(reason="plain value sent to the zero address or a contract of the registry")
         return NativeTransfer(asset=assets.native, recipient=call.to, amount=call.value_wei)
     try:
         if call.to in routers:
@@ -144,6 +144,8 @@ def _swap(deployments: Deployments, assets: AssetList, chain_id: ChainId, *, cal
         if uses_swap_router_02(deployments, chain_id, call.to)
         else _from_router_02(deployments, chain_id, call)
     )
+    if len(parts.path) < 2:
+        raise _Unrecognized("the path has no pool")
     tokens = [assets.by_address(parts.path[0]), assets.by_address(parts.path[-1])]
     swap = Swap(
         chain_id=chain_id,
@@ -250,8 +252,6 @@ def _from_router_02(deployments: Deployments, chain_id: ChainId, call: CallReque
             exact, max_in, min_out = "out", maximum, amount_out
         case _:
             raise _Unrecognized(f"{function.name} is not a swap that we send")
-    if len(path) < 2:
-        raise _Unrecognized("the path has no pool")
     venues = [found.venue for found in deployments.venues(chain_id) if found.router == call.to]
     if len(venues) != 1:
         raise _Unrecognized("the router belongs to several venues")
