@@ -13,17 +13,18 @@ and a second confirmation may still turn REJECTED into FILLED, since that is the
 from dataclasses import dataclass
 from typing import Any, Final
 
+from contracts.effects import swap_fill
 from sqlalchemy import Connection
 
 from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
-from contracts.effects import swap_fill
 from service.journal import books
+from service.markets.trades import in_base_and_quote
 from service.orders import storage
-from service.orders.model import Order, OrderState, Side
+from service.orders.model import Order, OrderState
 from service.orders.view import order_document
-from service.plans.progress import is_last
 from service.plans.booking import ChainBooks, Subject
+from service.plans.progress import is_last
 
 EVENT: Final = "order"
 SWAP_REVERTED: Final = "swap_reverted"
@@ -129,8 +130,7 @@ class OrderLifecycle:
             assets=assets,
             deployments=self.books.deployments,
         )
-        sells = self.order.side is Side.SELL
-        return (fill.sold_raw, fill.bought_raw) if sells else (fill.bought_raw, fill.sold_raw)
+        return in_base_and_quote(self.order.side, sold_raw=fill.sold_raw, bought_raw=fill.bought_raw)
 
     def _revert_reason(self) -> str:
         deadline_ms = int(self.order.quote["deadline_s"]) * 1000

@@ -13,11 +13,7 @@ from typing import Any, Final
 from chains.tx.model import PlanId
 from chains.types import BlockRef, ChainId, TxHash
 from contracts.assets import AssetId
-
-
-class Side(StrEnum):
-    BUY = "buy"
-    SELL = "sell"
+from service.markets.trades import Side
 
 
 class OrderType(StrEnum):

@@ -15,7 +15,8 @@ from chains.tx.store import StaleState
 from chains.types import BlockHash, BlockRef, ChainId, TxHash
 from contracts.assets import AssetId
 from service.db.models import fills, orders
-from service.orders.model import OPEN_STATES, FillRow, Order, OrderDraft, OrderState, OrderType, Side
+from service.markets.trades import Side
+from service.orders.model import OPEN_STATES, FillRow, Order, OrderDraft, OrderState, OrderType
 
 
 def insert_order(c: Connection, draft: OrderDraft, *, now_ms: int) -> Order:

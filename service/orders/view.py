@@ -8,7 +8,8 @@ from typing import Any
 
 from chains.units import format_units
 from service.markets.prices import price_text
-from service.orders.model import Order, Side
+from service.markets.trades import Side
+from service.orders.model import Order
 
 
 def order_document(order: Order) -> dict[str, Any]:

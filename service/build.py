@@ -1,0 +1,150 @@
+"""Putting the service together from its settings: the one place that knows all the parts.
+
+Guarantees: nothing is done in constructors; `build` opens what the service needs, in order, and closes what it had
+opened when a later step fails; a chain without an RPC URL is not active; an active chain is the one the database
+belongs to. Signing keys are locked until `unlock` (so an owner's act on a stopped service needs no password).
+Not guaranteed: that an endpoint keeps answering; that is seen in use.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sqlalchemy import Connection
+
+from chains.client import EvmClient
+from chains.config import ChainConfig, load_chains
+from chains.rpc.transport import HttpTransport
+from chains.signing.keystore import Keystore
+from chains.tx.engine import TxEngine
+from chains.tx.store import Clock
+from chains.types import ChainId
+from contracts.assets import AssetList, load_assets
+from contracts.deployments import Deployments, load_deployments
+from contracts.pools import PoolDirectory
+from service.auth.secrets import MasterKey
+from service.clock import SystemClock
+from service.db.bindings import check_binding
+from service.db.engine import Database
+from service.db.txstore import SqlTxStore
+from service.settings import Settings
+from service.workers.keyring import Keyring, unlock_all
+from service.workers.observer import ChainObserver
+from service.workers.presign import PreSign
+
+
+class ChainNotConfigured(ValueError):
+    """The settings name an RPC URL for a chain that no chain file describes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainRuntime:
+    """One active chain. `pools` only remembers which pools exist."""
+
+    config: ChainConfig
+    client: EvmClient
+    assets: AssetList
+    deployments: Deployments
+    pools: PoolDirectory
+    engine: TxEngine[Connection]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything the HTTP side and the workers use. `configs` are all known chains, `chains` the active ones."""
+
+    settings: Settings
+    db: Database
+    clock: Clock
+    master: MasterKey
+    configs: Mapping[str, ChainConfig]
+    assets: Mapping[ChainId, AssetList]
+    chains: Mapping[str, ChainRuntime]
+    keystore: Keystore
+    keyring: Keyring
+
+    async def unlock(self, password: str) -> None:
+        """Unlock all key files, each in a thread. Raises: SigningError."""
+        await unlock_all(self.keyring, self.keystore, password=password)
+
+    async def close(self) -> None:
+        """Let go of connections, threads and the database. Calling it again does nothing."""
+        for chain in self.chains.values():
+            await chain.client.transport.close()
+        self.keystore.close()
+        await self.db.close()
+
+
+async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
+    """Open the database (migrated), read the data files, and meet the configured chains.
+
+    Raises:
+        DatabaseError, ChainError, InvalidData, InvalidChainConfig, ChainNotConfigured: a part cannot be used as
+        configured; nothing stays open.
+    """
+    clock = SystemClock() if clock is None else clock
+    configs = load_chains(settings.chains_file)
+    if unknown := sorted(set(settings.rpc) - set(configs)):
+        raise ChainNotConfigured(f"no chain is called {', '.join(unknown)}; known: {', '.join(configs)}")
+    deployments = load_deployments()
+    listed = {chain_id: load_assets(chain_id) for chain_id in deployments.chain_ids()}
+    master = MasterKey.load(settings.master_key_file)
+    async with contextlib.AsyncExitStack() as opened:
+        db = await Database.open(settings.database_address)
+        opened.push_async_callback(db.close)
+        await db.migrate()
+        keyring = Keyring()
+        chains: dict[str, ChainRuntime] = {}
+        for key, url in settings.rpc.items():
+            transport = HttpTransport(url, name=key)
+            opened.push_async_callback(transport.close)
+            client = EvmClient(configs[key], transport)
+            await check_binding(db, client, clock=clock)
+            chains[key] = _runtime(
+                client, assets=listed[client.config.chain_id], deployments=deployments,
+                db=db, keyring=keyring, master=master, clock=clock,
+            )  # fmt: skip
+        opened.pop_all()
+    return Services(
+        settings=settings,
+        db=db,
+        clock=clock,
+        master=master,
+        configs=configs,
+        assets=MappingProxyType(listed),
+        chains=MappingProxyType(chains),
+        keystore=Keystore(settings.keystore_dir),
+        keyring=keyring,
+    )
+
+
+def _runtime(
+    client: EvmClient,
+    *,
+    assets: AssetList,
+    deployments: Deployments,
+    db: Database,
+    keyring: Keyring,
+    master: MasterKey,
+    clock: Clock,
+) -> ChainRuntime:
+    store = SqlTxStore()
+    engine = TxEngine(
+        client=client,
+        config=client.config,
+        signer=keyring,
+        store=store,
+        uow=db,
+        check=PreSign(db=db, assets=assets, deployments=deployments, master=master, clock=clock),
+        observer=ChainObserver(client.config, assets, deployments=deployments, store=store, clock=clock),
+        clock=clock,
+    )
+    return ChainRuntime(
+        config=client.config,
+        client=client,
+        assets=assets,
+        deployments=deployments,
+        pools=PoolDirectory(client.config.chain_id),
+        engine=engine,
+    )

@@ -1,0 +1,291 @@
+"""Taking an order on: priced at the head, bounded, funded, and queued in one unit of work.
+
+    1. a client id seen before answers with its order (or a conflict)
+    2. network: quote, fees, allowance and balances, all at one block
+    3. one unit of work: the request's nonce, the client id again, reservations, plan, order, event
+
+Guarantees: after `place` returns the order is durable and its funds are held; the same client id gives one order,
+however many requests race; whatever is refused has reserved and queued nothing. The limit that the swap carries is
+the quote less the slippage bound, fixed here for good.
+Not guaranteed: that the swap succeeds. The lane simulates it again before it takes a nonce.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from chains.tx.model import Lane, PlanId
+from chains.types import CallRequest
+from contracts import erc20
+from contracts.assets import AssetId, Market
+from contracts.call import execute
+from contracts.swaps import SwapCall, compile_swap
+from service.auth.callers import Caller
+from service.build import ChainRuntime, Services
+from service.db.txstore import SqlTxStore
+from service.errors import ApiError
+from service.ids import new_id, order_plan_id
+from service.journal import books, reservations
+from service.markets.quotes import APPROVE_GAS, PricedTrade, price_trade, snapshot
+from service.markets.trades import Trade
+from service.orders import storage
+from service.orders.approvals import approvals
+from service.orders.guards import check_price_impact
+from service.orders.lifecycle import EVENT
+from service.orders.model import Order, OrderDraft, OrderType
+from service.orders.view import order_document
+from service.plans.building import queued_plan
+from service.plans.funds import balances_at, needs
+from service.plans.params import params_hash
+from service.plans.refusals import client_id_conflict, not_enough, refused
+
+PLAN_MARGIN_MS: Final = 15_000
+"""A plan that was not placed this long before its on-chain deadline is not placed any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A parsed order request. `client_id` None lets the service choose one, and then nothing is idempotent."""
+
+    trade: Trade
+    slippage_bps: int | None
+    max_price_impact_bps: int | None
+    client_id: str | None
+
+    @property
+    def market(self) -> Market:
+        return self.trade.market
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An order that could be accepted: what the chain said about it, and the draft of its row."""
+
+    asked: Asked
+    priced: PricedTrade
+    swap: SwapCall
+    allowance: int
+    balances: dict[AssetId, int]
+    deadline_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """`created` is False when the client id was known already: the order is then as it is now."""
+
+    order: Order
+    created: bool
+
+
+async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Placed:
+    """Accept the order, or answer with the one that the same client id made before.
+
+    Raises:
+        ApiError: refused; nothing was reserved or queued.
+        QuoteError, ChainError, BalanceUnknown: it cannot be priced now.
+    """
+    digest = _digest(runtime, caller, asked)
+    if await services.db.read(lambda c: _known(c, caller, asked, digest)) is not None:
+        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
+    prepared = await prepare(services, runtime, caller, asked=asked)
+    plan_id = order_plan_id(services.clock)
+    client_id = asked.client_id or f"cambist-{new_id(services.clock)}"
+
+    def accept(c: Connection) -> Placed:
+        caller.claim_nonce(c)
+        if (known := _known(c, caller, asked, digest)) is not None:
+            return Placed(order=known, created=False)
+        now_ms = services.clock.now_ms()
+        calls = _calls(c, caller, prepared)
+        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
+        valid_until_ms = prepared.deadline_s * 1000 - PLAN_MARGIN_MS
+        plan = queued_plan(plan_id, lane, calls=calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
+        SqlTxStore().add_plan(c, plan)
+        _hold(c, runtime, caller, prepared=prepared, plan_id=plan_id, approvals=len(calls) - 1, now_ms=now_ms)
+        draft = _draft(runtime, caller, prepared, client_id=client_id, digest=digest, plan_id=plan_id)
+        order = storage.insert_order(c, draft, now_ms=now_ms)
+        books.emit(c, account_id=caller.account_id, kind=EVENT, payload=order_document(order), now_ms=now_ms)
+        return Placed(order=order, created=True)
+
+    try:
+        placed = await services.db.run(accept)
+    except IntegrityError:
+        # Two processes on PostgreSQL: the other request with this client id committed first.
+        placed = await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
+    if placed.created:
+        runtime.engine.wake()
+    return placed
+
+
+async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:
+    """Everything that `place` checks, and a simulation of the whole plan; nothing is written or sent.
+
+    Raises:
+        ApiError: it would be refused, or would revert.
+    """
+    prepared = await prepare(services, runtime, caller, asked=asked)
+
+    def check(c: Connection) -> Sequence[CallRequest]:
+        calls = _calls(c, caller, prepared)
+        held = reservations.held(c, caller.wallet.id, runtime.config.chain_id)
+        for asset_id, wanted in _needs(runtime, prepared, approvals=len(calls) - 1).items():
+            free = max(0, prepared.balances.get(asset_id, 0) - held.get(asset_id, 0))
+            if wanted > free:
+                raise not_enough(runtime, asset_id, wanted=wanted, free=free)
+        return calls
+
+    calls = await services.db.read(check)
+    results = await runtime.client.simulate(calls, sender=caller.wallet.address, block=prepared.priced.header.ref)
+    for result in results:
+        if not result.succeeded:
+            raise refused("would_revert", f"the order would fail on the chain: {result.reason or 'no reason given'}")
+    return prepared
+
+
+async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:
+    """Price the order at the head and check its bounds."""
+    settings = services.settings
+    slippage_bps = settings.default_slippage_bps if asked.slippage_bps is None else asked.slippage_bps
+    if slippage_bps > settings.max_slippage_bps:
+        raise refused(
+            "slippage_too_high",
+            f"at most {settings.max_slippage_bps} basis points of slippage are allowed, not {slippage_bps}",
+        )
+    priced = await price_trade(runtime, asked.trade, slippage_bps=slippage_bps)
+    bound = settings.max_price_impact_bps
+    if asked.max_price_impact_bps is not None:
+        bound = min(bound, asked.max_price_impact_bps)
+    check_price_impact(priced, max_bps=bound)
+    # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
+    now_s = services.clock.now_ms() // 1000
+    deadline_s = max(now_s, priced.header.timestamp_s) + settings.order_deadline_s
+    swap = compile_swap(
+        priced.quote,
+        deployments=runtime.deployments,
+        assets=runtime.assets,
+        recipient=caller.wallet.address,
+        max_in=priced.limits.max_sold,
+        min_out=priced.limits.min_bought,
+        deadline_s=deadline_s,
+    )
+    return Prepared(
+        asked=asked,
+        priced=priced,
+        swap=swap,
+        allowance=await _allowance(runtime, caller, swap=swap, priced=priced),
+        balances=await balances_at(
+            runtime, caller.wallet.address, [asked.trade.sold, runtime.assets.native], block=priced.header.ref
+        ),
+        deadline_s=deadline_s,
+    )
+
+
+async def _allowance(runtime: ChainRuntime, caller: Caller, *, swap: SwapCall, priced: PricedTrade) -> int:
+    sold = priced.trade.sold
+    if sold.is_native:
+        return 0
+    call = erc20.allowance(sold.token_address, caller.wallet.address, spender=swap.spender)
+    return await execute(runtime.client, call, block=priced.header.ref)
+
+
+def _calls(c: Connection, caller: Caller, prepared: Prepared) -> Sequence[CallRequest]:
+    others_open = storage.sells_already(c, caller.wallet.id, asset_id=prepared.asked.trade.sold.id)
+    before = approvals(prepared.swap, allowance=prepared.allowance, others_open=others_open)
+    return (*before, prepared.swap.call)
+
+
+def _needs(runtime: ChainRuntime, prepared: Prepared, *, approvals: int) -> dict[AssetId, int]:
+    gas = prepared.priced.swap_gas + approvals * APPROVE_GAS
+    spend = prepared.swap.spend
+    return needs((spend.asset.id, spend.raw), (runtime.assets.native.id, gas * prepared.priced.fees.max_fee_wei))
+
+
+def _hold(
+    c: Connection,
+    runtime: ChainRuntime,
+    caller: Caller,
+    *,
+    prepared: Prepared,
+    plan_id: PlanId,
+    approvals: int,
+    now_ms: int,
+) -> None:
+    try:
+        reservations.hold(
+            c,
+            account_id=caller.account_id,
+            wallet_id=caller.wallet.id,
+            chain_id=runtime.config.chain_id,
+            plan_id=plan_id,
+            amounts=_needs(runtime, prepared, approvals=approvals),
+            now_ms=now_ms,
+            available=prepared.balances,
+        )
+    except reservations.NotEnoughFree as short:
+        raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short
+
+
+def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Order | None:
+    """The account's order with this client id. Raises: ApiError: it was made with other parameters."""
+    if asked.client_id is None:
+        return None
+    order = storage.order_by_client_id(c, asked.client_id, account_id=caller.account_id)
+    if order is not None and order.params_hash != digest:
+        raise client_id_conflict("order", asked.client_id)
+    return order
+
+
+def _repeat(c: Connection, caller: Caller, asked: Asked, *, digest: str) -> Placed:
+    caller.claim_nonce(c)
+    order = _known(c, caller, asked, digest)
+    if order is None:
+        raise ApiError("try_again", "the request met another one; send it again")
+    return Placed(order=order, created=False)
+
+
+def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
+    return params_hash(
+        "order",
+        {
+            "chain_id": runtime.config.chain_id,
+            "wallet_id": caller.wallet.id,
+            "market": asked.market.symbol,
+            "side": asked.trade.side.value,
+            "type": OrderType.MARKET.value,
+            "base_amount": asked.trade.base_amount,
+            "quote_amount": asked.trade.quote_amount,
+            "slippage_bps": asked.slippage_bps,
+            "max_price_impact_bps": asked.max_price_impact_bps,
+        },
+    )
+
+
+def _draft(
+    runtime: ChainRuntime, caller: Caller, prepared: Prepared, *, client_id: str, digest: str, plan_id: PlanId
+) -> OrderDraft:
+    trade, priced = prepared.asked.trade, prepared.priced
+    return OrderDraft(
+        account_id=caller.account_id,
+        wallet_id=caller.wallet.id,
+        key_id=caller.key_id,
+        client_id=client_id,
+        params_hash=digest,
+        chain_id=runtime.config.chain_id,
+        market=trade.market.symbol,
+        base_asset=trade.market.base.id,
+        quote_asset=trade.market.quote.id,
+        side=trade.side,
+        type=OrderType.MARKET,
+        base_amount=trade.base_amount,
+        quote_amount=trade.quote_amount,
+        slippage_bps=priced.slippage_bps,
+        max_sold=priced.limits.max_sold,
+        min_bought=priced.limits.min_bought,
+        quote=snapshot(runtime, priced, deadline_s=prepared.deadline_s),
+        plan_id=plan_id,
+    )
+
+

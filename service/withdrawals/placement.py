@@ -1,0 +1,223 @@
+"""Taking a withdrawal on: a destination that the key allows, a transfer that would work, funds held, one transaction.
+
+Guarantees: as for orders (`service.orders.placement`): the same client id pays once, whatever is refused has reserved
+and queued nothing, and the destination receives the amount asked for, gas on top.
+Not guaranteed: that anybody holds the key of the destination. It must be in the key's allowlist for that reason.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from chains.errors import ExecutionReverted
+from chains.tx.model import Lane, PlanId
+from chains.types import ZERO_ADDRESS, Address, CallRequest, Fees, InvalidAddress, parse_address
+from chains.units import mul_div_up
+from contracts import erc20
+from contracts.assets import Asset, AssetId
+from service.auth import keys
+from service.auth.callers import Caller
+from service.build import ChainRuntime, Services
+from service.db.txstore import SqlTxStore
+from service.errors import ApiError
+from service.ids import withdrawal_plan_id
+from service.journal import books, reservations
+from service.markets.quotes import GAS_HEADROOM_PERCENT, suggested_fees
+from service.plans.building import queued_plan
+from service.plans.funds import balances_at, needs
+from service.plans.params import params_hash
+from service.plans.refusals import client_id_conflict, not_enough, refused
+from service.withdrawals import storage
+from service.withdrawals.lifecycle import EVENT
+from service.withdrawals.model import Withdrawal, WithdrawalDraft
+from service.withdrawals.view import withdrawal_document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A parsed withdrawal request; `amount` in base units."""
+
+    asset: Asset
+    amount: int
+    destination: Address
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """`created` is False when the client id was known already: the withdrawal is then as it is now."""
+
+    withdrawal: Withdrawal
+    created: bool
+
+
+def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Address:
+    """A destination from outside.
+
+    Raises:
+        ApiError: invalid_address (form or checksum), or destination_unsafe: coins sent there would be lost or go
+            nowhere.
+    """
+    try:
+        destination = parse_address(text)
+    except InvalidAddress as exc:
+        raise refused("invalid_address", str(exc)) from exc
+    pinned = runtime.deployments.contracts(runtime.config.chain_id).values()
+    if destination == ZERO_ADDRESS:
+        why = "the zero address belongs to nobody"
+    elif runtime.assets.find_address(destination) is not None:
+        why = "this is a token's own contract; coins sent there are lost"
+    elif destination in pinned:
+        why = "this is a protocol's contract; coins sent there are lost"
+    elif destination == wallet:
+        why = "this is the wallet itself"
+    else:
+        return destination
+    raise refused("destination_unsafe", why)
+
+
+async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Placed:
+    """Accept the withdrawal, or answer with the one that the same client id made before.
+
+    Raises:
+        ApiError: refused; nothing was reserved or queued.
+        ChainError, BalanceUnknown: the chain cannot be asked now.
+    """
+    digest = _digest(runtime, caller, asked)
+    if await services.db.read(lambda c: _known(c, caller, asked, digest)) is not None:
+        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
+    await services.db.read(lambda c: _check_allowed(c, services, runtime, caller=caller, asked=asked))
+    call = erc20.transfer_call(asked.asset, asked.destination, amount=asked.amount)
+    head = await runtime.client.head()
+    balances = await balances_at(
+        runtime, caller.wallet.address, [asked.asset, runtime.assets.native], block=head.ref
+    )
+    fees = await suggested_fees(runtime)
+    # Before the gas is estimated: a transfer of what is not there reverts with a wording of the token's own.
+    if asked.amount > balances[asked.asset.id]:
+        raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
+    gas = await _gas(runtime, caller, call=call)
+    plan_id = withdrawal_plan_id(services.clock)
+
+    def accept(c: Connection) -> Placed:
+        caller.claim_nonce(c)
+        if (known := _known(c, caller, asked, digest)) is not None:
+            return Placed(withdrawal=known, created=False)
+        _check_allowed(c, services, runtime, caller=caller, asked=asked)
+        now_ms = services.clock.now_ms()
+        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
+        plan = queued_plan(plan_id, lane, calls=[call], created_ms=now_ms, valid_until_ms=None)
+        SqlTxStore().add_plan(c, plan)
+        amounts = _needs(runtime, asked, gas=gas, fees=fees)
+        _hold(c, runtime, caller, amounts=amounts, balances=balances, plan_id=plan_id, now_ms=now_ms)
+        withdrawal = storage.insert_withdrawal(
+            c, _draft(runtime, caller, asked, digest=digest, plan_id=plan_id), now_ms=now_ms
+        )
+        document = withdrawal_document(withdrawal, chain=runtime.config, asset=asked.asset)
+        books.emit(c, account_id=caller.account_id, kind=EVENT, payload=document, now_ms=now_ms)
+        return Placed(withdrawal=withdrawal, created=True)
+
+    try:
+        placed = await services.db.run(accept)
+    except IntegrityError:
+        # Two processes on PostgreSQL: the other request with this client id committed first.
+        placed = await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
+    if placed.created:
+        runtime.engine.wake()
+    return placed
+
+
+def _check_allowed(
+    c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked
+) -> None:
+    allowed = keys.destinations(c, caller.key_id, chain_id=runtime.config.chain_id, master=services.master)
+    if asked.destination not in allowed:
+        raise refused(
+            "destination_not_allowed",
+            f"{asked.destination} is not in this key's allowlist on {runtime.config.key}",
+        )
+
+
+async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> int:
+    """Gas set aside. The estimate executes the transfer, so that a token that would refuse it is found here."""
+    try:
+        estimate = await runtime.client.estimate_gas(call, sender=caller.wallet.address)
+    except ExecutionReverted as exc:
+        raise refused("would_revert", f"the transfer would fail on the chain: {exc.reason or 'no reason given'}") from exc
+    return mul_div_up(estimate, GAS_HEADROOM_PERCENT, 100)
+
+
+def _needs(runtime: ChainRuntime, asked: Asked, *, gas: int, fees: Fees) -> dict[AssetId, int]:
+    return needs((asked.asset.id, asked.amount), (runtime.assets.native.id, gas * fees.max_fee_wei))
+
+
+def _hold(
+    c: Connection,
+    runtime: ChainRuntime,
+    caller: Caller,
+    *,
+    amounts: dict[AssetId, int],
+    balances: dict[AssetId, int],
+    plan_id: PlanId,
+    now_ms: int,
+) -> None:
+    try:
+        reservations.hold(
+            c,
+            account_id=caller.account_id,
+            wallet_id=caller.wallet.id,
+            chain_id=runtime.config.chain_id,
+            plan_id=plan_id,
+            amounts=amounts,
+            now_ms=now_ms,
+            available=balances,
+        )
+    except reservations.NotEnoughFree as short:
+        raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short
+
+
+def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Withdrawal | None:
+    """The account's withdrawal with this client id. Raises: ApiError: it was made with other parameters."""
+    withdrawal = storage.withdrawal_by_client_id(c, asked.client_id, account_id=caller.account_id)
+    if withdrawal is not None and withdrawal.params_hash != digest:
+        raise client_id_conflict("withdrawal", asked.client_id)
+    return withdrawal
+
+
+def _repeat(c: Connection, caller: Caller, asked: Asked, *, digest: str) -> Placed:
+    caller.claim_nonce(c)
+    withdrawal = _known(c, caller, asked, digest)
+    if withdrawal is None:
+        raise ApiError("try_again", "the request met another one; send it again")
+    return Placed(withdrawal=withdrawal, created=False)
+
+
+def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
+    return params_hash(
+        "withdrawal",
+        {
+            "chain_id": runtime.config.chain_id,
+            "wallet_id": caller.wallet.id,
+            "asset": asked.asset.id,
+            "amount": asked.amount,
+            "destination": asked.destination,
+        },
+    )
+
+
+def _draft(
+    runtime: ChainRuntime, caller: Caller, asked: Asked, *, digest: str, plan_id: PlanId
+) -> WithdrawalDraft:
+    return WithdrawalDraft(
+        account_id=caller.account_id,
+        wallet_id=caller.wallet.id,
+        key_id=caller.key_id,
+        client_id=asked.client_id,
+        params_hash=digest,
+        chain_id=runtime.config.chain_id,
+        asset=asked.asset.id,
+        amount=asked.amount,
+        destination=asked.destination,
+        plan_id=plan_id,
+    )

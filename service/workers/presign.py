@@ -1,0 +1,117 @@
+"""The last look before a signature: the calldata, decoded again, against what the order or withdrawal says.
+
+Guarantees: nothing is signed unless the payload has its hash; what it does is what the stored row asked for, to the
+last base unit; the recipient of a swap is the wallet itself and its router the registry's; approvals are exact and
+go to a router of the registry; the destination of a withdrawal is still in the key's allowlist; and key, wallet and
+destination rows have their MAC, so that rows edited in the database grant nothing.
+Not guaranteed: that the swap's limit is a good one; that was decided when the order was accepted.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from chains.tx.model import Intent, payload_hash
+from chains.tx.store import Clock, PreSignRefused
+from contracts.assets import AssetList
+from contracts.decoding import Approve, NativeTransfer, Swap, Transfer, decode_call
+from contracts.deployments import Deployments
+from service.accounts.wallets import get_wallet
+from service.auth import keys
+from service.auth.authority import Tampered
+from service.auth.secrets import MasterKey
+from service.db.engine import Database
+from service.orders.model import Order, OrderState
+from service.orders.storage import order_by_plan
+from service.plans.progress import is_last
+from service.withdrawals.model import Withdrawal, WithdrawalState
+from service.withdrawals.storage import withdrawal_by_plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreSign:
+    """`PreSignCheck` of one chain."""
+
+    db: Database
+    assets: AssetList
+    deployments: Deployments
+    master: MasterKey
+    clock: Clock
+
+    async def check(self, intent: Intent) -> None:
+        """Raises: PreSignRefused."""
+        if payload_hash(intent.lane, intent.call) != intent.payload_hash:
+            raise PreSignRefused("the payload is not the one that was accepted")
+        await self.db.read(lambda c: self._check(c, intent))
+
+    def _check(self, c: Connection, intent: Intent) -> None:
+        order = order_by_plan(c, intent.plan_id)
+        if order is not None:
+            self._check_authority(c, intent, key_id=order.key_id, wallet_id=order.wallet_id)
+            if order.state is not OrderState.NEW or order.chain_id != intent.lane.chain_id:
+                raise PreSignRefused(f"order {order.id} is {order.state}")
+            if int(order.quote["deadline_s"]) * 1000 <= self.clock.now_ms():
+                raise PreSignRefused("the order's deadline has passed")
+            if is_last(c, intent.plan_id, position=intent.position):
+                self._check_swap(intent, order)
+            else:
+                self._check_approval(intent, order)
+            return
+        withdrawal = withdrawal_by_plan(c, intent.plan_id)
+        if withdrawal is None:
+            raise PreSignRefused("neither an order nor a withdrawal asked for this")
+        self._check_authority(c, intent, key_id=withdrawal.key_id, wallet_id=withdrawal.wallet_id)
+        self._check_withdrawal(c, intent, withdrawal)
+
+    def _check_authority(self, c: Connection, intent: Intent, *, key_id: str, wallet_id: int) -> None:
+        """The key still stands, and the wallet is the one whose lane this is. Expiry only refuses new requests."""
+        try:
+            wallet = get_wallet(c, wallet_id, master=self.master)
+            key = keys.load_key(c, key_id, master=self.master)
+        except Tampered as exc:
+            raise PreSignRefused(str(exc)) from exc
+        if wallet is None or wallet.address != intent.lane.wallet:
+            raise PreSignRefused("the wallet is not the one that was asked to act")
+        if key is None or key.revoked_ms is not None or key.wallet_id != wallet_id:
+            raise PreSignRefused("the key that asked for this was revoked")
+
+    def _check_swap(self, intent: Intent, order: Order) -> None:
+        decoded = decode_call(self.deployments, self.assets, intent.lane.chain_id, intent.call)
+        if not isinstance(decoded, Swap):
+            raise PreSignRefused(f"the order's last call is no swap that we know: {decoded}")
+        # What the decoder answers has a router of the registry and re-encodes to the same bytes.
+        wanted = (order.sold_asset, order.bought_asset, order.max_sold, order.min_bought, intent.lane.wallet)
+        got = (decoded.sold.id, decoded.bought.id, decoded.max_in, decoded.min_out, decoded.recipient)
+        if got != wanted:
+            raise PreSignRefused("the swap's assets, limits or recipient are not the order's")
+        if decoded.deadline_s != order.quote["deadline_s"]:
+            raise PreSignRefused("the swap's deadline is not the order's")
+
+    def _check_approval(self, intent: Intent, order: Order) -> None:
+        decoded = decode_call(self.deployments, self.assets, intent.lane.chain_id, intent.call)
+        if not isinstance(decoded, Approve):
+            raise PreSignRefused(f"a call before the swap is no approval: {decoded}")
+        if decoded.asset.id != order.sold_asset or decoded.amount not in (0, order.max_sold):
+            raise PreSignRefused("the approval is not of exactly what the order sells")
+        if decoded.spender not in self.deployments.spenders(intent.lane.chain_id):
+            raise PreSignRefused("the approval is not for a router of the registry")
+
+    def _check_withdrawal(self, c: Connection, intent: Intent, withdrawal: Withdrawal) -> None:
+        # SENT as well: a replacement at the same nonce is signed again.
+        waiting = withdrawal.state in (WithdrawalState.PROCESSING, WithdrawalState.SENT)
+        if not waiting or withdrawal.chain_id != intent.lane.chain_id:
+            raise PreSignRefused(f"withdrawal {withdrawal.id} is {withdrawal.state}")
+        decoded = decode_call(self.deployments, self.assets, intent.lane.chain_id, intent.call)
+        if not isinstance(decoded, Transfer | NativeTransfer):
+            raise PreSignRefused(f"the withdrawal's call is no transfer that we know: {decoded}")
+        wanted = (withdrawal.asset, withdrawal.amount, withdrawal.destination)
+        if (decoded.asset.id, decoded.amount, decoded.recipient) != wanted:
+            raise PreSignRefused("the transfer's asset, amount or recipient is not the withdrawal's")
+        try:
+            allowed = keys.destinations(
+                c, withdrawal.key_id, chain_id=intent.lane.chain_id, master=self.master
+            )
+        except Tampered as exc:
+            raise PreSignRefused(str(exc)) from exc
+        if withdrawal.destination not in allowed:
+            raise PreSignRefused("the destination is no longer in the key's allowlist")
