@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,7 @@ import pytest
 from scripts.devnet import artifacts
 from scripts.devnet.catalogue import CHAINS
 from scripts.devnet.cheats import feed_answer, impersonate, set_feed, sync_clock
-from scripts.devnet.network import ALL, Devnet, LocalChain, start_bases, start_forks
+from scripts.devnet.network import ALL, Devnet, LocalChain, Origin, start_forks, start_origins
 from scripts.devnet.placing import TREASURY
 from scripts.devnet.rpc import DevRpc
 
@@ -52,8 +53,8 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with (
-        _shared_bases(toolbox, shared) as base_urls,
-        start_forks(toolbox, ALL, base_urls=base_urls, log_dir=own / "anvil") as forks,
+        _shared_origins(toolbox, shared) as origins,
+        start_forks(toolbox, origins, log_dir=own / "anvil") as forks,
     ):
         yield forks
 
@@ -114,9 +115,9 @@ def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
 
 @contextmanager
 def _own_fork(devnet: Devnet, name: str) -> Iterator[LocalChain]:
-    base_url = devnet.chains[name].base_url
-    base_urls = {name: base_url} if base_url is not None else {}
-    with start_forks(artifacts.ensure(), [name], base_urls=base_urls) as own:
+    # A fork of a real network is forked once more, which keeps the block.
+    origin = Origin(base_url=devnet.chains[name].base_url or devnet.chains[name].rpc_url)
+    with start_forks(artifacts.ensure(), {name: origin}) as own:
         chain = own.chains[name]
         rpc = DevRpc(chain.rpc_url)
         _freshen(rpc, chain)
@@ -136,8 +137,8 @@ def _freshen(rpc: DevRpc, chain: LocalChain) -> None:
 
 
 @contextmanager
-def _shared_bases(toolbox: artifacts.Toolbox, folder: Path) -> Iterator[Mapping[str, str]]:
-    """URLs of the run's base chains: built here when this is the first worker to ask, else found in `folder`.
+def _shared_origins(toolbox: artifacts.Toolbox, folder: Path) -> Iterator[Mapping[str, Origin]]:
+    """What the run's chains are forked from: made here by the first worker to ask, else found in `folder`.
 
     `bases.lock` guards finding and building. Every user holds `bases.users` shared; who built them waits until it
     can have it alone before ending them. Locks go with their process, so that a killed worker blocks nobody.
@@ -145,19 +146,29 @@ def _shared_bases(toolbox: artifacts.Toolbox, folder: Path) -> Iterator[Mapping[
     listing, lock = folder / "bases.json", folder / "bases.lock"
     with ExitStack() as stack, (folder / "bases.users").open("w") as users:
         with _locked(lock):
-            base_urls: dict[str, str] = json.loads(listing.read_text()) if listing.exists() else {}
-            built = not listing.exists() or not _all_answer(base_urls)
+            origins: Mapping[str, Origin] = _listed(listing)
+            built = not origins
             if built:
-                bases = stack.enter_context(start_bases(toolbox, ALL))
-                base_urls = {name: base.url for name, base in bases.items()}
-                listing.write_text(json.dumps(base_urls))
+                origins = stack.enter_context(start_origins(toolbox, ALL))
+                listing.write_text(json.dumps({name: asdict(origin) for name, origin in origins.items()}))
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
-            yield base_urls
+            yield origins
         finally:
             fcntl.flock(users, fcntl.LOCK_UN)
             while built and not _withdrawn(listing, lock=lock, users=users):
                 time.sleep(SHARING_POLL_S)
+
+
+def _listed(listing: Path) -> dict[str, Origin]:
+    """The origins written down, if their bases still live: the worker that built them may have been killed."""
+    if not listing.exists():
+        return {}
+    origins = {name: Origin(**fields) for name, fields in json.loads(listing.read_text()).items()}
+    for origin in origins.values():
+        if origin.base_url is not None and not _answers(origin.base_url):
+            return {}
+    return origins
 
 
 def _withdrawn(listing: Path, *, lock: Path, users: IO[str]) -> bool:
@@ -171,16 +182,14 @@ def _withdrawn(listing: Path, *, lock: Path, users: IO[str]) -> bool:
         return True
 
 
-def _all_answer(urls: Mapping[str, str]) -> bool:
-    """Whether the bases still live: the worker that built them may have been killed."""
-    for url in urls.values():
-        rpc = DevRpc(url)
-        try:
-            rpc("eth_chainId")
-        except OSError:
-            return False
-        finally:
-            rpc.close()
+def _answers(url: str) -> bool:
+    rpc = DevRpc(url)
+    try:
+        rpc("eth_chainId")
+    except OSError:
+        return False
+    finally:
+        rpc.close()
     return True
 
 

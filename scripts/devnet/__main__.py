@@ -69,12 +69,12 @@ def up(
             if flow_rate:
                 chains = list(devnet.chains.values())
                 flow = stack.enter_context(order_flow(chains, rate_per_s=flow_rate, seed=seed))
-            if state_file is not None:
-                _write_state(state_file, devnet)
-                stack.callback(state_file.unlink, missing_ok=True)
             for chain in devnet.chains.values():
                 console.print(_described(chain))
             console.print(f"Ready after {time.monotonic() - started:.1f} s. Ctrl-C ends it.")
+            if state_file is not None:
+                _write_state(state_file, devnet)
+                stack.callback(state_file.unlink, missing_ok=True)
             _watch(devnet, flow)
     except KeyboardInterrupt:
         console.print("Both chains are gone.")

@@ -32,6 +32,12 @@ LISTENING = re.compile(rb"Listening on (127\.0\.0\.1:\d+)")
 URL = re.compile(r"(https?://)(?:[^/@\s]*@)?([^/?\s]+)[^\s]*")
 WATCHER = 'while read -r _; do :; done; kill -s KILL -- "-$1"'
 LOG_TAIL_LINES = 15
+# Anvil's name for the endpoint to fork. The URL may hold a key, and arguments can be read by every process of
+# the machine: it goes through a file that exists until Anvil has read it.
+FORK_ALIAS = "origin"
+FOUNDRY_TOML = """[rpc_endpoints]
+{alias} = "{url}"
+"""
 
 
 class AnvilFailed(Exception):
@@ -49,33 +55,45 @@ class Anvil:
 
 @contextmanager
 def run_anvil(
-    binary: Path, name: str, *, arguments: Sequence[str], log_dir: Path | None = None, port: int | None = None
+    binary: Path,
+    name: str,
+    *,
+    arguments: Sequence[str],
+    fork_url: str | None = None,
+    log_dir: Path | None = None,
+    port: int | None = None,
 ) -> Iterator[Anvil]:
     """Start Anvil, yield it when it answers, kill it at the end. `name` names the log file.
 
-    Without `log_dir` the log lives as long as the process.
+    Without `log_dir` the log lives as long as the process. It holds `fork_url`, and only its owner can read it.
 
     Raises:
         AnvilFailed: it exited or did not listen in time.
     """
-    with tempfile.TemporaryDirectory(prefix=f"cambist-anvil-{name}-", ignore_cleanup_errors=True) as home:
-        folder = log_dir if log_dir is not None else Path(home)
-        folder.mkdir(parents=True, exist_ok=True)
-        log = folder / f"anvil-{name}.log"
+    with tempfile.TemporaryDirectory(prefix=f"cambist-anvil-{name}-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        log = (log_dir or home) / f"anvil-{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
         # No dev accounts: their keys are public, and a fork of a real network would hold real accounts.
         command = [str(binary), "--port", str(port or 0), "--accounts", "0", "--color", "never", *arguments]
-        environment = {**os.environ, "HOME": home}
-        with log.open("wb") as output:
+        settings = home / "foundry.toml"
+        if fork_url is not None:
+            settings.write_text(FOUNDRY_TOML.format(alias=FORK_ALIAS, url=fork_url))
+            command += ["--no-storage-caching", "--fork-url", FORK_ALIAS]
+        with open(log, "wb", opener=_owner_only) as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environment,
+                env={**os.environ, "HOME": folder},
+                cwd=home,
                 start_new_session=True,
             )
         with _killed_at_the_end(process):
             url = "http://" + _wait_until_listening(process, log, name=name)
+            settings.unlink(missing_ok=True)
             rpc = DevRpc(url)
             # Else every call of every client is a line in the log.
             rpc("anvil_setLoggingEnabled", False)
@@ -101,6 +119,10 @@ def _killed_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
         watcher.kill()
         watcher.communicate()
         process.wait()
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def _wait_until_listening(process: subprocess.Popen[bytes], log: Path, *, name: str) -> str:

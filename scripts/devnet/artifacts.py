@@ -242,7 +242,7 @@ def _anvil_on_path(minimum: str) -> Path | None:
         output = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return Path(found) if _version(output) >= _version(minimum) else None
+    return Path(found).absolute() if _version(output) >= _version(minimum) else None
 
 
 def _version(text: str) -> tuple[int, ...]:

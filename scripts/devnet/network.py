@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scripts.devnet import artifacts
-from scripts.devnet.anvil import Anvil, redacted, run_anvil
+from scripts.devnet.anvil import redacted, run_anvil
 from scripts.devnet.catalogue import CHAINS, ChainSpec
 from scripts.devnet.liquidity import add_pools
 from scripts.devnet.placing import Builder
@@ -46,6 +47,16 @@ REAL_NETWORKS: Mapping[str, RealNetwork] = {
 
 class WrongNetwork(Exception):
     """A real network's endpoint cannot be used; the message names it by host only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a chain is forked from: a base at `base_url`, or with None the real network of the environment, which
+    is then pinned at `block`. Holds no secret, so that it can be written down."""
+
+    base_url: str | None
+    block: int | None = None
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,65 +97,64 @@ def start_devnet(
     """
     toolbox = artifacts.ensure()
     with (
-        start_bases(toolbox, names, log_dir=log_dir) as bases,
-        start_forks(
-            toolbox,
-            names,
-            base_urls={name: base.url for name, base in bases.items()},
-            block_time_s=block_time_s,
-            ports=ports or {},
-            log_dir=log_dir,
-        ) as devnet,
+        start_origins(toolbox, names, log_dir=log_dir) as origins,
+        start_forks(toolbox, origins, block_time_s=block_time_s, ports=ports, log_dir=log_dir) as devnet,
     ):
-        yield Devnet(chains=devnet.chains, pids=[*(base.pid for base in bases.values()), *devnet.pids])
+        bases = [origin.pid for origin in origins.values() if origin.pid is not None]
+        yield Devnet(chains=devnet.chains, pids=[*bases, *devnet.pids])
 
 
 @contextmanager
-def start_bases(
+def start_origins(
     toolbox: artifacts.Toolbox, names: Sequence[str], *, log_dir: Path | None = None
-) -> Iterator[Mapping[str, Anvil]]:
-    """Built base chains by name, for those of `names` that are not forks of a real network."""
-    specs = [CHAINS[name] for name in names if real_url(name) is None]
-
-    def start(spec: ChainSpec) -> AbstractContextManager[Anvil]:
-        arguments = ["--chain-id", str(spec.chain_id)]
-        return run_anvil(toolbox.anvil, f"{spec.name}-base", arguments=arguments, log_dir=log_dir)
-
+) -> Iterator[Mapping[str, Origin]]:
+    """What each named chain is forked from: a base built here, or the real network at a block settled here."""
+    origins: dict[str, Origin] = {}
     with ExitStack() as stack:
-        anvils = [stack.enter_context(start(spec)) for spec in specs]
-        jobs = [lambda s=s, a=a: build_base(a.url, s, toolbox=toolbox) for s, a in zip(specs, anvils, strict=True)]
+        jobs = []
+        for name in names:
+            if (url := real_url(name)) is not None:
+                origins[name] = Origin(base_url=None, block=_pinned_block(name, url))
+                continue
+            spec = CHAINS[name]
+            arguments = ["--chain-id", str(spec.chain_id)]
+            base = stack.enter_context(run_anvil(toolbox.anvil, f"{name}-base", arguments=arguments, log_dir=log_dir))
+            origins[name] = Origin(base_url=base.url, pid=base.pid)
+            jobs.append(partial(build_base, base.url, spec, toolbox=toolbox))
         _in_parallel(jobs)
-        yield {spec.name: anvil for spec, anvil in zip(specs, anvils, strict=True)}
+        yield origins
 
 
 @contextmanager
 def start_forks(
     toolbox: artifacts.Toolbox,
-    names: Sequence[str],
+    origins: Mapping[str, Origin],
     *,
-    base_urls: Mapping[str, str],
     block_time_s: float | None = None,
     ports: Mapping[str, int] | None = None,
     log_dir: Path | None = None,
 ) -> Iterator[Devnet]:
-    """A fork of each named chain: of the real network where its variable is set, else of its base."""
+    """A fork of each origin, by chain name."""
     with ExitStack() as stack:
         chains: dict[str, LocalChain] = {}
         pids = []
-        for name in names:
-            origin = real_url(name)
-            arguments = _fork_arguments(name, base_urls, real=origin)
+        for name, origin in origins.items():
+            arguments = [] if origin.block is None else ["--fork-block-number", str(origin.block)]
             if block_time_s is not None:
                 arguments += ["--block-time", str(block_time_s)]
-            port = (ports or {}).get(name)
-            fork = run_anvil(toolbox.anvil, name, arguments=arguments, log_dir=log_dir, port=port)
-            anvil = stack.enter_context(fork)
+            anvil = stack.enter_context(
+                run_anvil(
+                    toolbox.anvil,
+                    name,
+                    arguments=arguments,
+                    fork_url=origin.base_url or real_url(name),
+                    log_dir=log_dir,
+                    port=(ports or {}).get(name),
+                )
+            )
             pids.append(anvil.pid)
             chains[name] = LocalChain(
-                chain_id=CHAINS[name].chain_id,
-                name=name,
-                rpc_url=anvil.url,
-                base_url=None if origin else base_urls[name],
+                chain_id=CHAINS[name].chain_id, name=name, rpc_url=anvil.url, base_url=origin.base_url
             )
         yield Devnet(chains=chains, pids=pids)
 
@@ -164,13 +174,6 @@ def build_base(url: str, spec: ChainSpec, *, toolbox: artifacts.Toolbox) -> None
 def real_url(name: str) -> str | None:
     """Endpoint of the real network to fork, where one is set."""
     return os.environ.get(REAL_NETWORKS[name].url_variable) or None
-
-
-def _fork_arguments(name: str, base_urls: Mapping[str, str], *, real: str | None) -> list[str]:
-    if real is None:
-        return ["--no-storage-caching", "--fork-url", base_urls[name]]
-    block = _pinned_block(name, real)
-    return ["--no-storage-caching", "--fork-url", real, "--fork-block-number", str(block)]
 
 
 def _pinned_block(name: str, url: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from scripts.devnet import DevRpc, artifacts, start_devnet
+from scripts.devnet import DevRpc, LocalChain, artifacts, start_devnet
 from scripts.devnet.anvil import AnvilFailed, redacted, run_anvil
 
 DEADLINE_S = 20.0
@@ -124,6 +124,17 @@ def test_the_command_writes_its_state_and_ends_on_sigterm(tmp_path: Path) -> Non
 def test_an_endpoints_key_is_cut_out_of_messages() -> None:
     text = redacted("error for https://user:pw@node.example/v2/SECRET?key=SECRET, retry")
     assert text == "error for https://node.example retry"
+
+
+def test_an_endpoints_key_is_in_no_argument_and_no_file_others_can_read(
+    ethereum: LocalChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETH_RPC_URL", f"{ethereum.rpc_url}/?key=SECRET")
+    monkeypatch.setenv("ETH_FORK_BLOCK", str(int(DevRpc(ethereum.rpc_url)("eth_blockNumber"), 16)))
+    with start_devnet(names=["ethereum"], log_dir=tmp_path) as devnet:
+        arguments = psutil.Process(devnet.pids[0]).cmdline()
+        assert "SECRET" not in " ".join(arguments)
+        assert (tmp_path / "anvil-ethereum.log").stat().st_mode & 0o077 == 0
 
 
 def _wait_until_gone(pids: list[int]) -> None:
