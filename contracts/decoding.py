@@ -20,7 +20,7 @@ from contracts.errors import ContractError, UnknownDeployment
 from contracts.paths import decode_path
 from contracts.pools import V2_FEE
 from contracts.routes import Exact
-from contracts.swaps import ROUTER_ITSELF, Swap, encode_swap, uses_swap_router_02
+from contracts.swaps import ROUTER_ITSELF, Swap, encode_swap
 
 __all__ = [
     "Approve",
@@ -139,17 +139,16 @@ def _token_call(token: Asset, call: CallRequest, *, wrapped: Address) -> Decoded
 
 
 def _swap(deployments: Deployments, assets: AssetList, chain_id: ChainId, *, call: CallRequest) -> Swap:
-    parts = (
-        _from_swap_router_02(call)
-        if uses_swap_router_02(deployments, chain_id, call.to)
-        else _from_router_02(deployments, chain_id, call)
-    )
+    venues = [found.venue for found in deployments.venues(chain_id) if found.router == call.to]
+    if len(venues) != 1:
+        raise _Unrecognized("the router belongs to several venues")
+    parts = _from_swap_router_02(call) if venues[0] is Venue.UNISWAP_V3 else _from_router_02(call)
     if len(parts.path) < 2:
         raise _Unrecognized("the path has no pool")
     tokens = [assets.by_address(parts.path[0]), assets.by_address(parts.path[-1])]
     swap = Swap(
         chain_id=chain_id,
-        venue=parts.venue,
+        venue=venues[0],
         router=call.to,
         sold=assets.native if parts.native_in else tokens[0],
         bought=assets.native if parts.native_out else tokens[1],
@@ -168,7 +167,6 @@ def _swap(deployments: Deployments, assets: AssetList, chain_id: ChainId, *, cal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    venue: Venue
     exact: Exact
     max_in: int
     min_out: int
@@ -185,7 +183,7 @@ def _from_swap_router_02(call: CallRequest) -> _Parts:
     deadline_s, steps = decode_input(abi.function("multicall"), call.data)
     if not 1 <= len(steps) <= 3:
         raise _Unrecognized("a swap is one router step, with an unwrap and a refund at most")
-    venue, exact, max_in, min_out, receiver, path, fees = _router_step(steps[0])
+    exact, max_in, min_out, receiver, path, fees = _router_step(steps[0])
     native_out = receiver == ROUTER_ITSELF
     recipient = receiver
     if native_out:
@@ -193,7 +191,6 @@ def _from_swap_router_02(call: CallRequest) -> _Parts:
             raise _Unrecognized("the bought coins would stay in the router")
         _minimum, recipient = decode_input(abi.function("unwrapWETH9"), steps[1])
     return _Parts(
-        venue=venue,
         exact=exact,
         max_in=max_in,
         min_out=min_out,
@@ -206,36 +203,30 @@ def _from_swap_router_02(call: CallRequest) -> _Parts:
     )
 
 
-def _router_step(step: bytes) -> tuple[Venue, Exact, int, int, Address, tuple[Address, ...], tuple[int, ...]]:
+def _router_step(step: bytes) -> tuple[Exact, int, int, Address, tuple[Address, ...], tuple[int, ...]]:
     abi = load_abi("swap_router_02")
     function = _by_selector(abi.functions, step)
     values: tuple[Any, ...] = decode_input(function, step)
     match function.name:
         case "exactInputSingle":
             token_in, token_out, fee, receiver, amount_in, minimum, _limit = values[0]
-            return Venue.UNISWAP_V3, "in", amount_in, minimum, receiver, (token_in, token_out), (fee,)
+            return "in", amount_in, minimum, receiver, (token_in, token_out), (fee,)
         case "exactOutputSingle":
             token_in, token_out, fee, receiver, amount_out, maximum, _limit = values[0]
-            return Venue.UNISWAP_V3, "out", maximum, amount_out, receiver, (token_in, token_out), (fee,)
+            return "out", maximum, amount_out, receiver, (token_in, token_out), (fee,)
         case "exactInput":
             path, receiver, amount_in, minimum = values[0]
             tokens, fees = decode_path(path)
-            return Venue.UNISWAP_V3, "in", amount_in, minimum, receiver, tokens, fees
+            return "in", amount_in, minimum, receiver, tokens, fees
         case "exactOutput":
             path, receiver, amount_out, maximum = values[0]
             tokens, fees = decode_path(path)
-            return Venue.UNISWAP_V3, "out", maximum, amount_out, receiver, tokens[::-1], fees[::-1]
-        case "swapExactTokensForTokens":
-            amount_in, minimum, tokens, receiver = values
-            return Venue.UNISWAP_V2, "in", amount_in, minimum, receiver, tokens, _v2_fees(tokens)
-        case "swapTokensForExactTokens":
-            amount_out, maximum, tokens, receiver = values
-            return Venue.UNISWAP_V2, "out", maximum, amount_out, receiver, tokens, _v2_fees(tokens)
+            return "out", maximum, amount_out, receiver, tokens[::-1], fees[::-1]
         case name:
             raise _Unrecognized(f"{name} is not how our swaps begin")
 
 
-def _from_router_02(deployments: Deployments, chain_id: ChainId, call: CallRequest) -> _Parts:
+def _from_router_02(call: CallRequest) -> _Parts:
     abi = load_abi("uniswap_v2_router")
     function = _by_selector(abi.functions, call.data)
     *amounts, path, recipient, deadline_s = _swap_arguments(function, call.data)
@@ -252,11 +243,7 @@ def _from_router_02(deployments: Deployments, chain_id: ChainId, call: CallReque
             exact, max_in, min_out = "out", maximum, amount_out
         case _:
             raise _Unrecognized(f"{function.name} is not a swap that we send")
-    venues = [found.venue for found in deployments.venues(chain_id) if found.router == call.to]
-    if len(venues) != 1:
-        raise _Unrecognized("the router belongs to several venues")
     return _Parts(
-        venue=venues[0],
         exact=exact,
         max_in=max_in,
         min_out=min_out,

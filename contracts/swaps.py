@@ -3,8 +3,11 @@
 A `Swap` says everything a swap's calldata says; `encode_swap` is the only way calldata is made, so that the decoder
 can hold bytes against it. Shapes:
 
-    SwapRouter02 (Uniswap V2 and V3)   multicall(deadline, [swap, unwrapWETH9 if native out, refundETH if native in])
-    Router02 (QuickSwap V2)            one of the six swap functions, which carry the deadline themselves
+    SwapRouter02 (Uniswap V3)            multicall(deadline, [swap, unwrapWETH9 if native out, refundETH if native in])
+    Router02 (Uniswap V2, QuickSwap V2)  one of the six swap functions, which carry the deadline themselves
+
+V2 pools are not traded through SwapRouter02: its exact output pays the rounded-up input and lets the pair give what
+that buys, a few base units more than was asked (V2SwapRouter._swap). Router02 gives exactly the amount.
 
 Guarantees: never without a limit, a deadline and a recipient; the router is the registry's; what may be spent is
 exact or capped on-chain. Not guaranteed: that the limit is a good one (the caller derives it from a guarded price).
@@ -121,14 +124,7 @@ def encode_swap(swap: Swap, *, deployments: Deployments, assets: AssetList) -> C
             a router that is not the registry's, or a path that does not lead from `sold` to `bought`.
     """
     _check(swap, deployments=deployments, assets=assets)
-    if swap.router == _swap_router_02(deployments, swap.chain_id):
-        return _swap_router_02_call(swap)
-    return _router_02_call(swap)
-
-
-def uses_swap_router_02(deployments: Deployments, chain_id: ChainId, router: Address) -> bool:
-    """Whether the router is Uniswap's SwapRouter02 (else a Router02)."""
-    return router == _swap_router_02(deployments, chain_id)
+    return _swap_router_02_call(swap) if swap.venue is Venue.UNISWAP_V3 else _router_02_call(swap)
 
 
 def _check(swap: Swap, *, deployments: Deployments, assets: AssetList) -> None:
@@ -159,7 +155,7 @@ def _swap_router_02_call(swap: Swap) -> CallRequest:
     """SwapRouter02, IMulticallExtended.multicall(uint256 deadline, bytes[] data)."""
     abi = load_abi("swap_router_02")
     receiver = ROUTER_ITSELF if swap.native_out else swap.recipient
-    steps = [_v3_step(swap, receiver) if swap.venue is Venue.UNISWAP_V3 else _v2_step(swap, receiver)]
+    steps = [_v3_step(swap, receiver)]
     if swap.native_out:
         steps.append(encode_call(abi.function("unwrapWETH9"), swap.min_out, swap.recipient))
     if swap.native_in:
@@ -183,14 +179,6 @@ def _v3_step(swap: Swap, receiver: Address) -> bytes:
         return encode_call(abi.function("exactInput"), (encode_path(swap.path, swap.fees_pips), receiver, *amounts))
     backwards = encode_path(swap.path[::-1], swap.fees_pips[::-1])
     return encode_call(abi.function("exactOutput"), (backwards, receiver, *amounts))
-
-
-def _v2_step(swap: Swap, receiver: Address) -> bytes:
-    abi = load_abi("swap_router_02")
-    if swap.exact == "in":
-        function = abi.function("swapExactTokensForTokens")
-        return encode_call(function, swap.max_in, swap.min_out, swap.path, receiver)
-    return encode_call(abi.function("swapTokensForExactTokens"), swap.min_out, swap.max_in, swap.path, receiver)
 
 
 def _router_02_call(swap: Swap) -> CallRequest:
@@ -225,7 +213,3 @@ def _router(deployments: Deployments, chain_id: ChainId, venue: Venue) -> Addres
         return deployments.venue(chain_id, venue).router
     except UnknownDeployment as exc:
         raise UnsafeSwap(f"chain {chain_id} has no venue {venue}") from exc
-
-
-def _swap_router_02(deployments: Deployments, chain_id: ChainId) -> Address | None:
-    return deployments.contracts(chain_id).get("swap_router_02")
