@@ -87,8 +87,9 @@ def fresh_polygon(devnet: Devnet) -> Iterator[LocalChain]:
         yield chain
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything that uses a chain carries the marker `chain`."""
+    """Everything that names a chain fixture carries the marker `chain`, before `-m` chooses by markers."""
     for item in items:
         if CHAIN_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("chain")

@@ -10,6 +10,8 @@ from scripts.devnet.catalogue import CHAINS, ETHEREUM, POLYGON, START_PRICES, Ch
 from scripts.devnet.cheats import impersonate
 from scripts.devnet.liquidity import V2_FACTORIES, V2_ROUTERS, pool_address
 
+pytestmark = pytest.mark.chain
+
 FOREVER = 2**40
 EXACT_INPUT_SINGLE = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))"
 QUOTE_EXACT_INPUT_SINGLE = (

@@ -24,6 +24,8 @@ from scripts.devnet.placing import (
 )
 from tests.chainfixtures import manual_mining
 
+pytestmark = pytest.mark.chain
+
 SOMEONE = "0x000000000000000000000000000000000000bEEF"
 OTHER = "0x000000000000000000000000000000000000dEaD"
 

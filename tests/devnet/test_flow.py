@@ -15,6 +15,8 @@ from scripts.devnet.network import WrongNetwork
 from scripts.devnet.trades import gain_ppm, read_states
 from scripts.devnet.walk import BOUND_PPM, MILLION, PriceWalk
 
+pytestmark = pytest.mark.chain
+
 STEPS = 60
 
 

@@ -15,6 +15,8 @@ import pytest
 from scripts.devnet import DevRpc, LocalChain, artifacts, start_devnet
 from scripts.devnet.anvil import AnvilFailed, redacted, run_anvil
 
+pytestmark = pytest.mark.chain
+
 DEADLINE_S = 20.0
 OWNER = """
 import contextlib, json, threading, time
