@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
@@ -23,6 +24,8 @@ from service.journal import books
 from service.journal.holdings import holdings
 from service.journal.needs import BooksServices, ChainParts, WalletRow
 from service.journal.opening import Opening, openings
+
+W = TypeVar("W", bound=WalletRow)
 
 
 class Verdict(StrEnum):
@@ -78,10 +81,10 @@ class ChainReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Generic[W]):
     """A wallet on all configured chains."""
 
-    wallet: WalletRow
+    wallet: W
     chains: tuple[ChainReport, ...]
 
     @property
@@ -97,7 +100,7 @@ class _Books:
     journal: Mapping[AssetId, int]
 
 
-async def reconcile(services: BooksServices, wallet: WalletRow) -> Report:
+async def reconcile(services: BooksServices, wallet: W) -> Report[W]:
     """Compare the wallet's books with every configured chain."""
     reports = await asyncio.gather(*(reconcile_chain(services, wallet, chain=key) for key in services.chains))
     return Report(wallet=wallet, chains=tuple(reports))

@@ -20,12 +20,22 @@ NOW_MS: Final = 1_767_225_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeededWallet:
+    id: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """An account and one wallet of it."""
 
     account_id: int
     wallet_id: int
     address: Address
+
+    @property
+    def wallet(self) -> SeededWallet:
+        return SeededWallet(id=self.wallet_id, address=self.address)
 
 
 def address_of(number: int) -> Address:

@@ -172,7 +172,7 @@ async def test_a_chain_opened_at_an_earlier_block_meanwhile_leaves_nothing(servi
             await services.db.run(lambda c: STORE.set_cursor(c, ETHEREUM, node.ref(2)))
         return await original(method, params)  # type: ignore[arg-type]
 
-    node.request = slow  # type: ignore[method-assign,assignment]
+    node.request = slow  # type: ignore[method-assign]
     with pytest.raises(CursorMoved):
         await register_wallet(services, account_id=owner.id, address=WALLET, label="main", signer="keystore")
     assert (await rows(services))["wallets"] == 0

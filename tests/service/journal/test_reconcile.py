@@ -13,7 +13,7 @@ from service.journal import books
 from service.journal.books import Change
 from service.journal.reconcile import ChainReport, Row, Unknown, Verdict, reconcile, reconcile_chain
 from tests.clock import FakeClock
-from tests.service.books_seed import ETHEREUM, NOW_MS, address_of, tx_hash
+from tests.service.books_seed import ETHEREUM, NOW_MS, SeededWallet, address_of, tx_hash
 from tests.service.ledger_node import LedgerNode, ScriptedServices, scripted_services
 
 WALLET = address_of(0xCAFE)
@@ -185,9 +185,6 @@ async def test_a_node_that_does_not_answer_or_has_no_state_there_is_said_to(scen
 
 
 async def test_a_chain_whose_books_are_not_open_is_unknown(scene: Scene) -> None:
-    class Stranger:
-        id = scene.wallet.id + 1
-        address = address_of(2)
-
-    report = await reconcile_chain(scene.services, Stranger(), chain="ethereum")  # type: ignore[arg-type]
+    stranger = SeededWallet(id=scene.wallet.id + 1, address=address_of(2))
+    report = await reconcile_chain(scene.services, stranger, chain="ethereum")
     assert (report.verdict, report.why) == (Verdict.UNKNOWN, Unknown.NOT_OPENED)
