@@ -6,8 +6,9 @@
     manual_mining(rpc)              a context in which only the test makes blocks
 
 The base chains are built once a test run, by the first worker that needs them, and shared; each worker forks
-them for itself. Guarantees: a test starts with a head block of this moment, fresh feeds and an empty pool; no
-process outlives the run, kill -9 included. Does not guarantee the same block numbers or hashes between tests.
+them for itself. Guarantees: a test starts with a head block of this moment, fresh feeds, a usual base fee and an
+empty pool; no process outlives the run, kill -9 included (with xdist the workers notice after some ten seconds).
+Does not guarantee the same block numbers or hashes between tests.
 """
 
 from __future__ import annotations
@@ -128,6 +129,9 @@ def _own_fork(devnet: Devnet, name: str) -> Iterator[LocalChain]:
 
 def _freshen(rpc: DevRpc, chain: LocalChain) -> None:
     """A head of this moment and feeds updated in it. A real network's feeds stay as they were at its block."""
+    # A revert keeps the base fee that the reverted blocks had worked out.
+    head = rpc("eth_getBlockByNumber", "latest", False)
+    rpc("anvil_setNextBlockBaseFeePerGas", head["baseFeePerGas"])
     sync_clock(rpc)
     if chain.base_url is not None:
         spec = CHAINS[chain.name]

@@ -184,7 +184,9 @@ class _Market:
         }
         self._fed_at_step = dict.fromkeys(self.feeds, 0)
         self._automine = bool(self.rpc("anvil_getAutomine"))
-        self._last_arbitrage_block = -1
+        self._head = 0
+        self._arbitraged: set[Pool] = set()
+        self._base_fee_wei = int(self._head_block()["baseFeePerGas"], 16)
         self._unmined: list[str] = []
         self._silent_steps = 0
 
@@ -202,6 +204,7 @@ class _Market:
     def step(self, step: int, prices: Mapping[str, int]) -> Trade | None:
         try:
             self._collect()
+            self._see_head()
             self._follow_with_feeds(step, prices)
             swap = self._choose(prices)
             trade = self._trade(step, swap)
@@ -215,21 +218,33 @@ class _Market:
         self._silent_steps = 0
         return trade
 
+    def _see_head(self) -> None:
+        """Note a new head, and keep the base fee up: blocks this empty would bring it to its floor."""
+        block = self._head_block()
+        if (number := int(block["number"], 16)) != self._head:
+            self._head = number
+            self._arbitraged.clear()
+        if int(block["baseFeePerGas"], 16) * 5 < self._base_fee_wei * 4:
+            self.rpc("anvil_setNextBlockBaseFeePerGas", hex(self._base_fee_wei))
+
+    def _head_block(self) -> Mapping[str, str]:
+        block: Mapping[str, str] = self.rpc("eth_getBlockByNumber", "latest", False)
+        return block
+
     def _choose(self, prices: Mapping[str, int]) -> Swap:
         # The same numbers are drawn whatever the chain looks like, so that one failure changes one trade.
         wants_arbitrage = self._random.random() < ARBITRAGE_CHANCE
         noise = self._noise(prices)
         if not wants_arbitrage:
             return noise
-        head = int(self.rpc("eth_blockNumber"), 16)
-        if head == self._last_arbitrage_block:
-            return noise  # its effect is not in a block yet
-        states = read_states(self.rpc, self._pools)
+        # What the head does not show yet must not be done again: one arbitrage a pool and block.
+        waiting = {pool: at for pool, at in self._pools.items() if pool not in self._arbitraged}
+        states = read_states(self.rpc, waiting)
         states.sort(key=lambda state: gain_ppm(state, self.spec, prices=prices) - state.pool.fee, reverse=True)
         for state in states:
             cap = state.pool.depth_usd * MILLION // ARBITRAGE_SHARE
             if (swap := arbitrage(self.spec, state, prices=prices, cap_usd_micro=cap)) is not None:
-                self._last_arbitrage_block = head
+                self._arbitraged.add(state.pool)
                 return swap
         return noise
 

@@ -88,7 +88,7 @@ def test_a_machine_without_a_pinned_anvil_is_told_to_install_foundry(
 
 
 @pytest.mark.chain
-@pytest.mark.parametrize(("version", "used"), [("1.4.9", False), ("1.5.0", True), ("2.0.1-stable", True)])
+@pytest.mark.parametrize(("version", "used"), [("1.6.9", False), ("1.7.0", True), ("2.0.1-stable", True)])
 def test_an_anvil_on_path_is_used_when_it_is_new_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, *, used: bool
 ) -> None:

@@ -38,7 +38,9 @@ def test_what_one_test_did_is_gone_in_the_next(ethereum: LocalChain, round_: int
     assert rpc("anvil_getAutomine") is True
     head = rpc("eth_getBlockByNumber", "latest", False)
     assert abs(int(head["timestamp"], 16) - time.time()) < 5
-    # Left behind on purpose: a balance, a waiting transaction, a clock ahead, no automine.
+    assert 2 * int(head["baseFeePerGas"], 16) > ETHEREUM.base_fee_wei
+    # Left behind on purpose: low fees, a balance, a waiting transaction, a clock ahead, no automine.
+    rpc("anvil_mine", hex(50))
     impersonate(rpc, SOMEONE)
     rpc("evm_setAutomine", False)
     submit_raw(rpc, OTHER, data=b"", sender=SOMEONE, gas=21_000)

@@ -53,6 +53,8 @@ def test_pools_and_feeds_follow_the_reference(ethereum: LocalChain) -> None:
     flow.close()
     rpc = DevRpc(ethereum.rpc_url)
     assert prices["ETH"] != START_PRICES["ETH"]
+    base_fee_wei = int(rpc("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)
+    assert 2 * base_fee_wei > ETHEREUM.base_fee_wei
     for base in ETHEREUM.feeds:
         # A feed is updated before the step's trade, whenever it is a tenth of a per cent off.
         assert abs(feed_answer(rpc, ETHEREUM, base) - prices[base]) * 1000 <= START_PRICES[base]
