@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from chains.tx.engine import TxEngine
 from sqlalchemy import Connection
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, load_chains
 from chains.rpc.transport import HttpTransport
 from chains.signing.keystore import Keystore
-from chains.tx.engine import TxEngine
 from chains.tx.store import Clock
 from chains.types import ChainId
 from contracts.assets import AssetList, load_assets
@@ -28,6 +28,7 @@ from service.clock import SystemClock
 from service.db.bindings import check_binding
 from service.db.engine import Database
 from service.db.txstore import SqlTxStore
+from service.markets.ticker import TickerBoard
 from service.settings import Settings
 from service.workers.keyring import Keyring, unlock_all
 from service.workers.observer import ChainObserver
@@ -47,6 +48,7 @@ class ChainRuntime:
     assets: AssetList
     deployments: Deployments
     pools: PoolDirectory
+    tickers: TickerBoard
     engine: TxEngine[Connection]
 
 
@@ -146,5 +148,6 @@ def _runtime(
         assets=assets,
         deployments=deployments,
         pools=PoolDirectory(client.config.chain_id),
+        tickers=TickerBoard(),
         engine=engine,
     )

@@ -16,7 +16,7 @@ from chains.units import format_units, mul_div_up
 from contracts.assets import Asset
 from contracts.errors import QuoteError
 from contracts.quoting import SwapQuote, best_quote
-from service.build import ChainRuntime
+from service.markets.needs import QuotedChain
 from service.markets.prices import price_text
 from service.markets.trades import Limits, Trade, in_base_and_quote, limits
 
@@ -41,7 +41,7 @@ class PricedTrade:
     header: Header
 
 
-async def price_trade(runtime: ChainRuntime, trade: Trade, *, slippage_bps: int) -> PricedTrade:
+async def price_trade(runtime: QuotedChain, trade: Trade, *, slippage_bps: int) -> PricedTrade:
     """Quote the trade at the head.
 
     Raises:
@@ -57,28 +57,27 @@ async def price_trade(runtime: ChainRuntime, trade: Trade, *, slippage_bps: int)
         bought=trade.bought,
         amount=trade.amount,
         exact=trade.exact,
+        pools=runtime.pools,
         block=header.ref,
     )
     return PricedTrade(
         trade=trade,
         slippage_bps=slippage_bps,
         quote=quote,
-        limits=limits(
-            trade.exact, amount_in=quote.amount_in, amount_out=quote.amount_out, slippage_bps=slippage_bps
-        ),
+        limits=limits(trade.exact, amount_in=quote.amount_in, amount_out=quote.amount_out, slippage_bps=slippage_bps),
         fees=fees,
         swap_gas=SWAP_BASE_GAS + mul_div_up(quote.gas_estimate, GAS_HEADROOM_PERCENT, 100),
         header=header,
     )
 
 
-async def suggested_fees(runtime: ChainRuntime) -> Fees:
+async def suggested_fees(runtime: QuotedChain) -> Fees:
     """Raises: FeeCapExceeded: the chain asks more than its configured caps."""
     history = await runtime.client.fee_history(fee_rules.HISTORY_BLOCKS, [fee_rules.TIP_PERCENTILE])
     return fee_rules.suggest(history, runtime.config.fees)
 
 
-async def gas_in_quote(runtime: ChainRuntime, priced: PricedTrade) -> int | None:
+async def gas_in_quote(runtime: QuotedChain, priced: PricedTrade) -> int | None:
     """What the gas is worth in the market's quote asset, at the same block; None when no pool says."""
     wei = priced.swap_gas * priced.fees.max_fee_wei
     quote_asset = priced.trade.market.quote
@@ -93,6 +92,7 @@ async def gas_in_quote(runtime: ChainRuntime, priced: PricedTrade) -> int | None
             bought=quote_asset,
             amount=wei,
             exact="in",
+            pools=runtime.pools,
             block=priced.header.ref,
         )
     except QuoteError:
@@ -101,7 +101,7 @@ async def gas_in_quote(runtime: ChainRuntime, priced: PricedTrade) -> int | None
 
 
 def quote_document(
-    runtime: ChainRuntime, priced: PricedTrade, *, gas_quote_raw: int | None, clock: Clock
+    runtime: QuotedChain, priced: PricedTrade, *, gas_quote_raw: int | None, clock: Clock
 ) -> dict[str, Any]:
     """The quote as clients see it."""
     trade, quote, now_ms = priced.trade, priced.quote, clock.now_ms()
@@ -145,7 +145,7 @@ def price_document(priced: PricedTrade) -> dict[str, Any]:
     }
 
 
-def route_document(runtime: ChainRuntime, quote: SwapQuote) -> dict[str, Any]:
+def route_document(runtime: QuotedChain, quote: SwapQuote) -> dict[str, Any]:
     """Venue and hops; a hop's tokens by symbol where they are listed."""
     return {
         "venue": quote.venue.value,
@@ -172,7 +172,7 @@ def block_document(header: Header, now_ms: int) -> dict[str, Any]:
     return {"number": header.number, "hash": header.hash, "age_ms": max(0, now_ms - header.timestamp_s * 1000)}
 
 
-def snapshot(runtime: ChainRuntime, priced: PricedTrade, *, deadline_s: int) -> Mapping[str, Any]:
+def snapshot(runtime: QuotedChain, priced: PricedTrade, *, deadline_s: int) -> Mapping[str, Any]:
     """What an order keeps of its quote: enough to show it for ever, and to compare the fill with."""
     market, native = priced.trade.market, runtime.assets.native
     return {
@@ -195,8 +195,6 @@ def _label(asset: Asset) -> dict[str, Any]:
     return {"symbol": asset.symbol, "decimals": asset.decimals}
 
 
-def _name(runtime: ChainRuntime, token: Any) -> str:
+def _name(runtime: QuotedChain, token: Any) -> str:
     listed = runtime.assets.find_address(token)
     return str(token) if listed is None else listed.symbol
-
-

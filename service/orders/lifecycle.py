@@ -13,11 +13,12 @@ and a second confirmation may still turn REJECTED into FILLED, since that is the
 from dataclasses import dataclass
 from typing import Any, Final
 
-from contracts.effects import swap_fill
 from sqlalchemy import Connection
 
 from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
+from contracts.effects import swap_fill
+from contracts.errors import NoFill
 from service.journal import books
 from service.markets.trades import in_base_and_quote
 from service.orders import storage
@@ -30,6 +31,7 @@ EVENT: Final = "order"
 SWAP_REVERTED: Final = "swap_reverted"
 DEADLINE_PASSED: Final = "deadline_passed"
 CANCELLED: Final = "cancelled"
+NOTHING_TRADED: Final = "nothing_traded"
 NONCE_TAKEN: Final = "nonce_taken"
 """A foreign transaction used the swap's nonce. The order stays NEW: what happened is for a person to find out."""
 
@@ -105,7 +107,11 @@ class OrderLifecycle:
             reason = self.order.reason or self._revert_reason()
             state = OrderState.EXPIRED if reason == DEADLINE_PASSED else OrderState.REJECTED
             return {"state": state, "reason": reason}
-        base, quote = self._fill(intent, receipt)
+        try:
+            base, quote = self._fill(intent, receipt)
+        except NoFill:
+            # Succeeded, yet the logs show no trade: what did move is booked, and nothing is called a fill.
+            return {"state": OrderState.REJECTED, "reason": NOTHING_TRADED}
         storage.insert_fill(
             c,
             self.order,

@@ -17,11 +17,13 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from chains.errors import ChainError
 from chains.tx.model import Lane, PlanId
 from chains.types import CallRequest
 from contracts import erc20
 from contracts.assets import AssetId, Market
 from contracts.call import execute
+from contracts.errors import ContractError
 from contracts.swaps import SwapCall, compile_swap
 from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
@@ -38,9 +40,9 @@ from service.orders.lifecycle import EVENT
 from service.orders.model import Order, OrderDraft, OrderType
 from service.orders.view import order_document
 from service.plans.building import queued_plan
-from service.plans.funds import balances_at, needs
+from service.plans.funds import BalanceUnknown, balances_at, needs
 from service.plans.params import params_hash
-from service.plans.refusals import client_id_conflict, not_enough, refused
+from service.plans.refusals import client_id_conflict, not_enough
 
 PLAN_MARGIN_MS: Final = 15_000
 """A plan that was not placed this long before its on-chain deadline is not placed any more."""
@@ -90,7 +92,13 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
     digest = _digest(runtime, caller, asked)
     if await services.db.read(lambda c: _known(c, caller, asked, digest)) is not None:
         return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
-    prepared = await prepare(services, runtime, caller, asked=asked)
+    try:
+        prepared = await prepare(services, runtime, caller, asked=asked)
+    except (ApiError, ChainError, ContractError, BalanceUnknown):
+        # A request with the same client id may have been accepted meanwhile, and even have spent the funds.
+        if await services.db.read(lambda c: _known(c, caller, asked, digest)) is None:
+            raise
+        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
     plan_id = order_plan_id(services.clock)
     client_id = asked.client_id or f"cambist-{new_id(services.clock)}"
 
@@ -141,7 +149,7 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     results = await runtime.client.simulate(calls, sender=caller.wallet.address, block=prepared.priced.header.ref)
     for result in results:
         if not result.succeeded:
-            raise refused("would_revert", f"the order would fail on the chain: {result.reason or 'no reason given'}")
+            raise ApiError("would_revert", f"the order would fail on the chain: {result.reason or 'no reason given'}")
     return prepared
 
 
@@ -150,7 +158,7 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     settings = services.settings
     slippage_bps = settings.default_slippage_bps if asked.slippage_bps is None else asked.slippage_bps
     if slippage_bps > settings.max_slippage_bps:
-        raise refused(
+        raise ApiError(
             "slippage_too_high",
             f"at most {settings.max_slippage_bps} basis points of slippage are allowed, not {slippage_bps}",
         )
@@ -287,5 +295,3 @@ def _draft(
         quote=snapshot(runtime, priced, deadline_s=prepared.deadline_s),
         plan_id=plan_id,
     )
-
-

@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
 from service.journal import books
+from service.plans.booking import ChainBooks, Subject
 from service.plans.progress import newest_hash
 from service.withdrawals import storage
 from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.view import withdrawal_document
-from service.plans.booking import ChainBooks, Subject
 
 EVENT: Final = "withdrawal"
 TRANSFER_REVERTED: Final = "transfer_reverted"

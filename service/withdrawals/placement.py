@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from chains.errors import ExecutionReverted
+from chains.errors import ChainError, ExecutionReverted
 from chains.tx.model import Lane, PlanId
-from chains.types import ZERO_ADDRESS, Address, CallRequest, Fees, InvalidAddress, parse_address
+from chains.types import ZERO_ADDRESS, Address, CallRequest, InvalidAddress, parse_address
 from chains.units import mul_div_up
 from contracts import erc20
 from contracts.assets import Asset, AssetId
+from contracts.errors import ContractError
 from service.auth import keys
 from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
@@ -25,9 +26,9 @@ from service.ids import withdrawal_plan_id
 from service.journal import books, reservations
 from service.markets.quotes import GAS_HEADROOM_PERCENT, suggested_fees
 from service.plans.building import queued_plan
-from service.plans.funds import balances_at, needs
+from service.plans.funds import BalanceUnknown, balances_at, needs
 from service.plans.params import params_hash
-from service.plans.refusals import client_id_conflict, not_enough, refused
+from service.plans.refusals import client_id_conflict, not_enough
 from service.withdrawals import storage
 from service.withdrawals.lifecycle import EVENT
 from service.withdrawals.model import Withdrawal, WithdrawalDraft
@@ -52,6 +53,13 @@ class Placed:
     created: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    call: CallRequest
+    balances: dict[AssetId, int]
+    amounts: dict[AssetId, int]
+
+
 def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Address:
     """A destination from outside.
 
@@ -62,7 +70,7 @@ def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Addr
     try:
         destination = parse_address(text)
     except InvalidAddress as exc:
-        raise refused("invalid_address", str(exc)) from exc
+        raise ApiError("invalid_address", str(exc)) from exc
     pinned = runtime.deployments.contracts(runtime.config.chain_id).values()
     if destination == ZERO_ADDRESS:
         why = "the zero address belongs to nobody"
@@ -74,7 +82,7 @@ def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Addr
         why = "this is the wallet itself"
     else:
         return destination
-    raise refused("destination_unsafe", why)
+    raise ApiError("destination_unsafe", why)
 
 
 async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Placed:
@@ -88,16 +96,13 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
     if await services.db.read(lambda c: _known(c, caller, asked, digest)) is not None:
         return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
     await services.db.read(lambda c: _check_allowed(c, services, runtime, caller=caller, asked=asked))
-    call = erc20.transfer_call(asked.asset, asked.destination, amount=asked.amount)
-    head = await runtime.client.head()
-    balances = await balances_at(
-        runtime, caller.wallet.address, [asked.asset, runtime.assets.native], block=head.ref
-    )
-    fees = await suggested_fees(runtime)
-    # Before the gas is estimated: a transfer of what is not there reverts with a wording of the token's own.
-    if asked.amount > balances[asked.asset.id]:
-        raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
-    gas = await _gas(runtime, caller, call=call)
+    try:
+        prepared = await _prepare(runtime, caller, asked=asked)
+    except (ApiError, ChainError, ContractError, BalanceUnknown):
+        # A request with the same client id may have been accepted meanwhile, and even have spent the funds.
+        if await services.db.read(lambda c: _known(c, caller, asked, digest)) is None:
+            raise
+        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
     plan_id = withdrawal_plan_id(services.clock)
 
     def accept(c: Connection) -> Placed:
@@ -107,10 +112,9 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         _check_allowed(c, services, runtime, caller=caller, asked=asked)
         now_ms = services.clock.now_ms()
         lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
-        plan = queued_plan(plan_id, lane, calls=[call], created_ms=now_ms, valid_until_ms=None)
+        plan = queued_plan(plan_id, lane, calls=[prepared.call], created_ms=now_ms, valid_until_ms=None)
         SqlTxStore().add_plan(c, plan)
-        amounts = _needs(runtime, asked, gas=gas, fees=fees)
-        _hold(c, runtime, caller, amounts=amounts, balances=balances, plan_id=plan_id, now_ms=now_ms)
+        _hold(c, runtime, caller, prepared=prepared, plan_id=plan_id, now_ms=now_ms)
         withdrawal = storage.insert_withdrawal(
             c, _draft(runtime, caller, asked, digest=digest, plan_id=plan_id), now_ms=now_ms
         )
@@ -128,15 +132,26 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
     return placed
 
 
-def _check_allowed(
-    c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked
-) -> None:
+def _check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked) -> None:
     allowed = keys.destinations(c, caller.key_id, chain_id=runtime.config.chain_id, master=services.master)
     if asked.destination not in allowed:
-        raise refused(
+        raise ApiError(
             "destination_not_allowed",
             f"{asked.destination} is not in this key's allowlist on {runtime.config.key}",
         )
+
+
+async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> _Prepared:
+    call = erc20.transfer_call(asked.asset, asked.destination, amount=asked.amount)
+    head = await runtime.client.head()
+    wallet, native = caller.wallet.address, runtime.assets.native
+    balances = await balances_at(runtime, wallet, [asked.asset, native], block=head.ref)
+    # Before the gas is estimated: a transfer of what is not there reverts with a wording of the token's own.
+    if asked.amount > balances[asked.asset.id]:
+        raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
+    fees = await suggested_fees(runtime)
+    gas_wei = await _gas(runtime, caller, call=call) * fees.max_fee_wei
+    return _Prepared(call=call, balances=balances, amounts=needs((asked.asset.id, asked.amount), (native.id, gas_wei)))
 
 
 async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> int:
@@ -144,12 +159,9 @@ async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> i
     try:
         estimate = await runtime.client.estimate_gas(call, sender=caller.wallet.address)
     except ExecutionReverted as exc:
-        raise refused("would_revert", f"the transfer would fail on the chain: {exc.reason or 'no reason given'}") from exc
+        reason = exc.reason or "no reason given"
+        raise ApiError("would_revert", f"the transfer would fail on the chain: {reason}") from exc
     return mul_div_up(estimate, GAS_HEADROOM_PERCENT, 100)
-
-
-def _needs(runtime: ChainRuntime, asked: Asked, *, gas: int, fees: Fees) -> dict[AssetId, int]:
-    return needs((asked.asset.id, asked.amount), (runtime.assets.native.id, gas * fees.max_fee_wei))
 
 
 def _hold(
@@ -157,8 +169,7 @@ def _hold(
     runtime: ChainRuntime,
     caller: Caller,
     *,
-    amounts: dict[AssetId, int],
-    balances: dict[AssetId, int],
+    prepared: _Prepared,
     plan_id: PlanId,
     now_ms: int,
 ) -> None:
@@ -169,9 +180,9 @@ def _hold(
             wallet_id=caller.wallet.id,
             chain_id=runtime.config.chain_id,
             plan_id=plan_id,
-            amounts=amounts,
+            amounts=prepared.amounts,
             now_ms=now_ms,
-            available=balances,
+            available=prepared.balances,
         )
     except reservations.NotEnoughFree as short:
         raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short
@@ -206,9 +217,7 @@ def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
     )
 
 
-def _draft(
-    runtime: ChainRuntime, caller: Caller, asked: Asked, *, digest: str, plan_id: PlanId
-) -> WithdrawalDraft:
+def _draft(runtime: ChainRuntime, caller: Caller, asked: Asked, *, digest: str, plan_id: PlanId) -> WithdrawalDraft:
     return WithdrawalDraft(
         account_id=caller.account_id,
         wallet_id=caller.wallet.id,

@@ -20,9 +20,9 @@ from contracts.assets import AssetList
 from contracts.deployments import Deployments
 from service.journal import reservations
 from service.orders.lifecycle import OrderLifecycle
+from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
 from service.withdrawals.lifecycle import WithdrawalLifecycle
-from service.plans.booking import ChainBooks
 
 HELD_AFTER_REORG: Final = "a confirmed transaction left the chain; compare the books with the chain, then release"
 HELD_AFTER_FOREIGN: Final = "a foreign transaction used a nonce of this wallet; find who signed it, then release"

@@ -108,9 +108,7 @@ class PreSign:
         if (decoded.asset.id, decoded.amount, decoded.recipient) != wanted:
             raise PreSignRefused("the transfer's asset, amount or recipient is not the withdrawal's")
         try:
-            allowed = keys.destinations(
-                c, withdrawal.key_id, chain_id=intent.lane.chain_id, master=self.master
-            )
+            allowed = keys.destinations(c, withdrawal.key_id, chain_id=intent.lane.chain_id, master=self.master)
         except Tampered as exc:
             raise PreSignRefused(str(exc)) from exc
         if withdrawal.destination not in allowed:
