@@ -7,9 +7,11 @@ never trampled on; the folder is closed to other users.
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -90,6 +92,21 @@ def stop_demo(folder: Path) -> RunningDemo | None:
         time.sleep(0.05)
     unmark(folder)
     return demo
+
+
+def write_environment(folder: Path, variables: Mapping[str, str]) -> None:
+    """`env` in the folder: `NAME=value` lines for a shell (`set -a; . .cambist/demo/env`), closed to others."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    write_private(folder / "env", "".join(lines))
+
+
+def read_environment(folder: Path) -> dict[str, str] | None:
+    """What `write_environment` wrote, or None before it did."""
+    try:
+        lines = (folder / "env").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return {name: shlex.split(value)[0] for name, _, value in (line.partition("=") for line in lines)}
 
 
 def write_private(path: Path, text: str) -> None:

@@ -5,9 +5,11 @@ script never parses a table.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -15,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from service.cli.failures import CommandFailed
+from service.cli.failures import CommandFailed, ExitStatus
 
 SHOWN_DIGITS: Final = 8
 """Significant digits of an amount in a table; `--json` has all of them."""
@@ -89,6 +91,20 @@ def shortened(amount: str) -> str:
     cut = fraction[:kept].rstrip("0")
     grouped = f"{int(whole):,}"
     return f"{sign}{grouped}.{cut}" if cut else sign + grouped
+
+
+def write_private(path: Path, text: str) -> None:
+    """A new file that only its owner can read.
+
+    Raises:
+        CommandFailed: it exists already or cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as exc:
+        raise CommandFailed("file_not_made", f"{path}: {exc.strerror}", status=ExitStatus.UNREACHABLE) from exc
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(text)
 
 
 def moment(milliseconds: int | None) -> str:

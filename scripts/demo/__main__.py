@@ -1,0 +1,128 @@
+"""`make demo`: from nothing to a bot that trades on two chains and withdraws, checked at every step.
+
+python -m scripts.demo             run the bot, then keep everything running until Ctrl-C
+python -m scripts.demo --once      run the bot and end; the exit status says whether every check held
+python -m scripts.demo --detach    run the bot, leave everything running in the background
+python -m scripts.demo --stop      end what --detach left
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from scripts.demo import bot, folder, keeper
+from scripts.demo.show import Screen
+from scripts.demo.stack import StackFailed, running_stack
+from scripts.devnet.anvil import AnvilFailed
+from scripts.devnet.artifacts import REPOSITORY, ArtifactError
+from scripts.devnet.network import WrongNetwork
+from scripts.devnet.npm import NpmUnavailable, PackFailed
+
+FAILURES = (
+    AnvilFailed,
+    ArtifactError,
+    NpmUnavailable,
+    PackFailed,
+    StackFailed,
+    WrongNetwork,
+    bot.CheckFailed,
+    folder.DemoRunning,
+    keeper.KeeperFailed,
+    TimeoutError,
+)
+
+
+def main() -> int:
+    """Run the demo as asked; the answer is the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__.splitlines()[0])
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="end after the bot, with its status")
+    how.add_argument("--detach", action="store_true", help="leave chains and service running in the background")
+    how.add_argument("--stop", action="store_true", help="end a detached demo")
+    parser.add_argument("--folder", type=Path, default=folder.demo_folder(REPOSITORY), help="where to keep its data")
+    asked = parser.parse_args()
+    place: Path = asked.folder.resolve()
+    screen = Screen()
+    # A supervisor's SIGTERM ends things in order, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if asked.stop:
+            return _stop(place, screen)
+        if asked.detach:
+            return _detach(place, screen)
+        return _foreground(place, screen, stay=not asked.once)
+    except FAILURES as failure:
+        screen.console.print(f"\n[bold red]The demo failed.[/] {type(failure).__name__}")
+        screen.console.print(str(failure), markup=False)
+        return 1
+    except KeyboardInterrupt:
+        screen.console.print("\nEverything is stopped.")
+        return 130
+
+
+def _foreground(place: Path, screen: Screen, *, stay: bool) -> int:
+    began = time.monotonic()
+    folder.fresh_folder(place)
+    try:
+        with running_stack(place, screen) as stack:
+            folder.mark(place, url=stack.url)
+            folder.write_environment(place, stack.environment())
+            bot.run(stack.environment(), screen)
+            _finish(screen, began)
+            if stay:
+                _say_what_next(screen, stack.url, place)
+                screen.console.print("\nRunning until [bold]Ctrl-C[/].")
+                threading.Event().wait()
+    finally:
+        folder.unmark(place)
+    return 0
+
+
+def _detach(place: Path, screen: Screen) -> int:
+    began = time.monotonic()
+    if (other := folder.running_demo(place)) is not None:
+        raise folder.DemoRunning(f"a demo is running already at {other.url}; `make demo-stop` ends it")
+    environment = keeper.start(place, screen)
+    try:
+        bot.run(environment, screen)
+    except BaseException:
+        folder.stop_demo(place)
+        raise
+    _finish(screen, began)
+    _say_what_next(screen, environment["CAMBIST_URL"], place)
+    screen.console.print("\nRunning in the background; [bold]make demo-stop[/] ends it.")
+    return 0
+
+
+def _stop(place: Path, screen: Screen) -> int:
+    demo = folder.stop_demo(place)
+    screen.console.print("No demo is running." if demo is None else f"The demo at {demo.url} is stopped.")
+    return 0
+
+
+def _finish(screen: Screen, began: float) -> None:
+    screen.chapter("Done")
+    screen.fact(f"every check held, in {time.monotonic() - began:.0f} s")
+
+
+def _say_what_next(screen: Screen, url: str, place: Path) -> None:
+    shown = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
+    screen.chapter("What next")
+    for what, command in (
+        ("the API, as a page", f"{url}/docs"),
+        ("a price, without a key", f"curl -s '{url}/v1/ethereum/ticker?market=ETHUSDC'"),
+        ("the keys of this demo, for your shell", f"set -a; . {shown}/env; set +a"),
+        ("a signed request with curl", "bash docs/examples/balances.sh ethereum"),
+        ("the bot you just saw, to read and change", "scripts/demo/bot.py"),
+        ("run it again", ".venv/bin/python -m scripts.demo.bot"),
+    ):
+        screen.console.print(f"  {what}\n    [cyan]{command}[/]", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

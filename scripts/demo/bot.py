@@ -1,0 +1,407 @@
+"""A small trading bot: the example to read first, and to start your own from.
+
+It knows nothing but Cambist's HTTP API: this file needs httpx and the standard library, and `Cambist` below is
+all it takes to sign requests. It looks at balances and prices on two chains, sells and buys on each, tries two
+things that must be refused, withdraws, and then holds its own arithmetic against the final balances, to the wei.
+
+    make demo DETACH=1
+    .venv/bin/python -m scripts.demo.bot          # again, as often as you like
+
+It reads CAMBIST_URL and the three keys from the environment, else from `.cambist/demo/env`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from scripts.demo.folder import demo_folder, read_environment
+from scripts.demo.show import Screen, amount, short, signed
+
+Json = dict[str, Any]
+FILL_TIMEOUT_S = 90.0
+POLL_S = 0.3
+ENDED = {"FILLED", "CANCELED", "REJECTED", "EXPIRED"}
+EXACT_DIGITS = 90
+"""Enough for any uint256 with any number of decimals: nothing is ever rounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """What the bot does on one chain: sell some base asset, then buy with some quote asset."""
+
+    chain: str
+    market: str
+    sell_base: str
+    buy_with_quote: str
+
+
+TRIPS = (
+    Trip(chain="ethereum", market="ETHUSDC", sell_base="0.75", buy_with_quote="900"),
+    Trip(chain="polygon", market="POLUSDC", sell_base="400", buy_with_quote="125"),
+)
+WITHDRAW_CHAIN, WITHDRAW_ASSET, WITHDRAW_AMOUNT = "ethereum", "USDC", "250"
+FORBIDDEN_ADDRESS = "0x000000000000000000000000000000000000dEaD"
+
+
+class CheckFailed(Exception):
+    """Something did not go as it must."""
+
+
+class Refused(Exception):
+    """The API refused a request; `code` is stable, see docs/errors.md."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        super().__init__(f"{problem.get('code')}: {problem.get('detail')}")
+        self.code = str(problem.get("code"))
+        self.detail = str(problem.get("detail"))
+
+
+class Cambist:
+    """One API key. Amounts are text in both directions: never turn money into a float."""
+
+    def __init__(self, url: str, *, key: str = "", secret: str = "") -> None:
+        self._key, self._secret = key, secret
+        self._http = httpx.Client(base_url=url, timeout=20)
+
+    def get(self, path: str, **query: str) -> Json:
+        """Read something."""
+        return self._send("GET", str(httpx.URL(path, params=query or None)), body=b"")
+
+    def post(self, path: str, document: Json) -> Json:
+        """Order or withdraw something. Sent again after a time-out it is safe: the client id makes it one."""
+        return self._send("POST", path, body=json.dumps(document).encode())
+
+    def _send(self, method: str, target: str, *, body: bytes) -> Json:
+        headers = self._signed(method, target, body=body) if self._key else {}
+        if body:
+            headers["content-type"] = "application/json"
+        response = self._http.request(method, target, content=body, headers=headers)
+        answer: Json = response.json()
+        if response.is_error:
+            raise Refused(answer)
+        return answer
+
+    def _signed(self, method: str, target: str, *, body: bytes) -> dict[str, str]:
+        """The headers that prove who asks for exactly this; docs/requests.md explains each line."""
+        timestamp, nonce = str(time.time_ns() // 1_000_000), secrets.token_hex(16)
+        text = "\n".join([timestamp, nonce, method, target, hashlib.sha256(body).hexdigest()])
+        return {
+            "cambist-key": self._key,
+            "cambist-timestamp": timestamp,
+            "cambist-nonce": nonce,
+            "cambist-signature": hmac.new(self._secret.encode(), text.encode(), hashlib.sha256).hexdigest(),
+        }
+
+
+def run(environment: Mapping[str, str], screen: Screen) -> None:
+    """Everything the bot does.
+
+    Raises:
+        CheckFailed: an answer was not what it must be.
+        Refused: the API refused what it should have done.
+    """
+    bot = _Bot(environment, screen)
+    with localcontext() as context:
+        context.prec = EXACT_DIGITS
+        before = bot.look()
+        moved: Moved = {}
+        for trip in TRIPS:
+            bot.trade(trip, moved)
+        bot.be_refused()
+        bot.withdraw(moved)
+        after = bot.compare(before, moved)
+        bot.reconcile(after)
+
+
+Holdings = dict[tuple[str, str], Decimal]
+"""(chain, asset) -> amount."""
+Moved = dict[tuple[str, str], Decimal]
+
+
+class _Bot:
+    def __init__(self, environment: Mapping[str, str], screen: Screen) -> None:
+        url = environment["CAMBIST_URL"]
+        self.screen = screen
+        self.withdraw_to = environment["CAMBIST_WITHDRAW_ADDRESS"]
+        self.nobody = Cambist(url)
+        self.reader, self.trader, self.payer = (
+            Cambist(url, key=environment[f"CAMBIST_{name}_KEY"], secret=environment[f"CAMBIST_{name}_SECRET"])
+            for name in ("READ", "TRADE", "WITHDRAW")
+        )
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def look(self) -> Holdings:
+        """Balances on both chains, and what the assets cost."""
+        self.screen.chapter("Balances, with the read key")
+        found = self.balances()
+        self._show_balances(found)
+        self.screen.chapter("Prices, without a key")
+        rows = []
+        for trip in TRIPS:
+            answer = self.nobody.get(f"/v1/{trip.chain}/ticker")
+            for ticker in answer["tickers"]:
+                if ticker["status"] != "ok" or not ticker["market"].endswith(("USDC", "USDT")):
+                    continue
+                reference = ticker["reference"]
+                rows.append(
+                    [
+                        trip.chain,
+                        ticker["market"],
+                        amount(ticker["bid"]),
+                        amount(ticker["ask"]),
+                        amount(reference["price"]) if reference else "-",
+                    ]
+                )
+            check(any(row[1] == trip.market for row in rows), f"{trip.market} has a price on {trip.chain}")
+        self.screen.table(["chain", "market", "bid", "ask", "Chainlink"], rows, numbers=["bid", "ask", "Chainlink"])
+        return found
+
+    def balances(self) -> Holdings:
+        """Every listed asset on both chains, to the last digit."""
+        found: Holdings = {}
+        for trip in TRIPS:
+            for row in self.reader.get(f"/v1/{trip.chain}/balances")["balances"]:
+                check(row["total"] is not None, f"the balance of {row['asset']} on {trip.chain} is known")
+                found[trip.chain, row["asset"]] = Decimal(row["total"])
+        return found
+
+    # -- trading ------------------------------------------------------------------------------------------
+
+    def trade(self, trip: Trip, moved: Moved) -> None:
+        """Ask for a quote, sell, buy."""
+        self.screen.chapter(f"A quote, a sale and a purchase on {trip.chain}, with the trade key")
+        base = {"market": trip.market, "side": "sell", "base_amount": trip.sell_base}
+        quote = self.trader.get(f"/v1/{trip.chain}/quote", **base)
+        hops = quote["route"]["hops"]
+        route = " → ".join([hops[0]["token_in"], *(hop["token_out"] for hop in hops)])
+        self.screen.note(
+            f"quote at block {quote['block']['number']}: {amount(quote['sell']['amount'])} {quote['sell']['asset']}"
+            f" → {amount(quote['buy']['amount'])} {quote['buy']['asset']}"
+            f" by {quote['route']['venue']} ({route}), impact {quote['price_impact_bps']} bps"
+        )
+        sale = self._order(trip, base, moved)
+        purchase = self._order(trip, {"market": trip.market, "side": "buy", "quote_amount": trip.buy_with_quote}, moved)
+        self.screen.table(
+            ["order", "side", "sold", "bought", "price", "venue", "gas", "transaction"],
+            [self._order_row(order) for order in (sale, purchase)],
+            numbers=["order", "sold", "bought", "price", "gas"],
+        )
+
+    def _order(self, trip: Trip, wanted: Json, moved: Moved) -> Json:
+        """Place a market order, wait until it is filled, and note what it moved."""
+        body = {**wanted, "type": "market", "slippage_bps": 50, "client_order_id": f"demo-{secrets.token_hex(8)}"}
+        order = self.trader.post(f"/v1/{trip.chain}/orders", body)
+        again = self.trader.post(f"/v1/{trip.chain}/orders", body)
+        check(again["id"] == order["id"], "the same client id gives the same order, not a second one")
+        with self.screen.waiting(f"order {order['id']}: {wanted['side']} {trip.market}, until it is confirmed"):
+            deadline = time.monotonic() + FILL_TIMEOUT_S
+            while order["state"] not in ENDED:
+                check(time.monotonic() < deadline, f"order {order['id']} ends within {FILL_TIMEOUT_S:.0f} s")
+                time.sleep(POLL_S)
+                order = self.reader.get(f"/v1/orders/{order['id']}")
+        check(order["state"] == "FILLED", f"order {order['id']} is filled, not {order['state']}: {order['reason']}")
+        sells = order["side"] == "sell"
+        sold, bought = self._sold_and_bought(order)
+        limit = order["limit"]
+        check(sold <= Decimal(limit["max_sold"]), "no more was sold than the limit on the chain allows")
+        check(bought >= Decimal(limit["min_bought"]), "no less was bought than the limit on the chain allows")
+        fixed = order["base_amount"] if order["base_amount"] is not None else order["quote_amount"]
+        check((sold if sells == (order["base_amount"] is not None) else bought) == Decimal(fixed), "as much as asked")
+        note(moved, trip.chain, limit["sold_asset"], -sold)
+        note(moved, trip.chain, limit["bought_asset"], bought)
+        note(moved, trip.chain, order["gas"]["asset"], -Decimal(order["gas"]["amount"]))
+        return order
+
+    def _order_row(self, order: Json) -> Sequence[str]:
+        sold, bought = self._sold_and_bought(order)
+        limit, gas = order["limit"], order["gas"]
+        return [
+            str(order["id"]),
+            order["side"],
+            f"{amount(format(sold, 'f'))} {limit['sold_asset']}",
+            f"{amount(format(bought, 'f'))} {limit['bought_asset']}",
+            amount(order["average_price"]),
+            order["quoted"]["route"]["venue"],
+            f"{amount(gas['amount'])} {gas['asset']}",
+            short(order["fills"][-1]["tx_hash"]),
+        ]
+
+    @staticmethod
+    def _sold_and_bought(order: Json) -> tuple[Decimal, Decimal]:
+        base, quote = Decimal(order["filled_base"]), Decimal(order["filled_quote"])
+        return (base, quote) if order["side"] == "sell" else (quote, base)
+
+    # -- what must not work -------------------------------------------------------------------------------
+
+    def be_refused(self) -> None:
+        """A key can do what it was made for, and nothing else."""
+        self.screen.chapter("What must be refused")
+        order = {
+            "market": TRIPS[0].market,
+            "side": "sell",
+            "type": "market",
+            "base_amount": TRIPS[0].sell_base,
+            "client_order_id": f"demo-{secrets.token_hex(8)}",
+        }
+        payment = self._payment(FORBIDDEN_ADDRESS)
+        orders, withdrawals = f"/v1/{TRIPS[0].chain}/orders", f"/v1/{WITHDRAW_CHAIN}/withdrawals"
+        self._expect("permission_denied", "an order with the read key", lambda: self.reader.post(orders, order))
+        self._expect(
+            "permission_denied", "a withdrawal with the trade key", lambda: self.trader.post(withdrawals, payment)
+        )
+        self._expect(
+            "destination_not_allowed",
+            f"a withdrawal to {short(FORBIDDEN_ADDRESS)}, not in the allowlist",
+            lambda: self.payer.post(withdrawals, payment),
+        )
+
+    def _expect(self, code: str, what: str, attempt: Callable[[], Json]) -> None:
+        try:
+            attempt()
+        except Refused as refused:
+            check(refused.code == code, f"{what} is refused with {code}, not with {refused.code}")
+            self.screen.fact(f"{what}: refused, [yellow]{code}[/]")
+            return
+        raise CheckFailed(f"{what} was accepted")
+
+    # -- withdrawing --------------------------------------------------------------------------------------
+
+    def withdraw(self, moved: Moved) -> None:
+        """Send some tokens to the address that the withdraw key allows."""
+        self.screen.chapter("A withdrawal to an allowed address, with the withdraw key")
+        body = self._payment(self.withdraw_to)
+        paid = self.payer.post(f"/v1/{WITHDRAW_CHAIN}/withdrawals", body)
+        with self.screen.waiting(f"withdrawal {paid['id']}, until it is confirmed"):
+            deadline = time.monotonic() + FILL_TIMEOUT_S
+            while paid["state"] in ("processing", "sent"):
+                check(time.monotonic() < deadline, f"withdrawal {paid['id']} ends within {FILL_TIMEOUT_S:.0f} s")
+                time.sleep(POLL_S)
+                paid = self.payer.get(f"/v1/withdrawals/{paid['id']}")
+        check(paid["state"] in ("confirmed", "final"), f"withdrawal {paid['id']} is confirmed, not {paid['state']}")
+        gas = paid["gas"]
+        self.screen.fact(
+            f"{amount(paid['amount'])} {paid['asset']} to {short(paid['address'])} in {short(paid['tx_hash'])},"
+            f" gas {amount(gas['amount'])} {gas['asset']}"
+        )
+        note(moved, WITHDRAW_CHAIN, paid["asset"], -Decimal(paid["amount"]))
+        note(moved, WITHDRAW_CHAIN, gas["asset"], -Decimal(gas["amount"]))
+
+    @staticmethod
+    def _payment(address: str) -> Json:
+        return {
+            "asset": WITHDRAW_ASSET,
+            "amount": WITHDRAW_AMOUNT,
+            "address": address,
+            "client_withdrawal_id": f"demo-{secrets.token_hex(8)}",
+        }
+
+    # -- holding it against the chain ---------------------------------------------------------------------
+
+    def compare(self, before: Holdings, moved: Moved) -> Holdings:
+        """What it had, plus what its orders say they moved, is what it has: to the last digit."""
+        self.screen.chapter("The bot's own arithmetic against the chain")
+        after = self.balances()
+        rows = []
+        for place, had in before.items():
+            change = moved.get(place, Decimal(0))
+            check(
+                had + change == after[place],
+                f"{place[1]} on {place[0]}: {had} {change:+} is {had + change}, and the chain says {after[place]}",
+            )
+            if change:
+                rows.append(
+                    [
+                        *place,
+                        amount(format(had, "f")),
+                        signed(change),
+                        amount(format(after[place], "f")),
+                        "[green]exact[/]",
+                    ]
+                )
+        self.screen.table(
+            ["chain", "asset", "before", "moved", "after", ""], rows, numbers=["before", "moved", "after"]
+        )
+        return after
+
+    def reconcile(self, after: Holdings) -> None:
+        """The service's books: what the wallet opened with, plus the journal, against the chain."""
+        self.screen.chapter("The service's books against the chain")
+        rows = []
+        for trip in TRIPS:
+            with self.screen.waiting(f"the books of {trip.chain} reach the last block"):
+                report = self._caught_up(trip.chain, after)
+            for row in report["assets"]:
+                check(row["verdict"] == "ok", f"the books of {row['asset']} on {trip.chain} agree: {row}")
+                if Decimal(row["journal"]):
+                    journal = signed(Decimal(row["journal"]))
+                    exact = "[green]exact[/]"
+                    rows.append(
+                        [trip.chain, row["asset"], amount(row["opening"]), journal, amount(row["chain"]), exact]
+                    )
+            self.screen.fact(f"{trip.chain}: every asset agrees to the last wei at block {report['block']['number']}")
+        self.screen.table(
+            ["chain", "asset", "opening", "journal", "on the chain", ""],
+            rows,
+            numbers=["opening", "journal", "on the chain"],
+        )
+
+    def _caught_up(self, chain: str, after: Holdings) -> Json:
+        """The reconciliation, once the confirmed block that it is made at has everything the bot did."""
+        deadline = time.monotonic() + FILL_TIMEOUT_S
+        while True:
+            report = self.reader.get(f"/v1/{chain}/reconciliation")
+            check(report["verdict"] == "ok", f"the books of {chain} agree with the chain: {report}")
+            if all(Decimal(row["expected"]) == after[chain, row["asset"]] for row in report["assets"]):
+                return report
+            check(time.monotonic() < deadline, f"the books of {chain} show everything within {FILL_TIMEOUT_S:.0f} s")
+            time.sleep(POLL_S)
+
+    def _show_balances(self, found: Holdings) -> None:
+        rows = [[chain, asset, amount(format(total, "f"))] for (chain, asset), total in found.items() if total]
+        self.screen.table(["chain", "asset", "amount"], rows, numbers=["amount"])
+
+
+def check(holds: bool, claim: str) -> None:
+    """Go on only if it holds."""
+    if not holds:
+        raise CheckFailed(f"this must hold and does not: {claim}")
+
+
+def note(moved: Moved, chain: str, asset: str, change: Decimal) -> None:
+    """Add to what was moved."""
+    moved[chain, asset] = moved.get((chain, asset), Decimal(0)) + change
+
+
+def main() -> int:
+    """Run against a demo that is up; the answer is the exit status."""
+    repository = Path(__file__).resolve().parents[2]
+    environment = {**(read_environment(demo_folder(repository)) or {}), **os.environ}
+    if "CAMBIST_URL" not in environment:
+        print("No demo is running here: `make demo DETACH=1` starts one.", file=sys.stderr)
+        return 1
+    screen = Screen()
+    try:
+        run(environment, screen)
+    except (CheckFailed, Refused, httpx.TransportError) as failure:
+        screen.console.print(f"[bold red]{type(failure).__name__}[/]", str(failure))
+        return 1
+    screen.fact("every check held")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

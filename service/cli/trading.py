@@ -1,0 +1,244 @@
+"""`cambist balances|quote|order|withdraw`: trading through the HTTP API with a key, like any client."""
+
+import time
+import uuid
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.progress import Progress
+
+from service.cli.api import Api
+from service.cli.failures import CommandFailed, ExitStatus
+from service.cli.options import JsonOption
+from service.cli.output import print_fields, print_json, print_table, progress, shortened
+from service.cli.profile import load_profile
+
+POLL_S: Final = 0.5
+ORDER_ENDED: Final = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
+WITHDRAWAL_ENDED: Final = frozenset({"confirmed", "final", "rejected", "cancelled", "failed", "unknown"})
+GOOD_ENDS: Final = frozenset({"FILLED", "confirmed", "final"})
+
+ChainArgument = Annotated[str, typer.Argument(help="Chain: ethereum, polygon, or one you configured.")]
+ProfileOption = Annotated[
+    Path | None,
+    typer.Option(help="Profile file (mode 600) with url, key and secret; else CAMBIST_KEY and CAMBIST_SECRET_FILE."),
+]
+SlippageOption = Annotated[int | None, typer.Option(min=0, help="Worst deviation from the quote, in basis points.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")]
+TimeoutOption = Annotated[int, typer.Option(min=1, help="How long --wait waits, in seconds.")]
+
+
+class Side(StrEnum):
+    """Of the market's base asset."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+BaseOption = Annotated[str | None, typer.Option("--base", help="Amount of the base asset, as 0.5.")]
+QuoteOption = Annotated[str | None, typer.Option("--quote", help="Amount of the quote asset, instead of --base.")]
+
+
+def balances(chain: ChainArgument, profile: ProfileOption = None, json: JsonOption = False) -> None:
+    """What the key's wallet has on a chain, at one block."""
+    with Api(load_profile(profile)) as api:
+        answer = api.get(f"/v1/{chain}/balances")
+    if json:
+        print_json(answer)
+        return
+    rows = [
+        [row["asset"], _amount(row["total"]), _amount(row["available"]), _amount(row["reserved"])]
+        for row in answer["balances"]
+    ]
+    columns = ["asset", "total", "available", "reserved"]
+    print_table(columns, rows, title=_block(answer), right="total, available, reserved")
+
+
+def quote(
+    chain: ChainArgument,
+    market: Annotated[str, typer.Argument(help="Market, as ETHUSDC.")],
+    side: Annotated[Side, typer.Argument()],
+    base: BaseOption = None,
+    quote_amount: QuoteOption = None,
+    slippage_bps: SlippageOption = None,
+    profile: ProfileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What a market order would do now: amounts, price, impact, route, gas."""
+    params = _trade(market, side, base=base, quote=quote_amount, slippage_bps=slippage_bps)
+    with Api(load_profile(profile)) as api:
+        answer = api.get(f"/v1/{chain}/quote", {name: str(value) for name, value in params.items()})
+    if json:
+        print_json(answer)
+        return
+    gas = answer["gas"]
+    print_fields(
+        {
+            "you give": _money(answer["sell"]),
+            "you get": _money(answer["buy"]),
+            "at worst": f"{_money(answer['max_sell'])} for {_money(answer['min_buy'])}",
+            "price": f"{shortened(answer['price'])} (mid {shortened(answer['mid_price'])},"
+            f" impact {answer['price_impact_bps']} bps)",
+            "route": f"{answer['route']['venue']}: {_route(answer['route']['hops'])}",
+            "gas": _money(gas["native"]) + (f" ≈ {_money(gas['quote'])}" if gas["quote"] else ""),
+        },
+        title=_block(answer),
+    )
+
+
+def order(
+    chain: ChainArgument,
+    market: Annotated[str, typer.Argument(help="Market, as ETHUSDC.")],
+    side: Annotated[Side, typer.Argument()],
+    base: BaseOption = None,
+    quote_amount: QuoteOption = None,
+    slippage_bps: SlippageOption = None,
+    client_id: Annotated[
+        str | None, typer.Option(help="Your own id; the same id never trades twice. A fresh one by default.")
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", help="Check everything, send nothing.")] = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 180,
+    profile: ProfileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Place a market order."""
+    body = _trade(market, side, base=base, quote=quote_amount, slippage_bps=slippage_bps) | {
+        "type": "market",
+        "client_order_id": client_id or f"cli-{uuid.uuid4().hex}",
+    }
+    with Api(load_profile(profile)) as api:
+        if test:
+            answer = api.post(f"/v1/{chain}/orders/test", body)
+        else:
+            answer = api.post(f"/v1/{chain}/orders", body)
+            if wait:
+                answer = _wait(
+                    lambda: api.get(f"/v1/orders/{answer['id']}"), answer, ended=ORDER_ENDED, timeout_s=timeout
+                )
+    if json:
+        print_json(answer)
+    elif test:
+        print_fields({"result": "would be accepted"})
+    else:
+        _show_order(answer)
+    _judge(answer, wait=wait and not test)
+
+
+def withdraw(
+    chain: ChainArgument,
+    asset: Annotated[str, typer.Argument(help="Symbol or asset id, as USDC.")],
+    amount: Annotated[str, typer.Argument(help="Amount, as 25.5.")],
+    address: Annotated[str, typer.Argument(help="Where to; must be in the key's allowlist.")],
+    client_id: Annotated[
+        str | None, typer.Option(help="Your own id; the same id never pays twice. A fresh one by default.")
+    ] = None,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 180,
+    profile: ProfileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Withdraw to an address in the key's allowlist."""
+    body = {
+        "asset": asset,
+        "amount": amount,
+        "address": address,
+        "client_withdrawal_id": client_id or f"cli-{uuid.uuid4().hex}",
+    }
+    with Api(load_profile(profile)) as api:
+        answer = api.post(f"/v1/{chain}/withdrawals", body)
+        if wait:
+            answer = _wait(
+                lambda: api.get(f"/v1/withdrawals/{answer['id']}"), answer, ended=WITHDRAWAL_ENDED, timeout_s=timeout
+            )
+    if json:
+        print_json(answer)
+    else:
+        _show_withdrawal(answer)
+    _judge(answer, wait=wait)
+
+
+def _trade(market: str, side: Side, *, base: str | None, quote: str | None, slippage_bps: int | None) -> dict[str, Any]:
+    if (base is None) == (quote is None):
+        raise CommandFailed(
+            "one_amount_needed", "give either --base or --quote", hint="--base 0.5", status=ExitStatus.USAGE
+        )
+    params: dict[str, Any] = {"market": market, "side": str(side)}
+    params |= {"base_amount": base} if base is not None else {"quote_amount": quote}
+    return params if slippage_bps is None else params | {"slippage_bps": slippage_bps}
+
+
+def _wait(
+    look: Callable[[], dict[str, Any]], accepted: dict[str, Any], *, ended: frozenset[str], timeout_s: int
+) -> dict[str, Any]:
+    answer = accepted
+    deadline = time.monotonic() + timeout_s
+    with progress(f"{accepted['id']}: {accepted['state']}") as shown:
+        while answer["state"] not in ended and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            answer = look()
+            _describe(shown, f"{answer['id']}: {answer['state']}")
+    return answer
+
+
+def _describe(shown: Progress, text: str) -> None:
+    for task in shown.tasks:
+        shown.update(task.id, description=text)
+
+
+def _judge(answer: dict[str, Any], *, wait: bool) -> None:
+    """The exit status of an order or withdrawal that was waited for."""
+    if not wait or answer["state"] in GOOD_ENDS:
+        return
+    if answer["state"] == "unknown":
+        raise typer.Exit(int(ExitStatus.UNKNOWN))
+    ended = answer["state"] in ORDER_ENDED | WITHDRAWAL_ENDED
+    raise typer.Exit(int(ExitStatus.REFUSED if ended else ExitStatus.UNFINISHED))
+
+
+def _show_order(answer: dict[str, Any]) -> None:
+    limit = answer["limit"]
+    fields = {
+        "state": answer["state"] + (f" ({answer['reason']})" if answer["reason"] else ""),
+        "at worst": f"{shortened(limit['max_sold'])} {limit['sold_asset']}"
+        f" for {shortened(limit['min_bought'])} {limit['bought_asset']}",
+    }
+    if answer["average_price"] is not None:
+        fields["filled"] = f"{shortened(answer['filled_base'])} for {shortened(answer['filled_quote'])}"
+        fields["price"] = shortened(answer["average_price"])
+        fields["gas"] = _money(answer["gas"])
+    fields["client id"] = answer["client_order_id"]
+    print_fields(fields, title=f"Order {answer['id']}: {answer['side']} {answer['market']} on {answer['chain']}")
+
+
+def _show_withdrawal(answer: dict[str, Any]) -> None:
+    fields = {
+        "state": answer["state"] + (f" ({answer['reason']})" if answer["reason"] else ""),
+        "amount": f"{answer['amount']} {answer['asset']}",
+        "to": answer["address"],
+        "transaction": answer["tx_hash"] or "-",
+        "client id": answer["client_withdrawal_id"],
+    }
+    print_fields(fields, title=f"Withdrawal {answer['id']} on {answer['chain']}")
+
+
+def _amount(text: str | None) -> str:
+    return "unknown" if text is None else shortened(text)
+
+
+def _money(amount: dict[str, str]) -> str:
+    return f"{shortened(amount['amount'])} {amount['asset']}"
+
+
+def _route(hops: list[dict[str, Any]]) -> str:
+    if not hops:
+        return "-"
+    return " → ".join([hops[0]["token_in"], *(hop["token_out"] for hop in hops)])
+
+
+def _block(answer: dict[str, Any]) -> str:
+    block = answer["block"]
+    return f"{answer['chain']}, block {block['number']}, {block['age_ms'] / 1000:.0f} s old"

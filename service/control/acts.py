@@ -1,0 +1,80 @@
+"""The owner's acts, once: the control socket of a running server and the command line on a stopped one call these.
+
+Guarantees: parameters are checked strictly before anything is done; every act, done or refused, leaves one audit
+line that names the host's user and never a secret; a refusal has a stable code and says what to do.
+Not guaranteed: that two acts at once see each other; each is one unit of work.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from service.build import Services
+from service.control import key_acts, wallet_acts
+from service.control.params import NoParams
+from service.control.protocol import ActFailed
+from service.control.server import Operator
+
+_log: Final = structlog.get_logger("cambist.audit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What an act takes and does. `shown` names the parameters and results that may stand in the audit line."""
+
+    params: type[BaseModel]
+    run: Callable[[Services, Any], Awaitable[dict[str, Any]]]
+    shown: tuple[str, ...] = ()
+
+
+ACTS: Final[Mapping[str, Act]] = {
+    "wallet.create": Act(params=wallet_acts.CreateWallet, run=wallet_acts.create, shown=("label", "address")),
+    "wallet.import": Act(params=wallet_acts.ImportWallet, run=wallet_acts.import_, shown=("label", "kind", "address")),
+    "wallet.register": Act(params=wallet_acts.RegisterWallet, run=wallet_acts.register, shown=("label", "address")),
+    "wallet.list": Act(params=NoParams, run=wallet_acts.list_),
+    "key.create": Act(
+        params=key_acts.CreateKey,
+        run=key_acts.create,
+        shown=("label", "wallet", "permissions", "ip_allowlist", "destinations", "lifetime_hours", "key"),
+    ),
+    "key.list": Act(params=NoParams, run=key_acts.list_),
+    "key.revoke": Act(params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label")),
+}
+
+
+async def perform(services: Services, name: str, params: Mapping[str, Any], operator: Operator) -> dict[str, Any]:
+    """Check, do and audit one act.
+
+    Raises:
+        ActFailed: no such act, wrong parameters, or the act was refused.
+    """
+    act = ACTS.get(name)
+    if act is None:
+        raise ActFailed("unknown_act", f"there is no act {name!r}", hint="Is it the same version of Cambist?")
+    audit = _log.bind(act=name, host_user=operator.name, host_uid=operator.uid)
+    said = {key: value for key, value in params.items() if key in act.shown}
+    try:
+        checked = act.params.model_validate(params)
+    except ValidationError as exc:
+        failure = _bad_params(exc)
+        audit.warning("operator_act", outcome=failure.code)
+        raise failure from None
+    try:
+        result = await act.run(services, checked)
+    except ActFailed as failure:
+        audit.warning("operator_act", outcome=failure.code, **said)
+        raise
+    except BaseException as exc:
+        audit.error("operator_act", outcome=type(exc).__name__, **said)
+        raise
+    audit.info("operator_act", outcome="done", **said, **{k: result[k] for k in act.shown if k in result})
+    return result
+
+
+def _bad_params(error: ValidationError) -> ActFailed:
+    # Never the input: it may be a secret.
+    problems = [f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors()]
+    return ActFailed("bad_parameters", "; ".join(problems))
