@@ -56,6 +56,7 @@ def list_orders(
     chain_id: ChainId | None,
     market: str | None,
     state: OrderState | None,
+    client_id: str | None,
     before_id: int | None,
     limit: int,
 ) -> Sequence[Order]:
@@ -67,6 +68,8 @@ def list_orders(
         query = query.where(orders.c.market == market)
     if state is not None:
         query = query.where(orders.c.state == state)
+    if client_id is not None:
+        query = query.where(orders.c.client_id == client_id)
     if before_id is not None:
         query = query.where(orders.c.id < before_id)
     return [_order(row) for row in c.execute(query).mappings()]

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, insert, select, update
 from chains.tx.model import PlanId
 from chains.tx.store import StaleState
 from chains.types import ChainId
-from contracts.assets import AssetId
 from service.db.models import withdrawals
 from service.withdrawals.model import Withdrawal, WithdrawalDraft, WithdrawalState
 
@@ -50,7 +49,7 @@ def list_withdrawals(
     wallet_id: int,
     *,
     chain_id: ChainId | None,
-    asset_id: AssetId | None,
+    client_id: str | None,
     state: WithdrawalState | None,
     before_id: int | None,
     limit: int,
@@ -61,8 +60,8 @@ def list_withdrawals(
     )
     if chain_id is not None:
         query = query.where(withdrawals.c.chain_id == chain_id)
-    if asset_id is not None:
-        query = query.where(withdrawals.c.asset == asset_id)
+    if client_id is not None:
+        query = query.where(withdrawals.c.client_id == client_id)
     if state is not None:
         query = query.where(withdrawals.c.state == state)
     if before_id is not None:

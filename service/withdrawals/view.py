@@ -1,21 +1,26 @@
 """A withdrawal as clients see it: the same document in answers and in outbox events."""
 
-from typing import Any
+from typing import Any, Final
 
 from chains.config import ChainConfig
 from chains.units import format_units
 from contracts.assets import Asset
 from service.withdrawals.model import Withdrawal
 
-NATIVE_DECIMALS = 18
+NATIVE_DECIMALS: Final = 18
+"""Of every EVM chain's native asset."""
 
 
-def withdrawal_document(withdrawal: Withdrawal, *, chain: ChainConfig, asset: Asset | None) -> dict[str, Any]:
-    """The public fields, amounts as decimal text. `asset` is None when it is no longer listed: no amount then."""
+def withdrawal_document(withdrawal: Withdrawal, *, chain: ChainConfig | None, asset: Asset | None) -> dict[str, Any]:
+    """The public fields, amounts as decimal text.
+
+    `chain` and `asset` are None when no longer configured or listed: then by id, and without an amount.
+    """
+    native = "native" if chain is None else chain.native_symbol
     return {
         "id": withdrawal.id,
         "client_withdrawal_id": withdrawal.client_id,
-        "chain": chain.key,
+        "chain": f"eip155:{withdrawal.chain_id}" if chain is None else chain.key,
         "asset": None if asset is None else asset.symbol,
         "asset_id": withdrawal.asset,
         "amount": None if asset is None else format_units(withdrawal.amount, asset.decimals),
@@ -23,7 +28,7 @@ def withdrawal_document(withdrawal: Withdrawal, *, chain: ChainConfig, asset: As
         "state": withdrawal.state.value,
         "reason": withdrawal.reason,
         "tx_hash": withdrawal.tx_hash,
-        "gas": {"asset": chain.native_symbol, "amount": format_units(withdrawal.gas_wei, NATIVE_DECIMALS)},
+        "gas": {"asset": native, "amount": format_units(withdrawal.gas_wei, NATIVE_DECIMALS)},
         "created_ms": withdrawal.created_ms,
         "updated_ms": withdrawal.updated_ms,
     }

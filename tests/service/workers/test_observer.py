@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 
 from chains.tx.model import AttemptKind, Intent, Outcome, Tx
 from chains.types import TxHash
+from contracts.assets import AssetId
 from service.db.engine import Database
 from service.journal import books, reservations
 from service.orders import storage as orders
@@ -56,11 +57,11 @@ def event_kinds(c: Connection, seeded: Seeded) -> list[str]:
     return [event.kind for event in books.events(c, seeded.owner.account_id)]
 
 
-def held(c: Connection, seeded: Seeded) -> dict[str, int]:
+def held(c: Connection, seeded: Seeded) -> dict[AssetId, int]:
     return dict(reservations.held(c, seeded.owner.wallet_id, ETHEREUM))
 
 
-def journal(c: Connection, seeded: Seeded) -> dict[str, int]:
+def journal(c: Connection, seeded: Seeded) -> dict[AssetId, int]:
     return {asset: raw for asset, raw in books.totals(c, seeded.owner.wallet_id, chain_id=ETHEREUM).items() if raw}
 
 

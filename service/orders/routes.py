@@ -1,0 +1,137 @@
+"""Routes of orders. Placing needs a trade key, looking a read key; a key sees the orders of its own wallet."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response, status
+from sqlalchemy import Connection
+
+from chains.units import format_units
+from contracts.assets import Market
+from service.auth.callers import ReadCaller, TradeCaller
+from service.errors import ApiError
+from service.markets.lookup import Here, chain_named, config_named, market_named, parse_trade
+from service.markets.quotes import gas_in_quote, quote_document
+from service.markets.schemas import Amount, QuoteOut
+from service.orders import placement, storage
+from service.orders.model import Order, OrderState
+from service.orders.schemas import (
+    CLIENT_ID,
+    FillOut,
+    OrderIn,
+    OrderOut,
+    OrderPage,
+    Orders,
+    OrderTested,
+    StepOut,
+)
+from service.orders.view import order_document
+from service.plans.progress import steps
+
+router = APIRouter(prefix="/v1", tags=["orders"])
+
+MAX_LISTED = 100
+MAX_ID = 2**53 - 1
+
+
+@router.post("/{chain}/orders", status_code=status.HTTP_202_ACCEPTED)
+async def place_order(chain: str, body: OrderIn, caller: TradeCaller, services: Here, response: Response) -> OrderOut:
+    """Accept a market order: 202 once it is durable and funded, 200 with the same order for a known client id."""
+    runtime = chain_named(services, chain)
+    asked = _asked(body, market_named(runtime, body.market))
+    placed = await placement.place(services, runtime, caller, asked=asked)
+    if not placed.created:
+        response.status_code = status.HTTP_200_OK
+    return OrderOut.model_validate(order_document(placed.order))
+
+
+@router.post("/{chain}/orders/test")
+async def test_order(chain: str, body: OrderIn, caller: TradeCaller, services: Here) -> OrderTested:
+    """Everything that placing does, and a simulation of all its transactions; nothing is stored or sent."""
+    runtime = chain_named(services, chain)
+    asked = _asked(body, market_named(runtime, body.market))
+    prepared = await placement.try_out(services, runtime, caller, asked=asked)
+    worth = await gas_in_quote(runtime, prepared.priced)
+    quote = quote_document(runtime, prepared.priced, gas_quote_raw=worth, clock=services.clock)
+    return OrderTested(quote=QuoteOut.model_validate(quote))
+
+
+@router.get("/orders")
+async def list_orders(
+    caller: ReadCaller,
+    services: Here,
+    chain: Annotated[str | None, Query(max_length=32)] = None,
+    market: Annotated[str | None, Query(max_length=48)] = None,
+    state: OrderState | None = None,
+    client_order_id: Annotated[str | None, Query(pattern=CLIENT_ID)] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
+) -> Orders:
+    """The wallet's orders, newest first; `before` an id continues a list. With `client_order_id` one or none."""
+    chain_id = None if chain is None else config_named(services, chain).chain_id
+
+    def find(c: Connection) -> list[Order]:
+        found = storage.list_orders(
+            c,
+            caller.wallet.id,
+            chain_id=chain_id,
+            market=market,
+            state=state,
+            client_id=client_order_id,
+            before_id=before,
+            limit=limit,
+        )
+        return list(found)
+
+    found = await services.db.read(find)
+    return Orders(orders=[OrderOut.model_validate(order_document(order)) for order in found])
+
+
+@router.get("/orders/{order_id}")
+async def get_order(order_id: Annotated[int, Path(ge=1, le=MAX_ID)], caller: ReadCaller, services: Here) -> OrderPage:
+    """One order, with its transactions and fills."""
+
+    def find(c: Connection) -> OrderPage | None:
+        order = storage.order_by_id(c, order_id, wallet_id=caller.wallet.id)
+        return None if order is None else _page(c, order)
+
+    page = await services.db.read(find)
+    if page is None:
+        raise ApiError("order_not_found", f"the wallet has no order {order_id}")
+    return page
+
+
+def _asked(body: OrderIn, market: Market) -> placement.Asked:
+    return placement.Asked(
+        trade=parse_trade(market, side=body.side, base_amount=body.base_amount, quote_amount=body.quote_amount),
+        slippage_bps=body.slippage_bps,
+        max_price_impact_bps=body.max_price_impact_bps,
+        client_id=body.client_order_id,
+    )
+
+
+def _page(c: Connection, order: Order) -> OrderPage:
+    base, quote, native = order.quote["base"], order.quote["quote"], order.quote["native"]
+    fills = [
+        FillOut(
+            tx_hash=fill.tx_hash,
+            block_number=fill.block.number,
+            block_hash=fill.block.hash,
+            base=format_units(fill.base, base["decimals"]),
+            quote=format_units(fill.quote, quote["decimals"]),
+            gas=Amount(asset=native["symbol"], amount=format_units(fill.gas_wei, native["decimals"])),
+            reversal=fill.reverses is not None,
+        )
+        for fill in storage.list_fills(c, order.id)
+    ]
+    transactions = [
+        StepOut(
+            position=step.position,
+            state=step.state,
+            outcome=step.outcome.value,
+            nonce=step.nonce,
+            tx_hash=step.tx_hash,
+            block_number=step.block_number,
+        )
+        for step in steps(c, order.plan_id)
+    ]
+    return OrderPage.model_validate(order_document(order) | {"transactions": transactions, "fills": fills})

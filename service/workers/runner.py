@@ -1,0 +1,43 @@
+"""The loops beside the HTTP server: one engine a chain, and the pruning of request nonces.
+
+Guarantees: every loop runs until `stop` is set; one that fails fails `run_workers`, and with it the process; each
+loop's last sign of life is in `heartbeats`. Not guaranteed: that work under way is finished at the end; it is taken
+up from its rows at the next start.
+"""
+
+import asyncio
+import contextlib
+from typing import Final
+
+from service.auth.replay import prune
+from service.build import ChainRuntime, Services
+
+PRUNE_EVERY_S: Final = 60.0
+BEAT_EVERY_S: Final = 1.0
+
+
+async def run_workers(services: Services, stop: asyncio.Event) -> None:
+    """Recover and run every active chain's engine until `stop`.
+
+    Raises:
+        ExceptionGroup: a loop failed; the others were cancelled.
+    """
+    async with asyncio.TaskGroup() as loops:
+        for chain in services.chains.values():
+            loops.create_task(_engine(services, chain, stop), name=f"engine-{chain.config.key}")
+        loops.create_task(_prune(services, stop), name="prune-nonces")
+
+
+async def _engine(services: Services, chain: ChainRuntime, stop: asyncio.Event) -> None:
+    await chain.engine.recover()
+    await chain.engine.run(stop)
+
+
+async def _prune(services: Services, stop: asyncio.Event) -> None:
+    """Forget the nonces of requests that are too old to be accepted again."""
+    while not stop.is_set():
+        now_ms = services.clock.now_ms()
+        await services.db.run(lambda c: prune(c, now_ms=now_ms))  # noqa: B023
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PRUNE_EVERY_S):
+                await stop.wait()
