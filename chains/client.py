@@ -118,10 +118,14 @@ class EvmClient:
         *,
         sender: Address | None = None,
         block: Block = "latest",
+        gas_limit: int | None = None,
         state_override: Mapping[Address, Mapping[str, Any]] | None = None,
     ) -> bytes:
-        """`eth_call`. Raises: ExecutionReverted."""
-        params = [codec.call_param(request, sender), codec.block_param(block)]
+        """`eth_call`; without `gas_limit` the node's own cap holds. Raises: ExecutionReverted."""
+        call = codec.call_param(request, sender)
+        if gas_limit is not None:
+            call["gas"] = hex(gas_limit)
+        params: list[Any] = [call, codec.block_param(block)]
         if state_override is not None:
             params.append(dict(state_override))
         return await self._execute("eth_call", params, codec.data)

@@ -19,6 +19,8 @@ from service.markets import abi_text
 from service.markets.abi_text import InvalidCall
 
 MAX_RESULT_BYTES: Final = 65_536
+MAX_GAS: Final = 20_000_000
+"""Far more than a read needs, far less than what keeps a node busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ async def read(chain: ChainParts, call: Wanted) -> Answer:
     header = await _header(chain, call.block)
     try:
         data = encode_call(call.function, *call.arguments)
-        output = await chain.client.call(CallRequest(to=call.to, data=data), block=header.ref)
+        output = await chain.client.call(CallRequest(to=call.to, data=data), block=header.ref, gas_limit=MAX_GAS)
         if len(output) > MAX_RESULT_BYTES:
             raise ApiError("result_too_large", f"the contract answered with more than {MAX_RESULT_BYTES} bytes")
         return Answer(function=call.function, values=decode_output(call.function, output), header=header)
