@@ -267,9 +267,8 @@ async def test_gas_estimates_are_near_what_is_used(desk: Desk) -> None:
     for venue in desk.deployments.venues(desk.chain_id):
         native, wrapped = desk.assets.native.symbol, desk.assets.wrapped.symbol
         for sold, bought in ((native, "USDC"), (wrapped, "USDC"), ("USDC", native), two_hops):
-            quote = await desk.quote(
-                sold, bought, amount=10**9 if sold == "USDC" else 10**18, exact="in", venue=venue.venue
-            )
+            amount = 10 ** (desk.assets.by_symbol(sold).decimals - 1)
+            quote = await desk.quote(sold, bought, amount=amount, exact="in", venue=venue.venue)
             swap = desk.compile(quote, max_in=quote.amount_in, min_out=quote.amount_out)
             await desk.approve(swap)
             receipt = await desk.send(swap.call)
