@@ -25,6 +25,8 @@ V2_FEE: Final = 3_000
 ABSENT_FOR_BLOCKS: Final = 300
 """A pool that did not exist is asked for again after so many blocks: an hour on Ethereum, ten minutes on Polygon."""
 _Q192: Final = 2**192
+_CALLS_A_V3_POOL: Final = 3
+"""slot0 and two balances, see `_state_calls`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +151,6 @@ async def read_states(
         if len(values) == width and (state := _state(key, address, values=values)) is not None:
             states.append(state)
     return states
-
-
-_CALLS_A_V3_POOL: Final = 3
 
 
 def _find(factory: Address, key: PoolKey) -> Call[Address]:
