@@ -2,14 +2,14 @@
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from chains.types import BlockRef, Header
 from chains.units import format_units
 from contracts.assets import Asset
 from service.balances.reading import Balance, Balances
 from service.journal.reconcile import ChainReport, Row
+from service.markets.schemas import Block, Document
 
 _WALLET: Final = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 _BLOCK: Final[JsonDict] = {
@@ -24,24 +24,14 @@ _USDC: Final[JsonDict] = {
 }
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Block(_Answer):
-    """A block. Everything beside it was read at exactly this one."""
+class BooksBlock(Document):
+    """The block up to which everything is booked; the comparison is made there."""
 
     number: int
     hash: str
 
 
-class AgedBlock(Block):
-    """The chain's latest block when the answer was made."""
-
-    age_ms: int = Field(description="Time since the block's own timestamp, in milliseconds.")
-
-
-class BalanceItem(_Answer):
+class BalanceItem(Document):
     """One listed asset. With status `unknown` its amounts are null: it could not be read, which is not zero."""
 
     asset: str = Field(description="Symbol, unique among the chain's listed assets.")
@@ -55,7 +45,7 @@ class BalanceItem(_Answer):
     raw: str | None = Field(description="total in base units.")
 
 
-class BalancesAnswer(_Answer):
+class BalancesAnswer(Document):
     """All listed assets of the key's wallet on one chain, at one block."""
 
     model_config = ConfigDict(
@@ -82,11 +72,11 @@ class BalancesAnswer(_Answer):
 
     chain: str
     wallet: str
-    block: AgedBlock
+    block: Block
     balances: list[BalanceItem]
 
 
-class ReconciliationItem(_Answer):
+class ReconciliationItem(Document):
     """One asset: opening + journal = expected; chain - expected = unexplained. Signed where it can be negative."""
 
     asset: str | None = Field(description="Symbol; null for an asset that is no longer listed.")
@@ -100,7 +90,7 @@ class ReconciliationItem(_Answer):
     unexplained: str | None = Field(description="What came in (or, negative, went) without being booked.")
 
 
-class ReconciliationAnswer(_Answer):
+class ReconciliationAnswer(Document):
     """The books of the key's wallet against one chain, at the block up to which everything is booked."""
 
     model_config = ConfigDict(
@@ -132,18 +122,18 @@ class ReconciliationAnswer(_Answer):
 
     chain: str
     wallet: str
-    block: Block | None = Field(description="Null while the wallet's books are not open on this chain.")
+    block: BooksBlock | None = Field(description="Null while the wallet's books are not open on this chain.")
     verdict: Literal["ok", "unexplained", "unknown"]
     why: str | None = Field(description="Why the whole chain is unknown, as a stable word.")
     assets: list[ReconciliationItem]
 
 
-def balances_answer(balances: Balances, *, chain: str, wallet: str, now_ms: int) -> BalancesAnswer:
-    """The answer to `GET /v1/{chain}/balances`."""
+def balances_answer(balances: Balances, *, chain: str, wallet: str, block: Block) -> BalancesAnswer:
+    """The answer to `GET /v1/{chain}/balances`; `block` is that of `balances`, with its age."""
     return BalancesAnswer(
         chain=chain,
         wallet=wallet,
-        block=aged(balances.block, now_ms=now_ms),
+        block=block,
         balances=[_item(row) for row in balances.rows],
     )
 
@@ -153,20 +143,11 @@ def reconciliation_answer(report: ChainReport, *, wallet: str) -> Reconciliation
     return ReconciliationAnswer(
         chain=report.key,
         wallet=wallet,
-        block=None if report.cursor is None else _block(report.cursor),
+        block=None if report.cursor is None else BooksBlock(number=report.cursor.number, hash=report.cursor.hash),
         verdict=report.verdict.value,
         why=None if report.why is None else report.why.value,
         assets=[_reconciled(row) for row in report.rows],
     )
-
-
-def aged(header: Header, *, now_ms: int) -> AgedBlock:
-    """A header with its age. A block from a clock ahead of ours has age 0."""
-    return AgedBlock(number=header.number, hash=header.hash, age_ms=max(0, now_ms - header.timestamp_s * 1000))
-
-
-def _block(ref: BlockRef) -> Block:
-    return Block(number=ref.number, hash=ref.hash)
 
 
 def _item(row: Balance) -> BalanceItem:

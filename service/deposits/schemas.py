@@ -2,11 +2,9 @@
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict
 
-from chains.config import ChainConfig
-from chains.types import Address
-from contracts.assets import AssetList
+from service.markets.schemas import AssetOut, Document
 
 NOTE: Final = (
     "Send only the assets listed here, on this chain only. Deposits are not recognized as such yet: what arrives is"
@@ -14,25 +12,10 @@ NOTE: Final = (
 )
 
 
-class DepositAsset(BaseModel):
-    """A listed asset that the address accepts. `address` is the token's contract, null for the native asset."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    asset: str = Field(description="Symbol, unique among the chain's listed assets.")
-    asset_id: str = Field(description="CAIP-19 id.")
-    name: str
-    decimals: int
-    address: str | None
-
-
-class DepositAddressAnswer(BaseModel):
-    """Where the key's wallet receives on one chain."""
+class DepositAddressAnswer(Document):
+    """Where the key's wallet receives on one chain, and the listed assets that it accepts there."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
         json_schema_extra={
             "examples": [
                 {
@@ -41,8 +24,8 @@ class DepositAddressAnswer(BaseModel):
                     "address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
                     "assets": [
                         {
-                            "asset": "ETH",
-                            "asset_id": "eip155:1/slip44:60",
+                            "id": "eip155:1/slip44:60",
+                            "symbol": "ETH",
                             "name": "Ether",
                             "decimals": 18,
                             "address": None,
@@ -51,27 +34,11 @@ class DepositAddressAnswer(BaseModel):
                     "note": NOTE,
                 }
             ]
-        },
+        }
     )
 
     chain: str
     chain_id: int
     address: str
-    assets: list[DepositAsset]
+    assets: list[AssetOut]
     note: str
-
-
-def deposit_address_answer(wallet: Address, config: ChainConfig, assets: AssetList) -> DepositAddressAnswer:
-    """The answer to `GET /v1/{chain}/deposit-address`."""
-    return DepositAddressAnswer(
-        chain=config.key,
-        chain_id=config.chain_id,
-        address=wallet,
-        assets=[
-            DepositAsset(
-                asset=asset.symbol, asset_id=asset.id, name=asset.name, decimals=asset.decimals, address=asset.address
-            )
-            for asset in assets
-        ],
-        note=NOTE,
-    )
