@@ -34,6 +34,33 @@ def sign(key: coincurve.PrivateKey, tx: UnsignedTx) -> SignedTx:
     return SignedTx(hash=TxHash("0x" + keccak(raw).hex()), raw=raw)
 
 
+def signing_hash(tx: UnsignedTx) -> bytes:
+    """What a remote key signs: 32 bytes. Raises: SigningError: a field is out of range."""
+    _check(tx)
+    return keccak(TYPE + _list(_body(tx)))
+
+
+def assemble(tx: UnsignedTx, *, parity: int, r: int, s: int) -> SignedTx:
+    """The transaction with a signature made elsewhere; `verified` says whether it is a good one."""
+    raw = TYPE + _list(_body(tx) + _integer(parity) + _integer(r) + _integer(s))
+    return SignedTx(hash=TxHash("0x" + keccak(raw).hex()), raw=raw)
+
+
+def verified(raw: bytes, tx: UnsignedTx, *, sender: Address) -> SignedTx:
+    """Signed bytes from elsewhere, when they are `tx` to the byte with a low-s signature of `sender`.
+
+    Raises: SigningError: they are anything else.
+    """
+    items, signer = _split(raw)
+    parity, r, s = (int.from_bytes(item, "big") for item in items[9:])
+    signed = assemble(tx, parity=parity, r=r, s=s)
+    if signed.raw != raw:
+        raise SigningError("the signed transaction is not the one that was asked for; nothing was sent")
+    if signer != address_bytes(sender):
+        raise SigningError(f"the signature made for {sender} is not its own; nothing was sent")
+    return signed
+
+
 def is_signed_by(raw: bytes, sender: Address) -> bool:
     """Whether `sender`'s key signed these bytes. Raises: SigningError: not a signed type-2 transaction, or high s."""
     return _split(raw)[1] == address_bytes(sender)
