@@ -47,6 +47,10 @@ class Pace:
         missing = min(cost, usable) - (self._tokens - self._budget.for_sends)
         return max(wait, missing / self._budget.rate_per_s, 0.0)
 
+    def is_blocked(self, now_s: float) -> bool:
+        """Whether a back-off is on."""
+        return now_s < self._blocked_until_s
+
     def spend(self, cost: int, now_s: float) -> None:
         """Take tokens; sends may take them below zero, and reads then wait for it."""
         if self._budget is not None:

@@ -15,7 +15,8 @@ class PoolPolicy:
     """With it a primary that went silent costs a read less than 2 s."""
     send_timeout_s: float = 4.0
     """How long a send waits for a success. What has not answered by then goes on, and counts as unknown."""
-    probe_every_s: float = 2.0
+    probe_every_s: float = 4.0
+    """Four calls an endpoint each time. With two good probes needed, an endpoint is back within about ten seconds."""
     probe_timeout_s: float = 4.0
     max_wait_s: float = 5.0
     """A read that would wait longer for a budget or back-off is refused."""

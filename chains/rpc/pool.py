@@ -220,6 +220,10 @@ class RpcPool:
         return [round_.answer(index, pool=self._name) for index in range(len(calls))]
 
     async def _ask_in_turn(self, round_: Round, order: Sequence[Endpoint]) -> None:
+        if len(order) == 1:  # no one to fail over to or to hedge with, hence no task
+            outcome = await self._attempt(order[0], [round_.calls[index] for index in round_.missing])
+            self._take(round_, order[0], list(round_.missing), outcome=outcome)
+            return
         waiting = deque(order)
         running: dict[asyncio.Task[Outcome], tuple[Endpoint, list[int], float]] = {}
         try:
@@ -398,6 +402,8 @@ class RpcPool:
     # -- care ---------------------------------------------------------------------------------------------
 
     async def _probe(self, endpoint: Endpoint) -> bool:
+        if endpoint.pace.is_blocked(self._clock.monotonic_s()):
+            return False  # it asked to be left alone
         try:
             async with asyncio.timeout(self.policy.probe_timeout_s):
                 return await endpoint.probe()

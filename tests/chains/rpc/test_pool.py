@@ -380,6 +380,7 @@ async def test_F42_a_throttled_endpoint_is_left_alone_for_as_long_as_it_asked() 
     one.calls.clear()
     for _ in range(5):
         await block_number(pool)
+    await pool.probe()
     assert one.calls == []
     assert states(pool) == ["alive", "alive"]
     clock.advance_ms(11_000)

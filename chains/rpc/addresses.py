@@ -1,0 +1,56 @@
+"""The text of an endpoint setting -> endpoints: one address or several, with names and send-only ones.
+
+    https://node.example/KEY
+    https://one.example/KEY, https://two.example/KEY
+    alchemy=https://one.example/KEY own=http://127.0.0.1:8545 relay=send-only:https://relay.example
+
+Separated by commas, blanks or lines. Without a name an endpoint is called by its chain and place (`ethereum-1`): a host
+name may hold a key, so nothing of the address becomes a name.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from chains.rpc.endpoint import EndpointConfig
+from chains.rpc.transport import HttpTransport, RpcLimits, SecretUrl
+
+SEND_ONLY: Final = "send-only:"
+_NAMED: Final = re.compile(r"([a-z][a-z0-9-]{0,31})=(.+)", re.ASCII)
+
+
+class InvalidEndpoints(ValueError):
+    """The text is no list of endpoint addresses. The message says which place is wrong, never what stands there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointAddress:
+    """One endpoint of a setting."""
+
+    name: str
+    url: SecretUrl
+    send_only: bool = False
+
+    def config(self, limits: RpcLimits | None = None) -> EndpointConfig:
+        return EndpointConfig(
+            transport=HttpTransport(self.url, name=self.name, limits=limits), send_only=self.send_only
+        )
+
+
+def parse_endpoints(text: str, *, chain: str) -> tuple[EndpointAddress, ...]:
+    """Raises: InvalidEndpoints: no address, none that may be read from, not http(s), or a name twice."""
+    found: list[EndpointAddress] = []
+    for place, entry in enumerate(re.split(r"[,\s]+", text.strip(", \t\r\n")), start=1):
+        named = _NAMED.fullmatch(entry)
+        name, address = (named[1], named[2]) if named else (f"{chain}-{place}", entry)
+        is_relay = address.startswith(SEND_ONLY)
+        try:
+            url = SecretUrl(address.removeprefix(SEND_ONLY))
+        except ValueError:
+            raise InvalidEndpoints(f"endpoint {place}: an address starts with http:// or https://") from None
+        found.append(EndpointAddress(name=name, url=url, send_only=is_relay))
+    if len({endpoint.name for endpoint in found}) < len(found):
+        raise InvalidEndpoints("two endpoints have the same name")
+    if all(endpoint.send_only for endpoint in found):
+        raise InvalidEndpoints("at least one endpoint must not be send-only")
+    return tuple(found)
