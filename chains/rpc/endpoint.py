@@ -115,6 +115,9 @@ class Endpoint:
         self._best = best
         self._on_change = on_change
         self._dialling = asyncio.Lock()
+        self._dials = 0
+        """Dials and probes that have ended."""
+        self._dial_failure: RpcError | WrongChain | None = None
         self._is_syncing = False
         self._probes = 0
         self._requests = self._failures = self._throttled = self._sends = self._in_flight = self._changes = 0
@@ -168,7 +171,7 @@ class Endpoint:
         """Look at chain id, head, `finalized` and syncing, without a verdict yet. Whether it answered well."""
         async with self._dialling:
             try:
-                await self._look()
+                await self._dial()
             except (RpcError, WrongChain):
                 return False  # already an event
         return True
@@ -212,12 +215,32 @@ class Endpoint:
     # -- private ------------------------------------------------------------------------------------------
 
     async def _ready(self) -> None:
-        if self.health.is_checked:
+        """Dialled and checked. Who waited for another's dial shares its outcome, so that a hundred reads of a silent
+        endpoint wait for one time-out and not for a hundred in a row. Raises: RpcError, WrongChain.
+        """
+        dials_before = self._dials
+        if not self._needs_dial():
             return
         async with self._dialling:
-            if not self.health.is_checked:  # who waited for the lock finds it done
-                await self._look()
-                self.judge()
+            if not self._needs_dial():
+                return
+            if self._dials != dials_before and self._dial_failure is not None:
+                raise self._dial_failure
+            await self._dial()
+            self.judge()
+
+    def _needs_dial(self) -> bool:
+        return not self.health.is_checked
+
+    async def _dial(self) -> None:
+        self._dial_failure = None
+        try:
+            await self._look()
+        except (RpcError, WrongChain) as exc:
+            self._dial_failure = exc
+            raise
+        finally:
+            self._dials += 1
 
     async def _look(self) -> None:
         """Dial and probe in one request. Raises: RpcError, WrongChain, after having noted them."""

@@ -15,6 +15,8 @@ class PoolPolicy:
     """With it a primary that went silent costs a read less than 2 s."""
     send_timeout_s: float = 4.0
     """How long a send waits for a success. What has not answered by then goes on, and counts as unknown."""
+    quorum_timeout_s: float = 3.0
+    """How long one endpoint's vote is waited for before the next one is asked."""
     probe_every_s: float = 4.0
     """Four calls an endpoint each time. With two good probes needed, an endpoint is back within about ten seconds."""
     probe_timeout_s: float = 4.0

@@ -181,9 +181,8 @@ class RpcPool:
             lacking = max(need - ballots[index].best[1] for index in missing)
             now = [voters.popleft() for _ in range(min(lacking, len(voters)))]
             asked = [calls[index] for index in missing]
-            for endpoint, outcome in zip(
-                now, await asyncio.gather(*(self._attempt(e, asked) for e in now)), strict=True
-            ):
+            outcomes = await asyncio.gather(*(self._heard_in_time(endpoint, asked) for endpoint in now))
+            for endpoint, outcome in zip(now, outcomes, strict=True):
                 for place, index in enumerate(missing):
                     ballots[index].asked += 1
                     if not isinstance(outcome, Exception) and not _is_void(outcome[place]):
@@ -196,6 +195,15 @@ class RpcPool:
     def with_quorum(self, need: int = 2) -> Transport:
         """The pool as a `Transport` whose every read is a quorum read: `EvmClient(config, pool.with_quorum())`."""
         return QuorumView(self, need)
+
+    async def _heard_in_time(self, endpoint: Endpoint, calls: Calls) -> Outcome:
+        """An attempt that makes way for the next voter when it takes too long."""
+        try:
+            async with asyncio.timeout(self.policy.quorum_timeout_s):
+                return await self._attempt(endpoint, calls)
+        except TimeoutError:
+            endpoint.timed_out()
+            return RpcUnavailable("no answer in time", endpoint=endpoint.name, method=calls[0][0])
 
     def _vote(self, ballot: Ballot, endpoint: Endpoint, call: tuple[str, Sequence[Any]], *, answer: Any) -> None:
         if not isinstance(self._objection(endpoint, call, answer=answer), RpcError):
@@ -292,7 +300,7 @@ class RpcPool:
             objection = self._objection(endpoint, round_.calls[index], answer=answer)
             if objection is None:
                 round_.answers[index] = answer
-                round_.missing.remove(index)
+                del round_.missing[index]
             else:
                 round_.objected(index, objection)
 

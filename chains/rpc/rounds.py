@@ -24,7 +24,8 @@ class Round:
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
         self.answers: dict[int, Any] = {}
-        self.missing = list(range(len(calls)))
+        self.missing = dict.fromkeys(range(len(calls)))
+        """Positions without an answer, as an ordered set."""
         self.reasons: dict[int, RpcError | Nothing] = {}
         """Of each call without an answer: the most telling objection so far."""
         self._failures: dict[int, list[RpcError | WrongChain]] = {}

@@ -137,6 +137,20 @@ async def test_F21_quarantine_ends_when_the_chain_is_right_again() -> None:
     assert states(pool) == ["alive"]
 
 
+async def test_reads_that_wait_for_one_dial_share_its_failure() -> None:
+    node = ScriptedTransport("a")
+    pool = pool_of(node)
+    node.gate, node.failure = asyncio.Event(), down("no answer in time")
+    reads = [asyncio.create_task(pool.request("eth_blockNumber", [])) for _ in range(50)]
+    await until(lambda: node.count("eth_chainId") == 1)
+    node.gate.set()
+    outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert all(isinstance(outcome, RpcUnavailable) for outcome in outcomes)
+    assert node.count("eth_chainId") == 1
+    node.failure = None
+    assert await block_number(pool) == 100
+
+
 async def test_without_a_known_genesis_the_first_endpoint_tells_it() -> None:
     first, second = ScriptedTransport("first"), ScriptedTransport("second")
     second.genesis = OTHER_GENESIS
@@ -625,6 +639,15 @@ async def test_a_third_endpoint_is_asked_only_when_two_do_not_agree() -> None:
     await pool.probe()
     await pool.quorum("eth_getBalance", [ADDRESS, "0x5"])
     assert [node.count("eth_getBalance") for node in nodes] == [1, 1, 0]
+
+
+async def test_a_silent_voter_makes_way_for_the_next() -> None:
+    nodes = [ScriptedTransport(name) for name in ("silent", "two", "three")]
+    pool = pool_of(*nodes, policy=PoolPolicy(quorum_timeout_s=0.01))
+    await pool.probe()
+    nodes[0].gate = asyncio.Event()
+    answer = await pool.quorum("eth_getBalance", [ADDRESS, "0x5"])
+    assert (answer.agreed, answer.asked) == (2, 3)
 
 
 async def test_missing_state_is_no_vote_but_a_revert_is() -> None:
