@@ -14,6 +14,8 @@ from sqlalchemy import Connection
 
 from chains.config import ChainConfig
 from chains.tx.model import Intent, Plan, Tx, TxState
+from chains.tx.reasons import HoldCode, RejectCode
+from chains.tx.reasons import reason as reason_of
 from chains.tx.store import Clock, TxStore
 from chains.types import Receipt
 from contracts.assets import AssetList
@@ -24,8 +26,12 @@ from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
 from service.withdrawals.lifecycle import WithdrawalLifecycle
 
-HELD_AFTER_REORG: Final = "a confirmed transaction left the chain; compare the books with the chain, then release"
-HELD_AFTER_FOREIGN: Final = "a foreign transaction used a nonce of this wallet; find who signed it, then release"
+HELD_AFTER_REORG: Final = reason_of(
+    HoldCode.DEEP_REORG, "a confirmed transaction left the chain; compare the books with the chain, then release"
+)
+HELD_AFTER_FOREIGN: Final = reason_of(
+    HoldCode.FOREIGN_NONCE, "a foreign transaction used a nonce of this wallet; find who signed it, then release"
+)
 
 
 class PlanWithoutSubject(LookupError):
@@ -50,7 +56,8 @@ class ChainObserver:
 
     def on_rejected(self, uow: Connection, plan: Plan, reason: str) -> None:
         now_ms = self._clock.now_ms()
-        expired = plan.valid_until_ms is not None and now_ms >= plan.valid_until_ms
+        late = plan.valid_until_ms is not None and now_ms >= plan.valid_until_ms
+        expired = late or reason.partition(":")[0] == RejectCode.EXPIRED
         self._subject(uow, plan.intents[0], now_ms).rejected(uow, reason=reason, expired=expired)
         reservations.release(uow, plan.id, now_ms)
 
