@@ -28,7 +28,7 @@ async def check_refused(stack: Stack, path: str, body: Mapping[str, Any], *, key
     """Refused with that code, and nothing is left behind."""
     answer = await stack.post(path, body, key=key)
     problem = answer.json()
-    assert (answer.status_code, problem["code"]) == (status, code), answer.text
+    assert (answer.status_code, problem["code"]) == (status, code), answer.text[:300]
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert problem["detail"]
     await stack.chain().engine.step()
