@@ -40,6 +40,15 @@ class SimResult:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """A wallet on the chain. `nonce_pending` counts what waits in the node's pool as well."""
+
+    balance_wei: int
+    nonce_latest: int
+    nonce_pending: int
+
+
 class EvmClient:
     """Reads one chain and hands signed bytes to it. Holds no state but its configuration."""
 
@@ -110,6 +119,21 @@ class EvmClient:
     async def code(self, address: Address, *, block: Block = "latest") -> bytes:
         return await self._ask("eth_getCode", [address, codec.block_param(block)], codec.data)
 
+    async def account(self, address: Address) -> AccountState:
+        """Balance and nonces of a wallet, in one batch. The values may be of neighbouring blocks."""
+        calls: list[tuple[str, Sequence[Any]]] = [
+            ("eth_getBalance", [address, "latest"]),
+            ("eth_getTransactionCount", [address, "latest"]),
+            ("eth_getTransactionCount", [address, "pending"]),
+        ]
+        balance, latest, pending = await self._ask_all(calls, [codec.quantity] * 3)
+        return AccountState(balance_wei=balance, nonce_latest=latest, nonce_pending=pending)
+
+    async def nonces(self, asked: Sequence[tuple[Address, Block]]) -> list[int]:
+        """`nonce` of several (wallet, block), in one batch."""
+        calls = [("eth_getTransactionCount", [address, codec.block_param(block)]) for address, block in asked]
+        return await self._ask_all(calls, [codec.quantity] * len(calls))
+
     # -- execution without effect -------------------------------------------------------------------------
 
     async def call(
@@ -136,9 +160,12 @@ class EvmClient:
         return await self._execute("eth_estimateGas", params, codec.quantity)
 
     async def simulate(
-        self, calls: Sequence[CallRequest], *, sender: Address, block: Block = "latest"
+        self, calls: Sequence[CallRequest], *, sender: Address, block: Block | Header = "latest"
     ) -> list[SimResult]:
         """`eth_simulateV1`: the calls in order, each on the state that the ones before it left.
+
+        With a `Header` they run as the block after it: number and time are set, since nodes differ in what they assume
+        (Anvil 1.7.1 runs them in the block itself, whose time a deadline may have passed or not reached).
 
         Fees are not charged. One result a call; a reverted call does not stop the ones after it.
 
@@ -146,8 +173,13 @@ class EvmClient:
             MethodUnavailable: the node does not have the method.
             RpcRefused: the whole simulation was refused, such as for native value that is not there.
         """
+        block_call: dict[str, Any] = {"calls": [codec.call_param(call, sender) for call in calls]}
+        if isinstance(block, Header):
+            next_time_s = block.timestamp_s + max(1, self.config.block_time_ms // 1000)
+            block_call["blockOverrides"] = {"number": hex(block.number + 1), "time": hex(next_time_s)}
+            block = block.ref
         payload = {
-            "blockStateCalls": [{"calls": [codec.call_param(call, sender) for call in calls]}],
+            "blockStateCalls": [block_call],
             "traceTransfers": False,
             "validation": False,
             "returnFullTransactions": False,

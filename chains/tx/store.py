@@ -67,12 +67,27 @@ class TxStore(Protocol[U_contra]):
         """The oldest plan of the lane whose intents are all queued."""
         ...
 
+    def started_plan(self, uow: U_contra, lane: Lane) -> Plan | None:
+        """The oldest plan of the lane of which some intents are placed and others still queued.
+
+        Only where plans are placed step by step, because the node cannot simulate a sequence.
+        """
+        ...
+
+    def plan_txs(self, uow: U_contra, plan_id: PlanId) -> Sequence[Tx]:
+        """All slots of the plan's intents, closed ones included, by nonce."""
+        ...
+
     def queued_lanes(self, uow: U_contra, chain_id: ChainId) -> Sequence[Lane]:
-        """Lanes with queued plans."""
+        """Lanes with queued intents."""
         ...
 
     def reject_plan(self, uow: U_contra, plan_id: PlanId, reason: str) -> None:
         """All intents of the plan from accepted or queued to rejected. Raises: StaleState."""
+        ...
+
+    def reject_rest(self, uow: U_contra, plan_id: PlanId, reason: str) -> None:
+        """The queued intents of a started plan become rejected; placed ones stay. Raises: StaleState: none is."""
         ...
 
     # -- lanes ---------------------------------------------------------------------------------------
@@ -119,8 +134,8 @@ class TxStore(Protocol[U_contra]):
         ...
 
     # -- confirmation --------------------------------------------------------------------------------
-    def open_txs(self, uow: U_contra, chain_id: ChainId) -> Sequence[OpenTx]:
-        """All slots of the chain that are not closed, by lane and nonce."""
+    def open_txs(self, uow: U_contra, chain_id: ChainId, *, lane: Lane | None = None) -> Sequence[OpenTx]:
+        """All slots of the chain, or of one of its lanes, that are not closed, by lane and nonce."""
         ...
 
     def mark_mined(
@@ -153,7 +168,10 @@ class TxObserver(Protocol[U_contra]):
     Must be fast, must not do I/O beyond `uow`; a raise rolls the change back and the engine tries again.
     """
 
-    def on_rejected(self, uow: U_contra, plan: Plan, reason: str) -> None: ...
+    def on_rejected(self, uow: U_contra, plan: Plan, reason: str) -> None:
+        """`reason` is "code: text" (see chains.tx.reasons). Of a plan that was placed step by step, `plan` shows which
+        intents had been placed before; their transactions go on and are told as usual."""
+        ...
 
     def on_placed(self, uow: U_contra, plan: Plan, txs: Sequence[Tx]) -> None: ...
 

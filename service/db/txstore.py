@@ -88,6 +88,26 @@ class SqlTxStore:
         ).one_or_none()
         return None if row is None else _load_plan(uow, row)
 
+    def started_plan(self, uow: Connection, lane: Lane) -> Plan | None:
+        other = m.intents.alias("other")
+        row = uow.execute(
+            select(m.plans)
+            .join(m.intents, m.intents.c.plan_id == m.plans.c.id)
+            .where(
+                _of_lane(m.intents, lane),
+                m.intents.c.state == IntentState.QUEUED,
+                exists().where(other.c.plan_id == m.plans.c.id, other.c.state == IntentState.PLACED),
+            )
+            .order_by(m.plans.c.sequence)
+            .limit(1)
+        ).one_or_none()
+        return None if row is None else _load_plan(uow, row)
+
+    def plan_txs(self, uow: Connection, plan_id: PlanId) -> Sequence[Tx]:
+        of_plan = select(m.intents.c.id).where(m.intents.c.plan_id == plan_id)
+        rows = uow.execute(select(m.txs).where(m.txs.c.intent_id.in_(of_plan)).order_by(m.txs.c.nonce))
+        return [txrows.tx(row) for row in rows]
+
     def queued_lanes(self, uow: Connection, chain_id: ChainId) -> Sequence[Lane]:
         wallets = uow.execute(
             select(m.intents.c.wallet)
@@ -106,6 +126,15 @@ class SqlTxStore:
             .values(state=IntentState.REJECTED, reject_reason=reason)
         )
         _must_hit(uow, statement, size, f"plan {plan_id} no longer waits")
+
+    def reject_rest(self, uow: Connection, plan_id: PlanId, reason: str) -> None:
+        statement = (
+            update(m.intents)
+            .where(m.intents.c.plan_id == plan_id, m.intents.c.state == IntentState.QUEUED)
+            .values(state=IntentState.REJECTED, reject_reason=reason)
+        )
+        if uow.execute(statement).rowcount < 1:
+            raise StaleState(f"plan {plan_id} has nothing queued")
 
     # -- lanes ---------------------------------------------------------------------------------------
     def lane(self, uow: Connection, lane: Lane) -> LaneState | None:
@@ -228,8 +257,9 @@ class SqlTxStore:
         _must_hit(uow, statement, 1, f"attempt {attempt} is unknown")
 
     # -- confirmation --------------------------------------------------------------------------------
-    def open_txs(self, uow: Connection, chain_id: ChainId) -> Sequence[OpenTx]:
-        is_open = and_(m.txs.c.chain_id == chain_id, m.txs.c.state.not_in(CLOSED_TX_STATES))
+    def open_txs(self, uow: Connection, chain_id: ChainId, *, lane: Lane | None = None) -> Sequence[OpenTx]:
+        of = m.txs.c.chain_id == chain_id if lane is None else _of_lane(m.txs, lane)
+        is_open = and_(of, m.txs.c.state.not_in(CLOSED_TX_STATES))
         slots = [txrows.tx(row) for row in uow.execute(select(m.txs).where(is_open))]
         wanted = uow.execute(select(m.intents).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open))))
         intents = {row.id: txrows.intent(row) for row in wanted}

@@ -1,0 +1,203 @@
+"""One chain's transactions, from queued plans to final: lanes that place, a confirmer that follows.
+
+    queued plans --(a worker a lane)--> signed and sent --(confirmer, each head)--> mined -> confirmed -> final
+                                            ^________ rebroadcast, reorg ________|
+
+Guarantees: what was taken is finished or closed, across crashes (`recover`); an endpoint or signer that fails is
+retried with growing pauses, and never ends the engine; a lane's plans are placed in order by one worker, lanes do not
+wait for each other. A programming error, a raising observer included, ends `run` by raising.
+Not guaranteed: exclusion of a second engine on the same store; its owner sees to that.
+"""
+
+import asyncio
+import logging
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+from chains.client import EvmClient
+from chains.config import ChainConfig
+from chains.signing.signer import Signer
+from chains.tx.confirmer import Confirmer
+from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
+from chains.tx.lanes import LaneWorker, Placing
+from chains.tx.model import Lane, OpenTx, TxState
+from chains.tx.sending import Sender
+from chains.tx.simulation import Simulator
+from chains.tx.store import Clock, PreSignCheck, TxObserver, TxStore, UnitOfWork
+
+U = TypeVar("U")
+
+POLL_PART: Final = 4
+"""Looks at the chain a block time."""
+MIN_POLL_MS: Final = 200
+MAX_POLL_MS: Final = 2_000
+STOP_GRACE_MS: Final = 5_000
+"""Time for lanes to finish the plan at hand when stopping; half of what a supervisor waits."""
+
+log = logging.getLogger(__name__)
+
+
+class TxEngine(Generic[U]):
+    """Places, sends and follows the transactions of one chain."""
+
+    def __init__(
+        self,
+        *,
+        client: EvmClient,
+        config: ChainConfig,
+        signer: Signer,
+        store: TxStore[U],
+        uow: UnitOfWork[U],
+        check: PreSignCheck,
+        observer: TxObserver[U],
+        clock: Clock,
+    ) -> None:
+        self._parts = EngineParts(
+            client=client,
+            config=config,
+            signer=signer,
+            store=store,
+            uow=uow,
+            check=check,
+            observer=observer,
+            clock=clock,
+        )
+        self._sender = Sender(self._parts)
+        self._simulator = Simulator(client)
+        self._confirmer = Confirmer(self._parts, self._sender)
+        self._workers: dict[Lane, LaneWorker[U]] = {}
+        self._busy: dict[Lane, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._poll_ms = min(max(config.block_time_ms // POLL_PART, MIN_POLL_MS), MAX_POLL_MS)
+
+    def wake(self) -> None:
+        """New work was queued. To be called in the engine's event loop."""
+        self._woken.set()
+
+    async def recover(self) -> None:
+        """Finish what an earlier process left: send stored bytes again, fill nonces that were taken but not signed.
+
+        An endpoint that fails now is tried again by `run`.
+
+        Raises: WrongChain: the endpoint serves another chain; nothing was sent to it.
+        """
+        try:
+            await self._parts.client.verify_chain()
+            await self._rebroadcast(only_due=False)
+            for lane in sorted({slot.tx.lane for slot in await self._open() if slot.tx.state is TxState.RESERVED}):
+                await self._place_in(lane, most=1)
+        except TRANSIENT as exc:
+            log.warning("%s: recovery goes on later: %s", self._parts.config.key, exc)
+
+    async def step(self) -> None:
+        """One round of everything, in order: look at the chain, place what is queued, send again what is due.
+
+        What is transient is logged and left to the next step.
+        """
+        await self._look()
+        if self._may_place():
+            for lane in await self._lanes_with_work():
+                try:
+                    await self._place_in(lane)
+                except TRANSIENT as exc:
+                    log.warning("lane %s goes on later: %s", lane.wallet, exc)
+        await self._rebroadcast(only_due=True)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Call `recover` first.
+
+        Raises: ExceptionGroup: a bug, never a failing endpoint.
+        """
+        async with asyncio.TaskGroup() as group:
+            loops = (
+                group.create_task(self._follow_chain(stop), name=f"{self._parts.config.key}-confirmer"),
+                group.create_task(self._place_queued(stop, group), name=f"{self._parts.config.key}-lanes"),
+            )
+            await stop.wait()
+            # What is cut off after the grace is taken up from its rows at the next start.
+            _, late = await asyncio.wait((*loops, *self._busy.values()), timeout=STOP_GRACE_MS / 1000)
+            for task in late:
+                task.cancel()
+
+    # -- the two loops ------------------------------------------------------------------------------------
+
+    async def _follow_chain(self, stop: asyncio.Event) -> None:
+        backoff = Backoff()
+        while not stop.is_set():
+            if await self._look():
+                backoff.succeeded()
+                wait_ms = self._poll_ms
+                await self._rebroadcast(only_due=True)
+            else:
+                wait_ms = backoff.failed()
+            await wait_for_any(stop, timeout_ms=wait_ms)
+
+    async def _place_queued(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
+        while not stop.is_set():
+            self._woken.clear()
+            if self._may_place():
+                for lane in await self._lanes_with_work():
+                    if lane not in self._busy:
+                        self._busy[lane] = group.create_task(self._work(lane, stop), name=f"lane-{lane.wallet}")
+                        self._busy[lane].add_done_callback(partial(self._release, lane))
+            await wait_for_any(stop, self._woken, timeout_ms=self._poll_ms)
+
+    async def _work(self, lane: Lane, stop: asyncio.Event) -> None:
+        """Place the lane's plans until none can be placed now."""
+        backoff = Backoff()
+        while not stop.is_set():
+            try:
+                if await self._worker(lane).place_next() not in (Placing.PLACED, Placing.REJECTED):
+                    return
+                backoff.succeeded()
+            except TRANSIENT as exc:
+                log.warning("lane %s goes on later: %s", lane.wallet, exc)
+                await wait_for_any(stop, timeout_ms=backoff.failed())
+            if not self._may_place():
+                return
+
+    def _release(self, lane: Lane, _: asyncio.Task[None]) -> None:
+        self._busy.pop(lane, None)
+
+    # -- parts --------------------------------------------------------------------------------------------
+
+    def _may_place(self) -> bool:
+        """Not before the cursor was once found on the chain, and not while it is not."""
+        return self._confirmer.checked and not self._confirmer.frozen
+
+    async def _look(self) -> bool:
+        """One round of the confirmer; False if it has to be tried again soon."""
+        try:
+            return await self._confirmer.round()
+        except TRANSIENT as exc:
+            log.warning("%s cannot be followed now: %s", self._parts.config.key, exc)
+            return False
+
+    async def _place_in(self, lane: Lane, *, most: int | None = None) -> None:
+        placed = 0
+        while most is None or placed < most:
+            if await self._worker(lane).place_next() not in (Placing.PLACED, Placing.REJECTED):
+                return
+            placed += 1
+
+    async def _rebroadcast(self, *, only_due: bool) -> None:
+        await self._sender.rebroadcast(await self._open(), only_due=only_due)
+
+    async def _open(self) -> list[OpenTx]:
+        chain_id = self._parts.config.chain_id
+        return list(await self._parts.uow.read(lambda u: self._parts.store.open_txs(u, chain_id)))
+
+    async def _lanes_with_work(self) -> list[Lane]:
+        """Lanes with queued intents or with nonces that were taken and not filled."""
+        chain_id = self._parts.config.chain_id
+
+        def read(u: U) -> set[Lane]:
+            unfilled = {s.tx.lane for s in self._parts.store.open_txs(u, chain_id) if s.tx.state is TxState.RESERVED}
+            return unfilled | set(self._parts.store.queued_lanes(u, chain_id))
+
+        return sorted(await self._parts.uow.read(read))
+
+    def _worker(self, lane: Lane) -> LaneWorker[U]:
+        if lane not in self._workers:
+            self._workers[lane] = LaneWorker(self._parts, lane, sender=self._sender, simulator=self._simulator)
+        return self._workers[lane]

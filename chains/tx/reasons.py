@@ -1,0 +1,46 @@
+"""Why a plan is rejected or a lane held, as codes that programs may rely on: "code: text for a person"."""
+
+from enum import StrEnum
+
+
+class RejectCode(StrEnum):
+    """Nothing was taken: no nonce, no fee."""
+
+    EXPIRED = "expired"
+    """`valid_until_ms` passed before the plan was placed."""
+    PRESIGN_REFUSED = "presign_refused"
+    """The check before signing says that the payload is not what was wanted, or a limit no longer holds."""
+    PAYLOAD_MISMATCH = "payload_mismatch"
+    """An intent's payload does not have its payload hash."""
+    NO_SIGNER = "no_signer"
+    """No key is unlocked for the wallet."""
+    SIMULATION_REVERTED = "simulation_reverted"
+    """A call of the plan reverts on the latest block."""
+    SIMULATION_REFUSED = "simulation_refused"
+    """The node refuses to execute the plan at all: too much gas, malformed."""
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    """The native balance does not cover the value sent."""
+    INSUFFICIENT_GAS_FUNDS = "insufficient_gas_funds"
+    """The native balance covers the value sent, but not the fees on top of it."""
+    FEE_CAP = "fee_cap"
+    """The fees needed now are above the chain's caps."""
+    EARLIER_STEP_FAILED = "earlier_step_failed"
+    """Of a plan placed step by step: a step before was mined as reverted or cancelled, or lost its nonce."""
+
+
+class HoldCode(StrEnum):
+    """The lane takes no new work until a person releases it."""
+
+    FOREIGN_NONCE = "foreign_nonce"
+    """The wallet's nonce was used, or is about to be, by a transaction that is not ours."""
+    NONCE_AHEAD = "nonce_ahead"
+    """The chain's nonce is behind ours with nothing open: another chain, a restored backup, or a reset node."""
+    SIGNING_FAILED = "signing_failed"
+    """The signer refused after the nonce was taken; the slot is tried again."""
+    DEEP_REORG = "deep_reorg"
+    """A block that the books rest on left the chain."""
+
+
+def reason(code: RejectCode | HoldCode, text: str) -> str:
+    """The stored form, text cut to a length that fits a row and a screen."""
+    return f"{code}: {text[:400]}"

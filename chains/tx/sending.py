@@ -1,0 +1,129 @@
+"""Hands stored bytes to the node and records what it says. The only place that sends.
+
+Guarantees: only bytes that are durable are sent, and always the same bytes for an attempt; a refusal changes no state
+but the attempt's `node_answer`; an attempt is not sent twice at the same time. Not guaranteed: that an attempt whose
+answer was lost did not arrive; it is sent again until it is mined.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Generic, TypeVar
+
+from chains.errors import RpcError, RpcRefused
+from chains.node_errors import SendVerdict, classify
+from chains.tx.context import EngineParts
+from chains.tx.model import UNMINED_TX_STATES, Attempt, AttemptState, OpenTx, TxState
+from chains.tx.store import StaleState
+from chains.types import TxHash
+
+U = TypeVar("U")
+
+REBROADCAST_BLOCKS: Final = 5
+"""Block times after which an accepted attempt that is not mined is sent again: pools drop transactions silently."""
+RETRY_BLOCKS: Final = 1
+"""Block times after which an attempt that no node has accepted is sent again."""
+_GOOD: Final = (SendVerdict.ALREADY_KNOWN,)
+
+log = logging.getLogger(__name__)
+
+
+class Sender(Generic[U]):
+    """Sends attempts of one chain. Remembers when each was tried last; after a restart all are due at once."""
+
+    def __init__(self, parts: EngineParts[U]) -> None:
+        self._parts = parts
+        self._tried_s: dict[TxHash, float] = {}
+        self._in_flight: set[TxHash] = set()
+
+    def claim(self, attempts: Sequence[Attempt]) -> None:
+        """Before they are saved: whoever saves them sends them first, nobody else meanwhile."""
+        now_s = self._parts.clock.monotonic_s()
+        self._tried_s.update((attempt.hash, now_s) for attempt in attempts)
+
+    def forget(self, attempts: Sequence[Attempt]) -> None:
+        """These are due at once: a reorg took them out of the chain."""
+        for attempt in attempts:
+            self._tried_s.pop(attempt.hash, None)
+
+    async def rebroadcast(self, slots: Sequence[OpenTx], *, only_due: bool) -> None:
+        """Send the newest attempt of each unmined slot, in the order given. Forgets what is no longer open."""
+        known = {attempt.hash for slot in slots for attempt in slot.attempts}
+        self._tried_s = {tx_hash: at for tx_hash, at in self._tried_s.items() if tx_hash in known}
+        unmined = [slot for slot in slots if slot.tx.state in UNMINED_TX_STATES and slot.attempts]
+        await self.send([slot for slot in unmined if not only_due or self._is_due(slot.attempts[-1])])
+
+    async def send(self, slots: Sequence[OpenTx]) -> None:
+        """Send the newest attempt of each slot in one batch and record the answers. Never raises for an answer."""
+        slots = [slot for slot in slots if slot.attempts[-1].hash not in self._in_flight]
+        if not slots:
+            return
+        hashes = [slot.attempts[-1].hash for slot in slots]
+        self._in_flight.update(hashes)
+        try:
+            self.claim([slot.attempts[-1] for slot in slots])
+            answers = await self._answers([slot.attempts[-1] for slot in slots])
+            accepted: list[OpenTx] = []
+            for slot, answer in zip(slots, answers, strict=True):
+                if answer is None:
+                    accepted.append(slot)
+                else:
+                    await self._note(slot, answer)
+            if accepted:
+                await self._mark_sent(accepted)
+        finally:
+            self._in_flight.difference_update(hashes)
+
+    # -- private ------------------------------------------------------------------------------------------
+
+    def _is_due(self, attempt: Attempt) -> bool:
+        tried_s = self._tried_s.get(attempt.hash)
+        if tried_s is None:
+            return True
+        blocks = REBROADCAST_BLOCKS if attempt.state is AttemptState.SENT else RETRY_BLOCKS
+        waited_ms = (self._parts.clock.monotonic_s() - tried_s) * 1000
+        return waited_ms >= blocks * self._parts.config.block_time_ms
+
+    async def _answers(self, attempts: Sequence[Attempt]) -> list[str | None]:
+        """None where the node has the bytes, else the class and wording of its answer."""
+        try:
+            results = await self._parts.client.send_raw_all([attempt.raw for attempt in attempts])
+        except RpcError as exc:
+            return [f"{SendVerdict.UNKNOWN}: {exc}"] * len(attempts)
+        answers: list[str | None] = []
+        for result in results:
+            if not isinstance(result, RpcError):
+                answers.append(None)
+            elif isinstance(result, RpcRefused):
+                verdict = classify(result.code, result.node_message, result.data)
+                answers.append(None if verdict in _GOOD else f"{verdict}: {result.node_message}")
+            else:
+                answers.append(f"{SendVerdict.UNKNOWN}: {result}")
+        return answers
+
+    async def _note(self, slot: OpenTx, answer: str) -> None:
+        attempt = slot.attempts[-1]
+        log.warning("%s nonce %d: %s was not accepted: %s", slot.tx.lane.wallet, slot.tx.nonce, attempt.hash, answer)
+        if attempt.node_answer != answer:
+            await self._parts.uow.run(lambda u: self._parts.store.note_answer(u, attempt.hash, answer))
+
+    async def _mark_sent(self, slots: Sequence[OpenTx]) -> None:
+        try:
+            await self._parts.uow.run(lambda u: self._write_sent(u, slots))
+            return
+        except StaleState:
+            pass
+        # One of them was mined meanwhile: the confirmer has it. The others still count as sent.
+        for slot in slots:
+            try:
+                await self._parts.uow.run(lambda u, slot=slot: self._write_sent(u, [slot]))  # type: ignore[misc]
+            except StaleState:
+                log.info("%s was settled before its send was recorded", slot.attempts[-1].hash)
+
+    def _write_sent(self, uow: U, slots: Sequence[OpenTx]) -> None:
+        now_ms = self._parts.clock.now_ms()
+        self._parts.store.mark_sent(uow, [slot.attempts[-1].hash for slot in slots], now_ms)
+        for slot in slots:
+            if slot.tx.state is TxState.SIGNED:
+                tx = replace(slot.tx, state=TxState.BROADCAST, updated_ms=now_ms)
+                self._parts.observer.on_sent(uow, slot.intent, tx)
