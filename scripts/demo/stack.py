@@ -232,7 +232,7 @@ def _wait_until_ready(cambist: Cambist, process: subprocess.Popen[bytes], log: P
 
 def _ready_url(cambist: Cambist) -> str | None:
     try:
-        status = ask(cambist.folder / "data" / "control.sock", "status", {})
+        status = ask(cambist.folder / "data" / "run" / "control.sock", "status", {})
     except ControlUnavailable:
         return None
     return str(status["url"]) if status["ready"] else None

@@ -1,0 +1,146 @@
+"""Owner's acts on API keys: create, list, revoke.
+
+Guarantees: a secret is in the answer of its creation and nowhere else; a key is revoked in the same unit of work in
+which that is durable, so that a request accepted afterwards does not exist.
+"""
+
+import base64
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from chains.types import ChainId, InvalidAddress, parse_address
+from service.accounts import wallets
+from service.accounts.names import InvalidName
+from service.auth import keys
+from service.auth.keys import Algorithm, ApiKey, Destination, InvalidKey, KeyLabelTaken, NewKey, Permission
+from service.build import Services
+from service.control.params import Params
+from service.control.protocol import ActFailed
+from service.control.wallet_acts import find_wallet
+
+HOUR_MS = 3_600_000
+_ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
+"""SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410)."""
+
+
+class DestinationParam(Params):
+    chain: str
+    address: str
+
+
+class CreateKey(Params):
+    label: str = Field(max_length=64)
+    wallet: str
+    permissions: list[Literal["read", "trade", "withdraw"]] = Field(min_length=1)
+    ip_allowlist: list[str] = []
+    destinations: list[DestinationParam] = []
+    lifetime_hours: int | None = Field(default=None, ge=1, le=10 * 366 * 24)
+    algorithm: Literal["hmac-sha256", "ed25519"] = "hmac-sha256"
+    public_key: str | None = None
+
+
+class RevokeKey(Params):
+    key: str
+
+
+async def create(services: Services, params: CreateKey) -> dict[str, Any]:
+    """A new key, with its secret."""
+    wallet = await find_wallet(services, params.wallet)
+    now_ms = services.clock.now_ms()
+    try:
+        new = NewKey(
+            account_id=wallet.account_id,
+            wallet_id=wallet.id,
+            label=params.label,
+            permissions=frozenset(Permission(name) for name in params.permissions),
+            algorithm=Algorithm(params.algorithm),
+            public_key=None if params.public_key is None else _public_key(params.public_key),
+            ip_allowlist=tuple(keys.parse_network(text) for text in params.ip_allowlist),
+            destinations=tuple(_destination(services, entry) for entry in params.destinations),
+            expires_ms=None if params.lifetime_hours is None else now_ms + params.lifetime_hours * HOUR_MS,
+        )
+        made = await services.db.run(lambda c: keys.create_key(c, new, master=services.master, now_ms=now_ms))
+    except InvalidKey as exc:
+        raise ActFailed("invalid_key", str(exc)) from exc
+    except InvalidName as exc:
+        raise ActFailed("bad_label", str(exc)) from exc
+    except KeyLabelTaken as exc:
+        raise ActFailed("label_taken", str(exc)) from exc
+    document = await services.db.read(lambda c: _document(c, services, made.key, now_ms=now_ms))
+    return document | {"secret": made.secret}
+
+
+async def list_(services: Services, params: Params) -> dict[str, Any]:
+    """All keys, without secrets."""
+    now_ms = services.clock.now_ms()
+
+    def read(c: Connection) -> list[dict[str, Any]]:
+        return [_document(c, services, key, now_ms=now_ms) for key in keys.list_keys(c, master=services.master)]
+
+    return {"keys": await services.db.read(read)}
+
+
+async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
+    """Revoke by key or label."""
+    now_ms = services.clock.now_ms()
+
+    def run(c: Connection) -> dict[str, Any]:
+        named = [key for key in keys.list_keys(c, master=services.master) if params.key in (key.id, key.label)]
+        if not named:
+            raise ActFailed("no_such_key", f"there is no key {params.key!r}", hint="cambist key list")
+        revoked = keys.revoke_key(c, named[0].id, master=services.master, now_ms=now_ms)
+        return _document(c, services, revoked or named[0], now_ms=now_ms)
+
+    return await services.db.run(run)
+
+
+def _document(c: Connection, services: Services, key: ApiKey, *, now_ms: int) -> dict[str, Any]:
+    wallet = wallets.get_wallet(c, key.wallet_id, master=services.master)
+    chains = {config.chain_id: config.key for config in services.configs.values()}
+    if key.revoked_ms is not None:
+        state = "revoked"
+    else:
+        state = "expired" if key.expires_ms is not None and key.expires_ms <= now_ms else "active"
+    return {
+        "key": key.id,
+        "label": key.label,
+        "wallet": None if wallet is None else {"label": wallet.label, "address": wallet.address},
+        "permissions": [str(permission) for permission in Permission if permission in key.permissions],
+        "algorithm": str(key.algorithm),
+        "ip_allowlist": [str(network) for network in key.ip_allowlist],
+        "destinations": [
+            {"chain": chains.get(to.chain_id, str(to.chain_id)), "address": to.address}
+            for to in keys.list_destinations(c, key.id, master=services.master)
+        ],
+        "created_ms": key.created_ms,
+        "expires_ms": key.expires_ms,
+        "revoked_ms": key.revoked_ms,
+        "state": state,
+    }
+
+
+def _destination(services: Services, entry: DestinationParam) -> Destination:
+    try:
+        address = parse_address(entry.address)
+    except InvalidAddress as exc:
+        raise ActFailed("bad_destination", f"{entry.address}: {exc}") from exc
+    for config in services.configs.values():
+        if entry.chain in (config.key, *config.aliases):
+            return Destination(chain_id=ChainId(config.chain_id), address=address)
+    known = ", ".join(services.configs)
+    raise ActFailed("bad_destination", f"no chain is called {entry.chain!r}; known: {known}")
+
+
+def _public_key(text: str) -> bytes:
+    """32 bytes from hex, or from the PEM that openssl writes. Raises: ActFailed."""
+    stripped = text.strip()
+    try:
+        if stripped.startswith("-----BEGIN PUBLIC KEY-----"):
+            lines = [line for line in stripped.splitlines() if not line.startswith("-----")]
+            der = base64.b64decode("".join(lines), validate=True)
+            return der[len(_ED25519_PREFIX) :] if der.startswith(_ED25519_PREFIX) else b""
+        return bytes.fromhex(stripped.removeprefix("0x"))
+    except ValueError as exc:
+        raise ActFailed("invalid_key", "the public key is neither 64 hex digits nor PEM") from exc

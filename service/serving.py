@@ -1,0 +1,101 @@
+"""The service put into one process: build, unlock, recover, then HTTP, workers and control socket until a signal.
+
+Guarantees: what cannot work is refused before the port answers (an open bind, a taken port, a wrong keystore
+password, a database of other chains); everything opened is closed at the end, also after a failure; a process that
+was asked to stop is gone within `GIVE_UP_S`, whatever hangs.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from service.app import create_app
+from service.build import Services, build
+from service.control.acts import perform
+from service.control.server import Operator, control_server
+from service.process import Tls, Worker, bind, refuse_unsafe_bind, run_until_stopped, stop_on_signals, url_of
+from service.settings import Settings
+from service.workers.runner import run_workers
+
+GIVE_UP_S: Final = 9.5
+"""After a signal. Supervisors kill after 10 s, without a word in the log."""
+
+_log: Final = structlog.get_logger("cambist.process")
+
+
+async def serve(settings: Settings, *, keystore_password: str | None) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Raises:
+        UnsafeBind, OSError: the address cannot be used.
+        DatabaseError, ChainError, SigningError: a part cannot be used as configured.
+        BaseExceptionGroup: a part failed while it ran.
+    """
+    tls = _tls(settings)
+    refuse_unsafe_bind(settings.host, tls=tls, trusted_proxies=[str(proxy) for proxy in settings.trusted_proxies])
+    stop = asyncio.Event()
+    with bind(settings.host, settings.port) as listener, stop_on_signals(stop):
+        services = await build(settings)
+        try:
+            if keystore_password is not None:
+                await services.unlock(keystore_password)
+            url = url_of(listener, tls=tls)
+
+            async def act(name: str, params: Mapping[str, Any], operator: Operator) -> Mapping[str, Any]:
+                if name == "status":
+                    return await status(services, url=url)
+                return await perform(services, name, params, operator)
+
+            async def work(stop: asyncio.Event) -> None:
+                await run_workers(services, stop)
+
+            async with control_server(settings.control_socket, act):
+                _log.info("serving", url=url, chains=sorted(services.chains), pid=os.getpid())
+                last_resort = asyncio.get_running_loop().create_task(_last_resort(stop))
+                await run_until_stopped(
+                    create_app(services),
+                    listener=listener,
+                    tls=tls,
+                    workers=[Worker(name="workers", run=work)],
+                    stop=stop,
+                )
+                last_resort.cancel()
+        finally:
+            await services.close()
+    _log.info("stopped")
+
+
+async def status(services: Services, *, url: str) -> dict[str, Any]:
+    """What `cambist status` shows of a running server."""
+    unlocked = await services.keyring.addresses()
+    return {
+        "url": url,
+        "pid": os.getpid(),
+        "ready": True,
+        "chains": sorted(services.chains),
+        "unlocked_wallets": list(unlocked),
+    }
+
+
+async def _last_resort(stop: asyncio.Event) -> None:
+    """End the process even if a thread or a close hangs after the signal."""
+    await stop.wait()
+    timer = threading.Timer(GIVE_UP_S, _give_up)
+    timer.daemon = True
+    timer.start()
+
+
+def _give_up() -> None:
+    _log.critical("did not end in time; giving up", seconds=GIVE_UP_S)
+    # What is durable is durable; waiting longer only means being killed without this line.
+    os._exit(70)
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Tls(certificate=settings.tls_certificate, key=settings.tls_key)
