@@ -7,7 +7,6 @@ import pytest
 from chains.types import ChainId
 from contracts.assets import AssetId, load_assets
 from service.balances.schemas import BalancesAnswer, ReconciliationAnswer, reconciliation_answer
-from service.deposits.schemas import DepositAddressAnswer
 from service.journal.reconcile import ChainReport, Row, Unknown, Verdict
 from service.markets.schemas import Document
 from tests.service.books_seed import address_of, block_at
@@ -34,7 +33,7 @@ def answer(*rows: Row, why: Unknown | None = None) -> ReconciliationAnswer:
     return reconciliation_answer(report, wallet=address_of(1))
 
 
-@pytest.mark.parametrize("model", [BalancesAnswer, ReconciliationAnswer, DepositAddressAnswer])
+@pytest.mark.parametrize("model", [BalancesAnswer, ReconciliationAnswer])
 def test_the_examples_of_the_api_page_are_answers_that_can_be_given(model: type[Document]) -> None:
     extra: Any = model.model_config["json_schema_extra"]
     for example in extra["examples"]:
