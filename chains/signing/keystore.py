@@ -141,20 +141,18 @@ class Keystore:
             os.close(directory)
 
     def _unlock(self, address: Address, password: str) -> UnlockedKey:
-        document = self._load(address)
-        private_key: bytes | None = None
-        # eth_keyfile fails with ValueError, TypeError or KeyError, depending on what is wrong with the file.
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            private_key = decode_keyfile_json(document, password.encode())
-        if private_key is None:
-            raise SigningError(f"{address}: wrong password, or a damaged keystore file")
+        content = self._load(address)
+        try:
+            private_key = decrypt_keyfile(content, password)
+        except SigningError as exc:
+            raise SigningError(f"{address}: {exc}") from None
         key = UnlockedKey(private_key)
         if key.address != address:
             raise SigningError(f"{address}: the keystore file holds the key of another address")
         return key
 
-    def _load(self, address: Address) -> dict[str, Any]:
-        """The file's document, checked to be a V3 scrypt keystore within bounds."""
+    def _load(self, address: Address) -> bytes:
+        """The file's content, cut one byte past the limit."""
         try:
             handle = os.open(self._path(address), os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -164,18 +162,32 @@ class Keystore:
         with os.fdopen(handle, "rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise SigningError(f"{address}: the keystore file is open to other users: chmod 600 it")
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise SigningError(f"{address}: the keystore file is over {MAX_FILE_BYTES} bytes")
-        document: Any = None
-        with contextlib.suppress(orjson.JSONDecodeError):
-            document = orjson.loads(content)
-        if not isinstance(document, dict):
-            raise SigningError(f"{address}: the keystore file is truncated or not JSON")
-        return _vetted(document, address)
+            return file.read(MAX_FILE_BYTES + 1)
 
 
-def _vetted(document: Mapping[str, Any], address: Address) -> dict[str, Any]:
+def decrypt_keyfile(content: bytes, password: str) -> bytes:
+    """The private key in a V3 keystore file's content, of this keystore or another program. Blocks for one scrypt.
+
+    Raises: SigningError: too large, not such a file, parameters out of bounds, or a wrong password.
+    """
+    if len(content) > MAX_FILE_BYTES:
+        raise SigningError(f"the keystore file is over {MAX_FILE_BYTES} bytes")
+    document: Any = None
+    with contextlib.suppress(orjson.JSONDecodeError):
+        document = orjson.loads(content)
+    if not isinstance(document, dict):
+        raise SigningError("the keystore file is truncated or not JSON")
+    vetted = _vetted(document)
+    private_key: bytes | None = None
+    # eth_keyfile fails with ValueError, TypeError or KeyError, depending on what is wrong with the file.
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        private_key = decode_keyfile_json(vetted, password.encode())
+    if private_key is None:
+        raise SigningError("wrong password, or a damaged keystore file")
+    return private_key
+
+
+def _vetted(document: Mapping[str, Any]) -> dict[str, Any]:
     """A document rebuilt from the fields that were checked and no others: V3, scrypt, within bounds.
 
     Rebuilt, because eth_keyfile folds the case of names: a second `N` beside `n` would slip past a check in place.
@@ -203,7 +215,7 @@ def _vetted(document: Mapping[str, Any], address: Address) -> dict[str, Any]:
     elif not all(type(value) is str and _HEX.fullmatch(value) for value in texts.values()):
         problem = "a field is not hex"
     if problem is not None:
-        raise SigningError(f"{address}: the keystore file is not usable: {problem}")
+        raise SigningError(f"the keystore file is not usable: {problem}")
     return {
         "version": 3,
         "crypto": {
