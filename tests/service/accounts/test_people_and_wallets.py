@@ -1,13 +1,13 @@
 """Users, accounts, memberships and wallets, on both databases."""
 
 import pytest
-from service.auth.authority import Tampered
 from sqlalchemy import Connection, update
 
 from service.accounts import people, wallets
 from service.accounts.names import InvalidName, checked
 from service.accounts.people import NotTheOwner, Role, ensure_account
 from service.accounts.wallets import AddressTaken, LabelTaken, Wallet, insert_wallet
+from service.auth.authority import Tampered
 from service.db import models as m
 from service.db.engine import Database
 from tests.service.books_seed import NOW_MS, address_of

@@ -1,0 +1,137 @@
+"""The errors of the API: one table from a stable code to a status, a title and what to do; `ApiError` carries one.
+
+Guarantees: a code that is not in the table cannot be raised; a code keeps its meaning and its status for good. The
+table is also `docs/errors.md`, which a test holds equal. Not here: how an error becomes an answer, and which code a
+chain's or the database's error gets (`service.problems`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorKind:
+    """One row of the table. `hint` says what the client should do."""
+
+    code: str
+    status: int
+    title: str
+    hint: str
+
+
+class ApiError(Exception):
+    """A request was refused, with a code of the table and a message about this one case.
+
+    The message reaches the client: it never carries a secret, an endpoint's address or another account's data.
+    """
+
+    def __init__(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.kind: Final = ERRORS[code]
+        self.message: Final = message
+        self.retry_after_s: Final = retry_after_s
+
+    @property
+    def code(self) -> str:
+        return self.kind.code
+
+    @property
+    def status(self) -> int:
+        return self.kind.status
+
+    @property
+    def hint(self) -> str:
+        return self.kind.hint
+
+
+_SIGNING: Final = "See docs/requests.md for how a request is signed."
+_AGAIN: Final = "Send the request again in a moment, with a new nonce; keep the client id."
+
+_ROWS: Final = (
+    # The request itself.
+    ("invalid_request", 422, "The request is not valid", "Correct the named field; the OpenAPI page says its form."),
+    ("invalid_json", 400, "The body is not usable JSON", "Send one JSON document, each name once, not nested deeply."),
+    ("invalid_query", 400, "The query is not usable", "Give every parameter once, percent-encoded UTF-8."),
+    ("invalid_parameters", 400, "The parameters do not go together", "Give the combination that the message names."),
+    ("invalid_amount", 400, "The amount is not valid", "Give plain decimal text such as \"0.25\", as a string."),
+    ("amount_too_small", 400, "The amount is too small", "Ask for more."),
+    ("invalid_address", 400, "The address is not valid", "Give 0x and 40 hex digits with a right EIP-55 checksum."),
+    ("invalid_call", 400, "The contract call is not valid", "Check function, ABI and arguments."),
+    ("not_found", 404, "There is no such path", "See /v1/openapi.json for all paths."),
+    ("method_not_allowed", 405, "The path does not take this method", "Use a method of the Allow header."),
+    ("unsupported_media_type", 415, "The body is not JSON", "Send it with Content-Type: application/json."),
+    ("body_too_large", 413, "The body is too large", "Send less than the message says."),
+    ("request_timeout", 408, "The body did not arrive in time", "Send the whole request at once."),
+    ("host_not_allowed", 421, "The Host header is not one of this service", "Use a name of its allowed hosts."),
+    # Who asks.
+    ("authentication_required", 401, "The request is not signed", f"Sign it with an API key. {_SIGNING}"),
+    ("authentication_failed", 401, "Key or signature is wrong", f"Check key id, secret and signed text. {_SIGNING}"),
+    ("timestamp_out_of_window", 401, "The timestamp is outside the window", "Set the clock; compare with /v1/time."),
+    ("replayed", 401, "The request was seen before", "Sign it again with a fresh nonce; keep the client id."),
+    ("key_expired", 401, "The key has expired", "Ask the owner for a new key."),
+    ("key_revoked", 401, "The key was revoked", "Ask the owner for a new key."),
+    ("ip_not_allowed", 403, "The key may not be used from here", "Use it from a network of its IP allowlist."),
+    ("permission_denied", 403, "The key does not have this permission", "Use a key that has it."),
+    ("rate_limited", 429, "Too many requests", "Wait as long as Retry-After says."),
+    ("busy", 503, "The service has too much to do", _AGAIN),
+    # What is asked about.
+    ("unknown_chain", 404, "There is no such chain", "See /v1/chains."),
+    ("unknown_asset", 404, "The asset is not listed", "See /v1/{chain}/assets."),
+    ("unknown_market", 404, "There is no such market", "See /v1/{chain}/markets."),
+    ("unknown_block", 404, "There is no such block", "Give a block number as text, a hash, or none for the head."),
+    ("order_not_found", 404, "There is no such order", "See /v1/orders for the orders of this key's wallet."),
+    ("withdrawal_not_found", 404, "There is no such withdrawal", "See /v1/withdrawals for those of this key's wallet."),
+    ("chain_not_active", 503, "The chain is known but not configured here", "The operator gives it an RPC endpoint."),
+    ("contract_reverted", 400, "The contract reverted", "Check arguments and block; the message has its reason."),
+    ("undecodable_result", 400, "The contract's answer does not fit its ABI", "Check address and ABI."),
+    ("result_too_large", 400, "The contract's answer is too large", "Ask for less at once."),
+    # Orders and withdrawals.
+    ("unsupported_pair", 400, "The two assets are not a trade", "See /v1/{chain}/markets for what trades."),
+    ("slippage_too_high", 400, "The slippage is over the bound", "Give less slippage."),
+    ("price_impact_too_high", 409, "The trade would move the price too far", "Trade less, or in parts."),
+    ("no_route", 409, "No pool connects the two assets", "Choose another market."),
+    ("no_liquidity", 409, "The pools cannot fill this amount", "Trade less."),
+    ("not_deployed", 409, "A contract that is needed is not on this chain", "Choose another chain or market."),
+    ("insufficient_balance", 409, "Not enough of the asset is free", "Ask for less, or wait for what is in progress."),
+    ("insufficient_gas", 409, "Not enough of the native asset is free", "Leave enough of it for gas, or send some in."),
+    ("would_revert", 409, "The transaction would fail on the chain", "The message has the reason; nothing was sent."),
+    ("conflict_client_id", 409, "The client id was used for something else", "Take a new client id."),
+    ("destination_unsafe", 400, "The destination would lose the coins", "Give the address of a wallet."),
+    ("destination_not_allowed", 403, "The destination is not in the key's allowlist", "Ask the owner to allow it."),
+    # What is behind the service.
+    ("balance_unknown", 503, "A balance cannot be read now", _AGAIN),
+    ("fees_too_high", 503, "Network fees are over the configured cap", "Wait until they fall."),
+    ("feed_unusable", 503, "A price feed has no valid answer", _AGAIN),
+    ("node_unavailable", 503, "The chain's node does not answer", _AGAIN),
+    ("node_failed", 502, "The chain's node gave no usable answer", _AGAIN),
+    ("signer_unavailable", 503, "The wallet's key is not at hand", "The operator unlocks the wallet."),
+    ("try_again", 503, "Another request was in the way", _AGAIN),
+    ("not_saved", 503, "The request could not be saved; nothing happened", _AGAIN),
+    ("outcome_unknown", 504, "Whether the request was saved is not known", "Look for its client id, then repeat."),
+    ("shutting_down", 503, "The service is stopping", _AGAIN),
+    ("record_tampered", 500, "A stored record fails its integrity check", "The operator looks into the database."),
+    ("internal_error", 500, "Something went wrong in the service", "Tell the operator the instance of this answer."),
+)  # fmt: skip
+
+ERRORS: Final[Mapping[str, ErrorKind]] = MappingProxyType(
+    {code: ErrorKind(code=code, status=status, title=title, hint=hint) for code, status, title, hint in _ROWS}
+)
+
+
+def as_markdown() -> str:
+    """The text of `docs/errors.md`."""
+    lines = [
+        "# Errors",
+        "",
+        "Every refusal is a problem document (RFC 9457, `application/problem+json`): `type`, `title`, `status`,",
+        "`code`, `detail` (what is wrong with this request), `hint` (what to do) and `instance` (for the operator's",
+        "log). Programs look at `code`: a code keeps its meaning and its status. `invalid_request` adds `errors`, one",
+        "entry a field. Written by `python -m scripts.error_docs`.",
+        "",
+        "| code | status | meaning | what to do |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| `{kind.code}` | {kind.status} | {kind.title} | {kind.hint} |" for kind in ERRORS.values()]
+    return "\n".join(lines) + "\n"

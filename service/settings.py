@@ -1,0 +1,216 @@
+"""What the operator can set: environment variables `CAMBIST_*`, then `cambist.toml`, then the defaults here.
+
+    CAMBIST_PORT=8000                      a field, in capitals
+    CAMBIST_ALLOWED_HOSTS=a.example,b      a list, with commas
+    CAMBIST_ETHEREUM_RPC=https://...       the endpoint of a chain; in TOML: [rpc] ethereum = "https://..."
+    CAMBIST_CONFIG_FILE=/etc/cambist.toml  in place of cambist.toml in the working directory
+
+Guarantees: frozen; an unknown name is refused, not ignored, with the nearest known one; secrets are masked in repr
+and in dumps, and no error quotes a value. `Settings(...)` itself reads nothing; `load_settings` reads the host.
+Not guaranteed: that files exist or endpoints answer; `cambist config check` looks.
+"""
+
+import difflib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from chains.rpc.transport import SecretUrl
+
+PREFIX: Final = "CAMBIST_"
+CONFIG_FILE: Final = f"{PREFIX}CONFIG_FILE"
+_RPC: Final = re.compile(rf"{PREFIX}([A-Z0-9_]+)_RPC")
+_OTHERS: Final = re.compile(
+    # What commands, the demo's bot and the set-up read; not the server's business.
+    rf"{PREFIX}(CONFIG_FILE|CACHE|URL|PROFILE|KEY|SECRET_FILE|WITHDRAW_ADDRESS|(READ|TRADE|WITHDRAW)_(KEY|SECRET))"
+)
+
+
+def _secret_url(value: object) -> object:
+    return SecretUrl(value) if isinstance(value, str) else value
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _home(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+RpcUrl = Annotated[SecretUrl, BeforeValidator(_secret_url), PlainSerializer(lambda _: "**********")]
+Place = Annotated[Path, AfterValidator(_home)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Bps = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class Settings(BaseSettings):
+    """All settings, checked."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
+        validate_default=True,
+    )
+
+    # Where things are.
+    data_dir: Place = Path("~/.local/share/cambist")
+    master_key_file: Place = Path("~/.config/cambist/master.key")
+    """Outside the data directory, so that a copy of the data alone opens nothing."""
+    database_url: SecretStr | None = None
+    """`postgresql://...`; without one, SQLite in the data directory."""
+    keystore_dir: Place = Field(default_factory=lambda data: data["data_dir"] / "keystore")
+    keystore_password_file: Place | None = None
+    control_socket: Place = Field(default_factory=lambda data: data["data_dir"] / "run" / "control.sock")
+    chains_file: Place | None = None
+    """More chains, or other values for the packaged ones."""
+
+    # Chains, by key.
+    rpc: Mapping[str, RpcUrl] = {}
+
+    # HTTP.
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    tls_certificate: Place | None = None
+    tls_key: Place | None = None
+    allowed_hosts: Hosts = ("localhost", "127.0.0.1", "::1")
+    """Names in the Host header, without the port."""
+    trusted_proxies: Networks = ()
+    """Whose X-Forwarded-For is believed."""
+    max_body_bytes: int = Field(default=65_536, ge=1_024, le=16 * 1024 * 1024)
+    body_timeout_s: int = Field(default=10, ge=1, le=120)
+    ip_requests_per_minute: int = Field(default=3_000, ge=1)
+    key_requests_per_minute: int = Field(default=1_200, ge=1)
+
+    # Trading.
+    default_slippage_bps: Bps = 50
+    max_slippage_bps: Bps = 300
+    max_price_impact_bps: Bps = 500
+    order_deadline_s: int = Field(default=180, ge=30, le=3_600)
+
+    # Logs.
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def database_address(self) -> str:
+        """What to open. A secret: it may hold a password."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'cambist.sqlite'}"
+
+    def keystore_password(self) -> str | None:
+        """Read the keystore's password from its file; None where none is set.
+
+        Raises:
+            PermissionError: others can read the file.
+            OSError: it cannot be read.
+        """
+        if self.keystore_password_file is None:
+            return None
+        with self.keystore_password_file.open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise PermissionError(f"{self.keystore_password_file} can be read by others: chmod 600 it")
+            return file.read().strip() or None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.master_key_file.is_relative_to(self.data_dir):
+            raise PydanticCustomError("master_key_place", "master_key_file must be outside data_dir")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise PydanticCustomError("tls_half", "tls_certificate and tls_key go together")
+        if self.default_slippage_bps > self.max_slippage_bps:
+            raise PydanticCustomError("slippage_bounds", "default_slippage_bps is over max_slippage_bps")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+class _HostSettings(Settings):
+    """The same, from the environment and the file."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        named = os.environ.get(CONFIG_FILE)
+        file = Path(named or "cambist.toml")
+        if named and not file.is_file():
+            # A missing default file is normal, a missing named one a mistake.
+            raise _refused(CONFIG_FILE, "names a file that does not exist")
+        return (_Environment(settings_cls), TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+
+class _Environment(EnvSettingsSource):
+    """Adds CAMBIST_<CHAIN>_RPC, and refuses names that mean nothing."""
+
+    def __call__(self) -> dict[str, Any]:
+        fields = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} - {f"{PREFIX}RPC"}
+        rpc: dict[str, str] = {}
+        for name, value in os.environ.items():
+            if not name.startswith(PREFIX) or name in fields or _OTHERS.fullmatch(name):
+                continue
+            chain = _RPC.fullmatch(name)
+            if chain is None:
+                near = difflib.get_close_matches(name, sorted(fields), n=1)
+                raise _refused(name, "is not a setting" + (f"; is {near[0]} meant?" if near else ""))
+            rpc[chain[1].lower()] = value
+        found = super().__call__()
+        return {**found, "rpc": rpc} if rpc else found
+
+
+def load_settings() -> Settings:
+    """The settings of this host.
+
+    Raises:
+        pydantic.ValidationError: a name or a value is wrong; which one, never the value.
+    """
+    return _HostSettings()
+
+
+def _refused(name: str, message: str) -> ValidationError:
+    error = PydanticCustomError("setting_refused", "{problem}", {"problem": message})
+    return ValidationError.from_exception_data(
+        "Settings", [{"type": error, "loc": (name,), "input": None}], hide_input=True
+    )

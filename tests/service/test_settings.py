@@ -1,0 +1,116 @@
+"""Settings: what is read from where, what is refused, and that nothing secret shows."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, load_settings
+
+CANARY = "canary-7d1f"
+
+
+@pytest.fixture(autouse=True)
+def bare_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No CAMBIST_ names, an empty working directory, a home of its own."""
+    for name in list(os.environ):
+        if name.startswith("CAMBIST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def refusal() -> str:
+    with pytest.raises(ValidationError) as caught:
+        load_settings()
+    return str(caught.value)
+
+
+def test_the_defaults_are_local_and_keep_the_master_key_apart(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.data_dir == tmp_path / "home/.local/share/cambist"
+    assert settings.keystore_dir == settings.data_dir / "keystore"
+    assert not settings.master_key_file.is_relative_to(settings.data_dir)
+    assert settings.database_address == f"sqlite:///{settings.data_dir}/cambist.sqlite"
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("cambist.toml").write_text(
+        'port = 1\nlog_level = "debug"\n[rpc]\nethereum = "http://a"\npolygon = "http://b"\n'
+    )
+    monkeypatch.setenv("CAMBIST_PORT", "2")
+    monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", "http://c")
+    monkeypatch.setenv("CAMBIST_ALLOWED_HOSTS", "a.example, b.example")
+    monkeypatch.setenv("CAMBIST_TRUSTED_PROXIES", "10.0.0.0/8")
+    settings = load_settings()
+    assert (settings.port, settings.log_level) == (2, "debug")
+    assert {key: url.reveal() for key, url in settings.rpc.items()} == {"ethereum": "http://c", "polygon": "http://b"}
+    assert settings.allowed_hosts == ("a.example", "b.example")
+    assert [str(proxy) for proxy in settings.trusted_proxies] == ["10.0.0.0/8"]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMBIST_DATA_DRI", CANARY)
+    message = refusal()
+    assert "CAMBIST_DATA_DIR" in message
+    assert CANARY not in message
+
+
+def test_an_unknown_name_in_the_file_is_refused() -> None:
+    Path("cambist.toml").write_text(f'prot = "{CANARY}"\n')
+    message = refusal()
+    assert "prot" in message
+    assert CANARY not in message
+
+
+def test_names_of_the_commands_and_the_demo_are_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "KEY", "SECRET_FILE", "READ_KEY", "WITHDRAW_SECRET", "WITHDRAW_ADDRESS", "CACHE"):
+        monkeypatch.setenv(f"CAMBIST_{name}", "x")
+    assert load_settings().port == 8000
+
+
+def test_a_named_file_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMBIST_CONFIG_FILE", "missing.toml")
+    assert "CAMBIST_CONFIG_FILE" in refusal()
+
+
+def test_secrets_show_in_no_repr_dump_or_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", f"https://node.example/{CANARY}")
+    monkeypatch.setenv("CAMBIST_DATABASE_URL", f"postgresql://u:{CANARY}@h/d")
+    settings = load_settings()
+    assert CANARY not in repr(settings) + str(settings.model_dump(mode="json")) + settings.model_dump_json()
+    monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", f"ftp://{CANARY}")
+    assert CANARY not in refusal()
+
+
+def test_a_master_key_inside_the_data_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="outside"):
+        Settings(data_dir=tmp_path, master_key_file=tmp_path / "master.key")
+
+
+def test_half_of_tls_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="together"):
+        Settings(tls_key=tmp_path / "key.pem")
+
+
+def test_settings_made_by_hand_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMBIST_PORT", "9")
+    assert Settings().port == 8000
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_the_keystore_password_is_read_only_from_a_private_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("hush\n")
+    file.chmod(0o600)
+    settings = Settings(keystore_password_file=file)
+    assert settings.keystore_password() == "hush"
+    file.chmod(0o640)
+    with pytest.raises(PermissionError, match="chmod 600"):
+        settings.keystore_password()
