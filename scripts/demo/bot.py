@@ -99,10 +99,10 @@ class Cambist:
         timestamp, nonce = str(time.time_ns() // 1_000_000), secrets.token_hex(16)
         text = "\n".join([timestamp, nonce, method, target, hashlib.sha256(body).hexdigest()])
         return {
-            "cambist-key": self._key,
-            "cambist-timestamp": timestamp,
-            "cambist-nonce": nonce,
-            "cambist-signature": hmac.new(self._secret.encode(), text.encode(), hashlib.sha256).hexdigest(),
+            "X-Cambist-Key": self._key,
+            "X-Cambist-Timestamp": timestamp,
+            "X-Cambist-Nonce": nonce,
+            "X-Cambist-Signature": hmac.new(self._secret.encode(), text.encode(), hashlib.sha256).hexdigest(),
         }
 
 

@@ -79,8 +79,10 @@ def status(json: JsonOption = False) -> None:
     if json:
         print_json(answer)
         return
-    fields = {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in answer.items()}
-    print_fields(fields, title="Server")
+    print_fields(
+        {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in answer.items()},
+        title="Server",
+    )
 
 
 @config_app.command("check", epilog="Example:\n\n  cambist config check --json")

@@ -32,15 +32,13 @@ def run_server(settings: Settings, keystore_password: str | None) -> None:
     except UnsafeBind as exc:
         raise CommandFailed("unsafe_bind", str(exc), status=ExitStatus.USAGE) from exc
     except (DatabaseInUse, AnotherServer) as exc:
-        raise CommandFailed(
-            "already_running", str(exc), hint="cambist status shows the server that runs."
-        ) from exc
+        raise CommandFailed("already_running", str(exc), hint="cambist status shows the server that runs.") from exc
     except WrongDatabase as exc:
-        raise CommandFailed(
-            "wrong_database", str(exc), hint="Give the endpoints of the chains it belongs to, or another data directory."
-        ) from exc
+        hint = "Give the endpoints of the chains it belongs to, or another data directory."
+        raise CommandFailed("wrong_database", str(exc), hint=hint) from exc
     except (MasterKeyUnusable, UnsafeSocketDirectory, ChainNotConfigured, DatabaseError, SigningError) as exc:
-        raise CommandFailed("cannot_start", str(exc), hint="Is it installed? cambist init; cambist config check") from exc
+        hint = "Is it installed? cambist init; cambist config check"
+        raise CommandFailed("cannot_start", str(exc), hint=hint) from exc
     except ChainError as exc:
         raise CommandFailed(
             "chain_unreachable", str(exc), hint="cambist config check", status=ExitStatus.UNREACHABLE
