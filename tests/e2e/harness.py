@@ -16,10 +16,9 @@ from urllib.parse import urlencode
 
 import httpx
 from service.app import create_app
-from service.auth.signature import sign_request
-from service.settings import Settings
 from sqlalchemy import Connection, Table, func, select
 
+from chains.rpc.transport import SecretUrl
 from chains.signing.signer import UnlockedKey
 from chains.types import Address, address_from_bytes
 from chains.units import parse_units
@@ -30,14 +29,18 @@ from scripts.devnet.rpc import DevRpc
 from service.accounts.people import ensure_account
 from service.accounts.registration import register_wallet
 from service.accounts.wallets import Wallet
+from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
+from service.auth.secrets import MasterKey
+from service.auth.signature import sign_request
 from service.build import ChainRuntime, Services, build
 from service.journal import reservations
 from service.journal.reconcile import ChainReport, Verdict, reconcile_chain
 from service.plans.funds import balances_at
-from tests.e2e.setup import make_settings
+from service.settings import Settings
 
 DONE: Final = frozenset({"FILLED", "REJECTED", "EXPIRED", "CANCELED", "confirmed", "final", "failed", "rejected"})
 MAX_ROUNDS: Final = 12
+KEY_LIFETIME_MS: Final = 3_600_000
 FUNDING_DEPTH: Final = 20
 """More than any configured chain's confirmed depth."""
 BOB: Final = address_from_bytes(bytes.fromhex("1f9090aae28b8a3dceadf281b0f12828e676c326"))
@@ -162,8 +165,7 @@ async def running(
             await asyncio.to_thread(_fund, rpcs[name], name, symbol, key.address, raw)
         # Below the cursor, so that the opening sees them.
         await asyncio.to_thread(rpcs[name], "anvil_mine", hex(FUNDING_DEPTH))
-    settings: Settings = make_settings(directory, {name: chain.rpc_url for name, chain in chains.items()})
-    services = await build(settings)
+    services = await build(settings_for(directory, chains))
     try:
         services.keyring.add(key)
         for runtime in services.chains.values():
@@ -176,6 +178,14 @@ async def running(
         await services.close()
         for rpc in rpcs.values():
             rpc.close()
+
+
+def settings_for(directory: Path, chains: Mapping[str, LocalChain]) -> Settings:
+    """Settings of a fresh installation in an empty directory, its master key made."""
+    key_file = directory / "secret" / "master.key"
+    MasterKey.create(key_file)
+    rpc = {name: SecretUrl(chain.rpc_url) for name, chain in chains.items()}
+    return Settings(data_dir=directory / "data", master_key_file=key_file, rpc=rpc)
 
 
 def on_venue(stack: Stack, chain: str, venue: Venue) -> Stack:
@@ -214,4 +224,25 @@ async def _account(services: Services, address: Address) -> tuple[Wallet, dict[s
 
 
 def _key(services: Services, wallet: Wallet, name: str) -> Callable[[Connection], ApiKey]:
-    raise NotImplementedError
+    permission = Permission(name)
+    withdraws = permission is Permission.WITHDRAW
+    now_ms = services.clock.now_ms()
+    new = NewKey(
+        account_id=wallet.account_id,
+        wallet_id=wallet.id,
+        label=name,
+        permissions=frozenset({Permission.READ, permission}),
+        ip_allowlist=(parse_network("127.0.0.1/32"),) if withdraws else (),
+        destinations=tuple(
+            Destination(chain_id=config.chain_id, address=BOB) for config in services.configs.values() if withdraws
+        ),
+        expires_ms=now_ms + KEY_LIFETIME_MS,
+    )
+
+    def make(c: Connection) -> ApiKey:
+        created = create_key(c, new, master=services.master, now_ms=now_ms)
+        if created.secret is None:
+            raise AssertionError("an HMAC key has a secret")
+        return ApiKey(id=created.key.id, secret=created.secret.encode())
+
+    return make
