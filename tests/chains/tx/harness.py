@@ -1,5 +1,6 @@
 """An engine over the in-memory store against a real Anvil, with a recording observer and a check that tests turn."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -8,9 +9,9 @@ from typing import Any
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, FinalityPolicy, load_chains
-from chains.errors import RpcError
+from chains.errors import RpcError, RpcUnavailable
 from chains.rpc.transport import HttpTransport, Transport
-from chains.signing.signer import LocalSigner, UnlockedKey
+from chains.signing.signer import LocalSigner, Signer, UnlockedKey
 from chains.tx.engine import TxEngine
 from chains.tx.memory import MemoryState, MemoryTxStore, MemoryUnitOfWork
 from chains.tx.model import (
@@ -22,10 +23,11 @@ from chains.tx.model import (
     Plan,
     PlanId,
     Tx,
+    TxState,
     payload_hash,
 )
 from chains.tx.store import PreSignRefused
-from chains.types import Address, BlockRef, CallRequest, Receipt
+from chains.types import Address, BlockRef, CallRequest, Fees, Receipt, SignedTx, UnsignedTx
 from scripts.devnet.rpc import DevRpc
 from tests.clock import FakeClock
 
@@ -39,6 +41,7 @@ class Seen:
     """`TxObserver` that writes down what it is told: (event, intent id or plan id, detail)."""
 
     events: list[tuple[str, str, str]] = field(default_factory=list)
+    mined: asyncio.Event = field(default_factory=asyncio.Event)
 
     def kinds(self, of: str | None = None) -> list[str]:
         return [kind for kind, subject, _ in self.events if of is None or subject == of]
@@ -54,6 +57,7 @@ class Seen:
 
     def on_mined(self, uow: MemoryState, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         self.events.append(("mined", intent.id, tx.outcome))
+        self.mined.set()
 
     def on_confirmed(self, uow: MemoryState, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         self.events.append(("confirmed", intent.id, tx.outcome))
@@ -81,14 +85,32 @@ class Check:
             raise PreSignRefused("not what was wanted")
 
 
+class Killed(BaseException):
+    """Stands for kill -9: passes everything that catches exceptions."""
+
+
+class DyingSigner:
+    """A signer in whose process the light goes out before it signs."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    async def addresses(self) -> Sequence[Address]:
+        return [self._address]
+
+    async def sign(self, sender: Address, tx: UnsignedTx) -> SignedTx:
+        raise Killed
+
+
 class Tapped:
-    """A transport that can lose or swallow sends, and lacks the methods it is told to lack."""
+    """A transport that writes down sends, can lose them or die in them, and lacks the methods it is told to lack."""
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
         self.name = inner.name
         self.raws: list[str] = []
-        self.swallow_sends = False
+        self.lose_sends = False
+        self.die_in_sends = False
         self.fail_with: RpcError | None = None
         self.lacking: frozenset[str] = frozenset()
 
@@ -101,9 +123,11 @@ class Tapped:
         if self.fail_with is not None:
             raise self.fail_with
         sends = [params[0] for method, params in calls if method == "eth_sendRawTransaction"]
+        if sends and self.die_in_sends:
+            raise Killed
         self.raws += sends
-        if sends and self.swallow_sends:
-            return [RpcError("lost", endpoint=self.name, method="eth_sendRawTransaction")] * len(sends)
+        if sends and self.lose_sends:
+            raise RpcUnavailable("no answer in time", endpoint=self.name, method="eth_sendRawTransaction")
         return await self._inner.batch(calls)
 
     async def close(self) -> None:
@@ -124,7 +148,7 @@ class Bench:
     check: Check
     clock: FakeClock
     engine: TxEngine[MemoryState]
-    unlocked: bool = True
+    signer: Signer
 
     @property
     def lane(self) -> Lane:
@@ -133,6 +157,27 @@ class Bench:
     def restart(self) -> None:
         """A new engine over the same store, as after a crash: nothing in memory is left."""
         self.engine = make_engine(self)
+
+    def foreign(self, nonce: int, *, tip_gwei: int = 5) -> str:
+        """Another program sends a transaction with the same key. The answer is its hash."""
+        fees = Fees(max_fee_wei=500 * 10**9, priority_fee_wei=tip_gwei * 10**9)
+        tx = UnsignedTx(
+            chain_id=self.config.chain_id,
+            nonce=nonce,
+            to=SINK,
+            data=b"",
+            value_wei=7,
+            gas_limit=21_000,
+            fees=fees,
+        )
+        answer: str = self.rpc("eth_sendRawTransaction", "0x" + self.key.sign(tx).raw.hex())
+        return answer
+
+    def open_at(self, uow: MemoryState, nonce: int) -> None:
+        STORE.open_lane(uow, self.lane, nonce)
+
+    async def state_of(self, name: str) -> list[TxState]:
+        return [tx.state for tx in await self.txs(name)]
 
     async def queue(
         self, name: str, *calls: CallRequest, valid_until_ms: int | None = None, gas_limit: int | None = None
@@ -193,7 +238,7 @@ def make_engine(bench: Bench) -> TxEngine[MemoryState]:
     return TxEngine(
         client=bench.client,
         config=bench.config,
-        signer=LocalSigner([bench.key] if bench.unlocked else []),
+        signer=bench.signer,
         store=STORE,
         uow=bench.uow,
         check=bench.check,
@@ -225,6 +270,7 @@ async def bench_on(url: str, config: ChainConfig, *, funds_wei: int = 10 * ETHER
         seen=Seen(),
         check=Check(),
         clock=FakeClock(),
+        signer=LocalSigner([key]),
         engine=None,  # type: ignore[arg-type]  # made right below, from the bench itself
     )
     bench.restart()
