@@ -19,16 +19,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("init")(host.init)
-app.command("serve")(host.serve)
-app.command("status")(host.status)
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
+app.command("init", epilog=_examples("cambist init", "cambist init --account desk --owner maria"))(host.init)
+app.command("serve", epilog=_examples("cambist serve", "cambist serve --password-file keystore.password"))(host.serve)
+app.command("status", epilog=_examples("cambist status --json"))(host.status)
 app.add_typer(wallets.app, name="wallet")
 app.add_typer(keys.app, name="key")
 app.add_typer(host.config_app, name="config")
-app.command("balances")(trading.balances)
-app.command("quote")(trading.quote)
-app.command("order")(trading.order)
-app.command("withdraw")(trading.withdraw)
+app.command(
+    "balances", epilog=_examples("cambist balances ethereum", "cambist balances polygon --profile bot.toml --json")
+)(trading.balances)
+app.command("quote", epilog=_examples("cambist quote ethereum ETHUSDC sell --base 0.5"))(trading.quote)
+app.command(
+    "order",
+    epilog=_examples(
+        "cambist order ethereum ETHUSDC sell --base 0.5 --wait",
+        "cambist order polygon POLUSDC buy --quote 100 --slippage-bps 30 --client-id my-1",
+        "cambist order ethereum ETHUSDC buy --quote 100 --test",
+    ),
+)(trading.order)
+app.command(
+    "withdraw",
+    epilog=_examples("cambist withdraw ethereum USDC 25.5 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait"),
+)(trading.withdraw)
 
 
 @app.callback(invoke_without_command=True)

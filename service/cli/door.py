@@ -7,10 +7,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from service.build import build
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.output import progress
-from service.control.acts import perform
 from service.control.client import ask
 from service.control.protocol import ActFailed, ControlUnavailable
 from service.control.server import this_operator
@@ -43,6 +41,10 @@ def act(settings: Settings, name: str, params: Mapping[str, Any], *, doing: str)
 
 
 async def _directly(settings: Settings, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    # The whole service takes a second to load, which a command that talks to a running server need not wait for.
+    from service.build import build
+    from service.control.acts import perform
+
     services = await build(settings)
     try:
         return dict(await perform(services, name, params, this_operator()))

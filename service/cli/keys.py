@@ -37,7 +37,7 @@ class Algorithm(StrEnum):
     epilog="Examples:\n\n"
     "  cambist key create reader --wallet main --permission read\n\n"
     "  cambist key create bot --wallet main --permission read --permission trade --ip 203.0.113.7/32 --expires 90d\n\n"
-    "  cambist key create payer --wallet main --permission withdraw --ip 203.0.113.7/32"
+    "  cambist key create payer --wallet main --permission withdraw --ip 203.0.113.7/32 --expires 90d"
     " --destination ethereum:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --secret-file payer.secret"
 )
 def create(
@@ -53,7 +53,8 @@ def create(
         typer.Option(help="chain:address it may withdraw to; repeat. Needed for withdraw."),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(help="Lifetime, as 12h or 90d; without one it does not expire.")
+        str | None,
+        typer.Option(help="Lifetime, as 12h or 90d. Needed for withdraw; else without one it does not expire."),
     ] = None,
     algorithm: Annotated[Algorithm, typer.Option(help="How its requests are signed.")] = Algorithm.HMAC,
     public_key_file: Annotated[

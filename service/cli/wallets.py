@@ -1,4 +1,4 @@
-"""`cambist wallet`: wallets, made or imported by the owner on this host."""
+"""`cambist wallet`: wallets, made, imported or registered by the owner on this host."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -85,6 +85,18 @@ def import_(
         "password": _password(password_file),
     }
     _show(act(settings_of_host(), "wallet.import", params, doing="importing the wallet"), json)
+
+
+@app.command(epilog="Example:\n\n  cambist wallet register main 0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+def register(
+    label: Annotated[str, typer.Argument(help="A name for the wallet, unique in the account.")],
+    address: Annotated[str, typer.Argument(help="Address whose key file is in the keystore already.")],
+    password_file: PasswordFileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Register the wallet of a key that is in the keystore already, say after a chain did not answer."""
+    params = {"label": label, "address": address, "password": _password(password_file)}
+    _show(act(settings_of_host(), "wallet.register", params, doing="registering the wallet"), json)
 
 
 @app.command("list", epilog="Example:\n\n  cambist wallet list --json")
