@@ -6,6 +6,7 @@ was asked to stop is gone within `GIVE_UP_S`, whatever hangs.
 """
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from service.accounts.registration import open_missing_chains
 from service.app import create_app
 from service.build import Services, build
 from service.control.acts import perform
@@ -23,6 +25,8 @@ from service.workers.runner import run_workers
 
 GIVE_UP_S: Final = 9.5
 """After a signal. Supervisors kill after 10 s, without a word in the log."""
+OPEN_EVERY_S: Final = 15.0
+"""How often wallets are looked at whose books are not open on every chain."""
 
 _log: Final = structlog.get_logger("cambist.process")
 
@@ -53,6 +57,9 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
             async def work(stop: asyncio.Event) -> None:
                 await run_workers(services, stop)
 
+            async def open_books(stop: asyncio.Event) -> None:
+                await _open_books(services, stop)
+
             async with control_server(settings.control_socket, act):
                 _log.info("serving", url=url, chains=sorted(services.chains), pid=os.getpid())
                 last_resort = asyncio.get_running_loop().create_task(_last_resort(stop))
@@ -60,7 +67,7 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
                     create_app(services),
                     listener=listener,
                     tls=tls,
-                    workers=[Worker(name="workers", run=work)],
+                    workers=[Worker(name="workers", run=work), Worker(name="books", run=open_books)],
                     stop=stop,
                 )
                 last_resort.cancel()
@@ -79,6 +86,19 @@ async def status(services: Services, *, url: str) -> dict[str, Any]:
         "chains": sorted(services.chains),
         "unlocked_wallets": list(unlocked),
     }
+
+
+async def _open_books(services: Services, stop: asyncio.Event) -> None:
+    """Open the books of known wallets on chains and assets that were configured later, again until all are open."""
+    while not stop.is_set():
+        opened = await open_missing_chains(services)
+        for failure in opened.failures:
+            _log.warning("books not open", chain=failure.chain, reason=str(failure))
+        if opened.count:
+            _log.info("books opened", count=opened.count)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OPEN_EVERY_S):
+                await stop.wait()
 
 
 async def _last_resort(stop: asyncio.Event) -> None:

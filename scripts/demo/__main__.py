@@ -115,7 +115,7 @@ def _say_what_next(screen: Screen, url: str, place: Path) -> None:
     screen.chapter("What next")
     for what, command in (
         ("the API, as a page", f"{url}/docs"),
-        ("a price, without a key", f"curl -s '{url}/v1/ethereum/ticker?market=ETHUSDC'"),
+        ("a price, without a key", f"curl -s '{url}/v1/ethereum/ticker?symbol=ETHUSDC'"),
         ("the keys of this demo, for your shell", f"set -a; . {shown}/env; set +a"),
         ("a signed request with curl", "bash docs/examples/balances.sh ethereum"),
         ("the bot you just saw, to read and change", "scripts/demo/bot.py"),
