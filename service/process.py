@@ -120,13 +120,14 @@ async def run_until_stopped(
 
 
 @contextlib.contextmanager
-def stop_on_signals(stop: asyncio.Event) -> Generator[None, None, None]:
-    """SIGTERM and SIGINT set `stop`."""
+def stop_on_signals(stop: asyncio.Event, *, then: Callable[[], None]) -> Generator[None, None, None]:
+    """SIGTERM and SIGINT set `stop` and call `then`."""
     loop = asyncio.get_running_loop()
 
     def asked(number: signal.Signals) -> None:
         _log.info("stopping", signal=number.name)
         stop.set()
+        then()
 
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:

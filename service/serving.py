@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
@@ -19,6 +19,7 @@ from service.app import create_app
 from service.build import Services, build
 from service.control.acts import perform
 from service.control.server import Operator, control_server
+from service.health import readiness
 from service.process import Tls, Worker, bind, refuse_unsafe_bind, run_until_stopped, stop_on_signals, url_of
 from service.settings import Settings
 from service.workers.runner import run_workers
@@ -42,7 +43,11 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
     tls = _tls(settings)
     refuse_unsafe_bind(settings.host, tls=tls, trusted_proxies=[str(proxy) for proxy in settings.trusted_proxies])
     stop = asyncio.Event()
-    with bind(settings.host, settings.port) as listener, stop_on_signals(stop):
+    with (
+        bind(settings.host, settings.port) as listener,
+        _backstop() as started,
+        stop_on_signals(stop, then=started),
+    ):
         services = await build(settings)
         try:
             if keystore_password is not None:
@@ -62,7 +67,6 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
 
             async with control_server(settings.control_socket, act):
                 _log.info("serving", url=url, chains=sorted(services.chains), pid=os.getpid())
-                last_resort = asyncio.get_running_loop().create_task(_last_resort(stop))
                 await run_until_stopped(
                     create_app(services),
                     listener=listener,
@@ -70,8 +74,8 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
                     workers=[Worker(name="workers", run=work), Worker(name="books", run=open_books)],
                     stop=stop,
                 )
-                last_resort.cancel()
         finally:
+            started()
             await services.close()
     _log.info("stopped")
 
@@ -82,7 +86,7 @@ async def status(services: Services, *, url: str) -> dict[str, Any]:
     return {
         "url": url,
         "pid": os.getpid(),
-        "ready": True,
+        "health": (await readiness(services)).model_dump(),
         "chains": sorted(services.chains),
         "unlocked_wallets": list(unlocked),
     }
@@ -101,12 +105,20 @@ async def _open_books(services: Services, stop: asyncio.Event) -> None:
                 await stop.wait()
 
 
-async def _last_resort(stop: asyncio.Event) -> None:
-    """End the process even if a thread or a close hangs after the signal."""
-    await stop.wait()
+@contextlib.contextmanager
+def _backstop() -> Iterator[Callable[[], None]]:
+    """A last resort: once the function it yields was called, the process ends within `GIVE_UP_S`, whatever hangs."""
     timer = threading.Timer(GIVE_UP_S, _give_up)
     timer.daemon = True
-    timer.start()
+
+    def start() -> None:
+        if not timer.is_alive() and not timer.finished.is_set():
+            timer.start()
+
+    try:
+        yield start
+    finally:
+        timer.cancel()
 
 
 def _give_up() -> None:

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from chains.signing.signer import UnlockedKey
 from scripts.demo.show import Screen, short
 from scripts.devnet.artifacts import REPOSITORY
@@ -232,10 +234,10 @@ def _wait_until_ready(cambist: Cambist, process: subprocess.Popen[bytes], log: P
 
 def _ready_url(cambist: Cambist) -> str | None:
     try:
-        status = ask(cambist.folder / "data" / "run" / "control.sock", "status", {})
-    except ControlUnavailable:
+        url = str(ask(cambist.folder / "data" / "run" / "control.sock", "status", {})["url"])
+        return url if httpx.get(f"{url}/readyz", timeout=POLL_S * 50).is_success else None
+    except (ControlUnavailable, httpx.TransportError):
         return None
-    return str(status["url"]) if status["ready"] else None
 
 
 def _tail(log: Path) -> str:

@@ -79,8 +79,16 @@ def status(json: JsonOption = False) -> None:
     if json:
         print_json(answer)
         return
+    health = answer["health"]
     print_fields(
-        {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in answer.items()},
+        {
+            "address": answer["url"],
+            "process": str(answer["pid"]),
+            "health": health["status"],
+            "database": health["database"],
+            "chains": ", ".join(f"{chain} {state}" for chain, state in health["chains"].items()) or "none configured",
+            "unlocked": "\n".join(answer["unlocked_wallets"]) or "no wallet",
+        },
         title="Server",
     )
 

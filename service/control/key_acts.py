@@ -34,8 +34,8 @@ class CreateKey(Params):
     label: str = Field(max_length=64)
     wallet: str
     permissions: list[Literal["read", "trade", "withdraw"]] = Field(min_length=1)
-    ip_allowlist: list[str] = []
-    destinations: list[DestinationParam] = []
+    ip_allowlist: list[str] = Field(default_factory=list)
+    destinations: list[DestinationParam] = Field(default_factory=list)
     lifetime_hours: int | None = Field(default=None, ge=1, le=10 * 366 * 24)
     algorithm: Literal["hmac-sha256", "ed25519"] = "hmac-sha256"
     public_key: str | None = None
