@@ -23,6 +23,8 @@ from service.plans.funds import BalanceUnknown
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_FIELDS: Final = 20
+MAX_NAME: Final = 64
+"""Characters of a field's name that are repeated: the client chose it."""
 
 _CODES: Final[Mapping[type[Exception], str]] = {
     chain_errors.RpcUnavailable: "node_unavailable",
@@ -103,7 +105,8 @@ def install_handlers(app: FastAPI) -> None:
     """Answer every error of the app's routes as a problem."""
     # For Exception itself Starlette answers, and then raises it again for the server to log: ours is logged already,
     # so that the middleware around the app catches it (see service.auth.middleware).
-    for cls in (ApiError, *_CODES):
+    mapped: tuple[type[Exception], ...] = (ApiError, *_CODES)
+    for cls in mapped:
         app.add_exception_handler(cls, _mapped)
     app.add_exception_handler(HTTPException, _routing)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -131,7 +134,7 @@ async def _invalid(request: Request, exc: Exception) -> Response:
     found = exc.errors() if isinstance(exc, RequestValidationError) else []
     # Place and rule only: `input` and `ctx` have what was sent.
     fields = [
-        {"field": ".".join(str(part) for part in error["loc"]), "problem": str(error["msg"])}
+        {"field": ".".join(str(part)[:MAX_NAME] for part in error["loc"]), "problem": str(error["msg"])}
         for error in found[:MAX_FIELDS]
     ]
     detail = "; ".join(f"{one['field']}: {one['problem']}" for one in fields) or "the request is not valid"

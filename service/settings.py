@@ -193,7 +193,7 @@ class _Environment(EnvSettingsSource):
                 continue
             chain = _RPC.fullmatch(name)
             if chain is None:
-                near = difflib.get_close_matches(name, sorted(fields), n=1, cutoff=0.75)
+                near = difflib.get_close_matches(name, sorted(fields), n=1)
                 raise _refused(name, "is not a setting" + (f"; is {near[0]} meant?" if near else ""))
             rpc[chain[1].lower()] = value
         found = super().__call__()

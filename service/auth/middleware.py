@@ -1,0 +1,238 @@
+"""The edge of the API, around the whole app: what every request passes before a route sees it.
+
+    id -> Host -> client address -> rate by address -> query -> body (size, time) -> signature -> rate by key -> JSON
+
+Guarantees: a request reaches a route with its body read whole and within limits, one meaning for it, and in
+`scope["state"]` a `request_id`, the `client_ip` and, when it was signed, its `caller`: a `Caller`, or the `ApiError`
+that says why it is none (a public route does not mind). Every answer has the request's id, and is never cached; an
+error nobody foresaw is answered and logged here, without its text in the answer.
+Not here: permissions (`callers`), and that a route names its caller (`app`).
+"""
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.auth.authority import Tampered
+from service.auth.callers import Authenticator, Caller
+from service.auth.keys import IpAddress
+from service.auth.secrets import SealBroken
+from service.auth.signature import read_headers, signing_text
+from service.auth.wellformed import Headers, check_host, check_json, check_query, client_address
+from service.db.errors import DatabaseError
+from service.errors import ApiError
+from service.problems import api_error_of, problem
+from service.ratelimits.buckets import Buckets, Taken
+from service.settings import Settings
+
+FAILED_COST: Final = 10
+"""What a request with a wrong signature takes from its address's bucket, beyond the one of every request."""
+_ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_CLOSE: Final = {"Connection": "close"}
+"""With an answer before the body was read, what is left of it must not be taken for the next request."""
+_UNREAD: Final = frozenset({"body_too_large", "request_timeout"})
+
+_log: Final = structlog.get_logger("cambist.http")
+
+
+class _Gone(Exception):
+    """The client went away before its request was whole."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Exchange:
+    """One request while it is being answered."""
+
+    request_id: str
+    send: Send
+    rate: Taken | None = None
+    status: int | None = None
+
+    async def answer(self, message: Message) -> None:
+        """Pass a message on, with the headers that every answer has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message.get("headers", ()), *_ALWAYS, (b"x-request-id", self.request_id.encode())]
+            if self.rate is not None:
+                headers += [
+                    (b"x-ratelimit-limit", b"%d" % self.rate.limit),
+                    (b"x-ratelimit-remaining", b"%d" % self.rate.remaining),
+                    (b"x-ratelimit-reset", b"%d" % self.rate.reset_s),
+                ]
+            message = {**message, "headers": headers}
+        await self.send(message)
+
+
+class Edge:
+    """Pure ASGI middleware; one an app."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, authenticator: Authenticator, by_address: Buckets, by_key: Buckets
+    ) -> None:
+        self._app: Final = app
+        self._settings: Final = settings
+        self._authenticator: Final = authenticator
+        self._by_address: Final = by_address
+        self._by_key: Final = by_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _refuse_other(scope, receive, send)
+            return
+        exchange = _Exchange(request_id=str(uuid.uuid4()), send=send)
+        state = scope["state"] = {**scope.get("state", {}), "request_id": exchange.request_id}
+        began = time.monotonic()
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+            try:
+                await self._handle(scope, receive, exchange)
+            except _Gone:
+                return
+            except Exception as exc:
+                error = api_error_of(exc)
+                if exchange.status is not None:
+                    # Half an answer is out: only closing the connection tells the client.
+                    raise
+                headers = _CLOSE if error.code in _UNREAD else None
+                response = problem(error, request_id=exchange.request_id, headers=headers)
+                await response(scope, receive, exchange.answer)
+            finally:
+                caller = state.get("caller")
+                _log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=exchange.status,
+                    ms=round((time.monotonic() - began) * 1000),
+                    client=str(state.get("client_ip")),
+                    key=caller.key_id if isinstance(caller, Caller) else None,
+                )
+
+    async def _handle(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        headers: Headers = scope["headers"]
+        state: dict[str, Any] = scope["state"]
+        check_host(headers, self._settings.allowed_hosts)
+        peer = scope.get("client")
+        address = client_address(peer[0] if peer else None, headers, self._settings.trusted_proxies)
+        state["client_ip"] = address
+        exchange.rate = self._by_address.take(_bucket_of(address))
+        _check_rate(exchange.rate)
+        check_query(scope["query_string"])
+        body = await self._body(headers, receive)
+        found = await self._caller(scope, body, address=address)
+        state["caller"] = found
+        if isinstance(found, Caller):
+            exchange.rate = self._by_key.take(found.key_id)
+            _check_rate(exchange.rate)
+        elif found is not None and found.code == "authentication_failed":
+            # Its own request passes; the next ones feel it.
+            self._by_address.take(_bucket_of(address), FAILED_COST)
+        if body:
+            _check_media_type(headers)
+            check_json(body)
+        await self._app(scope, _replaying(body, receive), exchange.answer)
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+        """The whole body. Raises: ApiError: body_too_large, request_timeout. _Gone."""
+        limit = self._settings.max_body_bytes
+        announced = [value for name, value in headers if name == b"content-length"]
+        # Not trusted to be right, only to be too much: a chunked body is counted.
+        if any(not value.isdigit() or len(value) > 18 or int(value) > limit for value in announced):
+            raise _too_large(limit)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Gone
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > limit:
+                        raise _too_large(limit)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise ApiError(
+                "request_timeout", f"the body did not arrive within {self._settings.body_timeout_s} s"
+            ) from None
+
+    async def _caller(self, scope: Scope, body: bytes, *, address: IpAddress | None) -> Caller | ApiError | None:
+        try:
+            signed = read_headers(scope["headers"])
+            if signed is None:
+                return None
+            if address is None:
+                return ApiError("ip_not_allowed", "the client's address is not known")
+            text = signing_text(
+                signed.timestamp_ms, signed.nonce, method=scope["method"], target=_target(scope), body=body
+            )
+            return await self._authenticator.authenticate(signed, text, client_ip=address)
+        except (ApiError, Tampered, SealBroken, DatabaseError) as exc:
+            return api_error_of(exc)
+
+
+def _target(scope: Scope) -> str:
+    """Path and query as they came over the wire."""
+    query: bytes = scope["query_string"]
+    raw: bytes = scope["raw_path"] + (b"?" + query if query else b"")
+    return raw.decode("latin-1")
+
+
+def _check_rate(taken: Taken) -> None:
+    """Raises: ApiError: rate_limited."""
+    if not taken.passed:
+        raise ApiError(
+            "rate_limited",
+            f"too many requests; the next one passes in {taken.retry_after_s} s",
+            retry_after_s=taken.retry_after_s,
+        )
+
+
+def _bucket_of(address: IpAddress | None) -> str:
+    """One IPv6 host has a whole /64 to choose from."""
+    if address is None:
+        return "unknown"
+    return str(address) if address.version == 4 else (address.packed[:8]).hex()
+
+
+def _check_media_type(headers: Headers) -> None:
+    given = [value.decode("latin-1") for name, value in headers if name == b"content-type"]
+    types = [value.partition(";")[0].strip().lower() for value in given]
+    encoded = any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in headers)
+    if types != ["application/json"] or encoded:
+        raise ApiError("unsupported_media_type", "a body is application/json, not compressed")
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """The body once more, in one piece; then whatever comes (a disconnect)."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError("body_too_large", f"a body has at most {limit} bytes")
+
+
+async def _refuse_other(scope: Scope, receive: Receive, send: Send) -> None:
+    """There are no WebSockets, and the app has no lifespan work; the process owns that."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    while (await receive())["type"] == "lifespan.startup":
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,14 @@
+"""All routers of the API, in the order in which their routes are matched."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastapi import APIRouter
+
+from service.balances.routes import router as balances
+from service.deposits.routes import router as deposits
+from service.markets.routes import router as markets
+from service.orders.routes import router as orders
+from service.withdrawals.routes import router as withdrawals
+
+ROUTERS: Final[Sequence[APIRouter]] = (markets, balances, deposits, orders, withdrawals)
