@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from eth_abi.abi import encode
-from service.auth.secrets import MasterKey
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, load_chains
@@ -18,6 +17,7 @@ from chains.types import Address, BlockRef, address_from_bytes
 from contracts.abi import decode_input, load_abi
 from contracts.assets import Asset, AssetList, load_assets
 from contracts.deployments import MULTICALL3, Deployments, load_deployments
+from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from tests.clock import FakeClock
 from tests.service.books_seed import block_at
@@ -156,6 +156,10 @@ class ScriptedServices:
     clock: FakeClock
     chains: Mapping[str, ScriptedChain]
     master: MasterKey
+
+    @property
+    def configs(self) -> Mapping[str, ChainConfig]:
+        return {key: chain.config for key, chain in self.chains.items()}
 
 
 def make_master() -> MasterKey:
