@@ -11,10 +11,12 @@ Guarantees: the limits derived here are never looser than the slippage bound ask
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 from chains.units import less_bps, plus_bps
 from contracts.assets import Asset, Market
+from contracts.routes import Exact
+
+__all__ = ["Exact", "Limits", "Side", "Trade", "exact_side", "in_base_and_quote", "limits"]
 
 
 class Side(StrEnum):
@@ -44,9 +46,9 @@ class Trade:
         return self.market.quote if self.side is Side.SELL else self.market.base
 
     @property
-    def exact(self) -> Literal["in", "out"]:
+    def exact(self) -> Exact:
         """Whether the fixed amount is of the sold asset (`in`) or of the bought one (`out`)."""
-        return "in" if (self.base_amount is not None) == (self.side is Side.SELL) else "out"
+        return exact_side(self.side, base_is_fixed=self.base_amount is not None)
 
     @property
     def amount(self) -> int:
@@ -62,7 +64,12 @@ class Limits:
     min_bought: int
 
 
-def limits(exact: Literal["in", "out"], *, amount_in: int, amount_out: int, slippage_bps: int) -> Limits:
+def exact_side(side: Side, *, base_is_fixed: bool) -> Exact:
+    """Which side of the swap a fixed base (else quote) amount fixes."""
+    return "in" if base_is_fixed == (side is Side.SELL) else "out"
+
+
+def limits(exact: Exact, *, amount_in: int, amount_out: int, slippage_bps: int) -> Limits:
     """The quoted amounts, with the one that is not fixed worse by the slippage bound at most."""
     if exact == "in":
         return Limits(max_sold=amount_in, min_bought=less_bps(amount_out, slippage_bps))

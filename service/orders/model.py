@@ -13,7 +13,7 @@ from typing import Any, Final
 from chains.tx.model import PlanId
 from chains.types import BlockRef, ChainId, TxHash
 from contracts.assets import AssetId
-from service.markets.trades import Side
+from service.markets.trades import Exact, Side, exact_side
 
 
 class OrderType(StrEnum):
@@ -94,6 +94,11 @@ class Order:
     @property
     def bought_asset(self) -> AssetId:
         return self.quote_asset if self.side is Side.SELL else self.base_asset
+
+    @property
+    def exact(self) -> Exact:
+        """Whether the fixed amount is of the sold asset (`in`) or of the bought one (`out`)."""
+        return exact_side(self.side, base_is_fixed=self.base_amount is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,9 +80,9 @@ class PreSign:
         if not isinstance(decoded, Swap):
             raise PreSignRefused(f"the order's last call is no swap that we know: {decoded}")
         # What the decoder answers has a router of the registry and re-encodes to the same bytes.
-        wanted = (order.sold_asset, order.bought_asset, order.max_sold, order.min_bought, intent.lane.wallet)
-        got = (decoded.sold.id, decoded.bought.id, decoded.max_in, decoded.min_out, decoded.recipient)
-        if got != wanted:
+        wanted = (order.sold_asset, order.bought_asset, order.exact, order.max_sold, order.min_bought)
+        got = (decoded.sold.id, decoded.bought.id, decoded.exact, decoded.max_in, decoded.min_out)
+        if got != wanted or decoded.recipient != intent.lane.wallet:
             raise PreSignRefused("the swap's assets, limits or recipient are not the order's")
         if decoded.deadline_s != order.quote["deadline_s"]:
             raise PreSignRefused("the swap's deadline is not the order's")

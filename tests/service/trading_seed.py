@@ -118,9 +118,13 @@ def order_calls(owner: Owner) -> list[CallRequest]:
 def seed_order(c: Connection, *, number: int = 0xA11CE, client_id: str = "order-1") -> Seeded:
     """An order that sells 1,000 USDC for USDT: approval and swap, queued, with its reservation."""
     owner = seed_owner(c, number)
-    key_id = seed_key(c, owner, f"key-{number}")
+    return seed_order_of(c, owner, key_id=seed_key(c, owner, f"key-{number}"), client_id=client_id)
+
+
+def seed_order_of(c: Connection, owner: Owner, *, key_id: str, client_id: str = "order-1") -> Seeded:
+    """The same order for an account and key that are there."""
     lane = Lane(chain_id=ETHEREUM, wallet=owner.address)
-    plan_id = PlanId(f"order:{number}")
+    plan_id = PlanId(f"order:{owner.wallet_id}")
     plan = queued_plan(plan_id, lane, calls=order_calls(owner), created_ms=NOW_MS, valid_until_ms=DEADLINE_S * 1000)
     STORE.open_lane(c, lane, 0)
     STORE.add_plan(c, plan)
@@ -173,9 +177,15 @@ SNAPSHOT: Final[dict[str, Any]] = {
 def seed_withdrawal(c: Connection, *, asset: Asset = USDC, amount: int = 5_000_000, number: int = 0xA11CE) -> Seeded:
     """A withdrawal to Bob, queued, with its reservation."""
     owner = seed_owner(c, number)
-    key_id = seed_key(c, owner, f"key-{number}")
+    return seed_withdrawal_of(c, owner, key_id=seed_key(c, owner, f"key-{number}"), asset=asset, amount=amount)
+
+
+def seed_withdrawal_of(
+    c: Connection, owner: Owner, *, key_id: str, asset: Asset = USDC, amount: int = 5_000_000
+) -> Seeded:
+    """The same withdrawal for an account and key that are there."""
     lane = Lane(chain_id=ETHEREUM, wallet=owner.address)
-    plan_id = PlanId(f"withdrawal:{number}")
+    plan_id = PlanId(f"withdrawal:{owner.wallet_id}")
     call = erc20.transfer_call(asset, BOB, amount=amount)
     plan = queued_plan(plan_id, lane, calls=[call], created_ms=NOW_MS, valid_until_ms=None)
     STORE.open_lane(c, lane, 0)

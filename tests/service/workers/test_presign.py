@@ -1,0 +1,278 @@
+"""Nothing is signed but what an order or a withdrawal asked for."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, delete, insert, update
+
+from chains.tx.model import Intent, IntentId, Lane, payload_hash
+from chains.tx.store import PreSignRefused
+from chains.types import Address, CallRequest
+from contracts import erc20
+from contracts.swaps import encode_swap
+from service.accounts.people import ensure_account
+from service.accounts.wallets import insert_wallet
+from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network, revoke_key
+from service.auth.secrets import MasterKey
+from service.db import models as m
+from service.db.engine import Database
+from service.orders.model import OrderState
+from service.withdrawals.model import WithdrawalState
+from service.workers.presign import PreSign
+from tests.clock import FakeClock
+from tests.service.books_seed import ETHEREUM, NOW_MS, Owner, address_of
+from tests.service.trading_seed import (
+    ASSETS,
+    BOB,
+    DEADLINE_S,
+    DEPLOYMENTS,
+    MIN_BOUGHT,
+    SOLD,
+    USDC,
+    USDT,
+    Seeded,
+    seed_order_of,
+    seed_withdrawal_of,
+    swap_of,
+)
+
+MASTER = MasterKey()
+MALLORY = address_of(0xBAD)
+ROUTER = swap_of(Owner(account_id=1, wallet_id=1, address=BOB)).router
+Seed = Callable[..., Seeded]
+
+
+def seed_authority(c: Connection) -> tuple[Owner, str]:
+    """An account with a wallet and a key, all with real MACs."""
+    account = ensure_account(c, "main", owner="alice", master=MASTER, now_ms=NOW_MS)
+    wallet = insert_wallet(
+        c,
+        account_id=account.id,
+        address=address_of(0xA11CE),
+        label="main",
+        signer="keystore",
+        master=MASTER,
+        now_ms=NOW_MS,
+    )
+    new = NewKey(
+        account_id=account.id,
+        wallet_id=wallet.id,
+        label="bot",
+        permissions=frozenset(Permission),
+        ip_allowlist=(parse_network("127.0.0.1/32"),),
+        destinations=(Destination(chain_id=ETHEREUM, address=BOB),),
+        expires_ms=NOW_MS + 1_000,
+    )
+    key = create_key(c, new, master=MASTER, now_ms=NOW_MS).key
+    return Owner(account_id=account.id, wallet_id=wallet.id, address=wallet.address), key.id
+
+
+async def seeded(db: Database, seed: Seed = seed_order_of, **values: Any) -> Seeded:
+    def work(c: Connection) -> Seeded:
+        owner, key_id = seed_authority(c)
+        return seed(c, owner, key_id=key_id, **values)
+
+    return await db.run(work)
+
+
+def presign(db: Database, clock: FakeClock | None = None) -> PreSign:
+    return PreSign(db=db, assets=ASSETS, deployments=DEPLOYMENTS, master=MASTER, clock=clock or FakeClock())
+
+
+def with_call(intent: Intent, call: CallRequest) -> Intent:
+    """The intent with another payload that has its own, right hash."""
+    return replace(intent, call=call, payload_hash=payload_hash(intent.lane, call))
+
+
+async def refused(db: Database, intent: Intent, why: str, *, clock: FakeClock | None = None) -> None:
+    with pytest.raises(PreSignRefused, match=why):
+        await presign(db, clock).check(intent)
+
+
+async def test_every_intent_of_an_order_as_it_was_accepted_may_be_signed(db: Database) -> None:
+    order = await seeded(db)
+    for intent in order.plan.intents:
+        await presign(db).check(intent)
+
+
+@pytest.mark.parametrize(("symbol", "amount"), [("USDC", 5_000_000), ("ETH", 10**17), ("USDT", 1)])
+async def test_a_withdrawal_as_it_was_accepted_may_be_signed(sqlite_db: Database, symbol: str, amount: int) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of, asset=ASSETS.by_symbol(symbol), amount=amount)
+    await presign(sqlite_db).check(withdrawal.plan.intents[0])
+
+
+async def test_a_payload_without_its_hash_is_refused(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    intent = order.plan.intents[1]
+    await refused(sqlite_db, replace(intent, call=replace(intent.call, value_wei=1)), "not the one that was accepted")
+
+
+async def test_a_plan_that_nobody_asked_for_is_refused(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    await sqlite_db.run(lambda c: c.execute(delete(m.orders)))
+    await refused(sqlite_db, order.plan.intents[1], "neither an order nor a withdrawal")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_in": SOLD + 1},
+        {"max_in": SOLD - 1},
+        {"min_out": MIN_BOUGHT - 1},
+        {"min_out": 1},
+        {"deadline_s": DEADLINE_S + 1},
+        {"recipient": MALLORY},
+        {"sold": USDT, "bought": USDC, "path": (USDT.token_address, USDC.token_address)},
+        {"exact": "out"},
+    ],
+    ids=str,
+)
+async def test_a_swap_that_is_not_the_orders_is_refused(sqlite_db: Database, change: dict[str, Any]) -> None:
+    order = await seeded(sqlite_db)
+    swap = replace(swap_of(order.owner), **change)
+    call = encode_swap(swap, deployments=DEPLOYMENTS, assets=ASSETS)
+    await refused(sqlite_db, with_call(order.plan.intents[1], call), "not the order's")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        erc20.approve_call(USDC.token_address, ROUTER, amount=SOLD),
+        erc20.transfer_call(USDC, MALLORY, amount=SOLD),
+        CallRequest(to=MALLORY, value_wei=10**18),
+        CallRequest(to=ROUTER, data=b"\x12\x34\x56\x78"),
+        CallRequest(to=MALLORY, data=b"\x12\x34\x56\x78"),
+    ],
+    ids=["approve", "transfer", "ether", "router", "unknown"],
+)
+async def test_anything_but_a_swap_in_its_place_is_refused(sqlite_db: Database, call: CallRequest) -> None:
+    order = await seeded(sqlite_db)
+    await refused(sqlite_db, with_call(order.plan.intents[1], call), "no swap that we know")
+
+
+@pytest.mark.parametrize(
+    ("token", "spender", "amount", "why"),
+    [
+        (USDC.token_address, ROUTER, SOLD + 1, "exactly what the order sells"),
+        (USDC.token_address, ROUTER, 2**256 - 1, "exactly what the order sells"),
+        (USDT.token_address, ROUTER, SOLD, "exactly what the order sells"),
+        (USDC.token_address, MALLORY, SOLD, "not for a router"),
+    ],
+)
+async def test_an_approval_that_is_not_exact_or_not_for_a_router_is_refused(
+    sqlite_db: Database, token: Address, spender: Address, amount: int, why: str
+) -> None:
+    order = await seeded(sqlite_db)
+    call = erc20.approve_call(token, spender, amount=amount)
+    await refused(sqlite_db, with_call(order.plan.intents[0], call), why)
+
+
+async def test_a_reset_to_zero_may_be_signed(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    call = erc20.approve_call(USDC.token_address, ROUTER, amount=0)
+    await presign(sqlite_db).check(with_call(order.plan.intents[0], call))
+
+
+async def test_after_the_deadline_nothing_of_the_order_is_signed(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    for intent in order.plan.intents:
+        await refused(sqlite_db, intent, "deadline has passed", clock=FakeClock(DEADLINE_S * 1000))
+
+
+async def test_an_order_that_is_over_is_not_signed_for(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    await sqlite_db.run(lambda c: c.execute(update(m.orders).values(state=OrderState.CANCELED)))
+    await refused(sqlite_db, order.plan.intents[1], "is CANCELED")
+
+
+async def test_a_revoked_key_stops_what_is_not_signed_yet(db: Database) -> None:
+    order = await seeded(db)
+    await db.run(
+        lambda c: [revoke_key(c, row.id, master=MASTER, now_ms=NOW_MS) for row in c.execute(m.api_keys.select())]
+    )
+    await refused(db, order.plan.intents[1], "was revoked")
+
+
+async def test_an_expired_key_does_not_stop_what_was_accepted(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    await presign(sqlite_db, FakeClock(NOW_MS + 2_000)).check(order.plan.intents[1])
+
+
+async def test_a_key_row_edited_in_the_database_grants_nothing(sqlite_db: Database) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    await sqlite_db.run(lambda c: c.execute(update(m.api_keys).values(expires_ms=None)))
+    await refused(sqlite_db, withdrawal.plan.intents[0], "integrity")
+
+
+async def test_another_wallets_lane_is_refused(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    lane = Lane(chain_id=ETHEREUM, wallet=MALLORY)
+    call = order.plan.intents[1].call
+    await refused(
+        sqlite_db,
+        replace(order.plan.intents[1], lane=lane, payload_hash=payload_hash(lane, call)),
+        "wallet is not the one",
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        erc20.transfer_call(USDC, BOB, amount=5_000_001),
+        erc20.transfer_call(USDC, MALLORY, amount=5_000_000),
+        erc20.transfer_call(USDT, BOB, amount=5_000_000),
+        CallRequest(to=BOB, value_wei=5_000_000),
+    ],
+    ids=["amount", "recipient", "token", "native"],
+)
+async def test_a_transfer_that_is_not_the_withdrawals_is_refused(sqlite_db: Database, call: CallRequest) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    await refused(sqlite_db, with_call(withdrawal.plan.intents[0], call), "not the withdrawal's")
+
+
+async def test_a_withdrawal_is_no_excuse_for_an_approval(sqlite_db: Database) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    call = erc20.approve_call(USDC.token_address, BOB, amount=5_000_000)
+    await refused(sqlite_db, with_call(withdrawal.plan.intents[0], call), "no transfer that we know")
+
+
+async def test_a_destination_taken_off_the_allowlist_is_refused(sqlite_db: Database) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    await sqlite_db.run(lambda c: c.execute(delete(m.key_destinations)))
+    await refused(sqlite_db, withdrawal.plan.intents[0], "no longer in the key's allowlist")
+
+
+async def test_a_destination_written_into_the_database_without_the_master_key_is_refused(sqlite_db: Database) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+
+    def forge(c: Connection) -> None:
+        c.execute(delete(m.key_destinations))
+        key_id = c.execute(m.api_keys.select()).one().id
+        row = {"key_id": key_id, "chain_id": ETHEREUM, "address": BOB, "created_ms": NOW_MS, "mac": bytes(32)}
+        c.execute(insert(m.key_destinations), row)
+
+    await sqlite_db.run(forge)
+    await refused(sqlite_db, withdrawal.plan.intents[0], "integrity")
+
+
+@pytest.mark.parametrize("state", [WithdrawalState.CANCELLED, WithdrawalState.CONFIRMED, WithdrawalState.UNKNOWN])
+async def test_a_withdrawal_that_is_over_or_unknown_is_not_signed_again(
+    sqlite_db: Database, state: WithdrawalState
+) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    await sqlite_db.run(lambda c: c.execute(update(m.withdrawals).values(state=state)))
+    await refused(sqlite_db, withdrawal.plan.intents[0], f"is {state}")
+
+
+async def test_a_withdrawal_that_was_sent_may_be_signed_again_with_higher_fees(sqlite_db: Database) -> None:
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    await sqlite_db.run(lambda c: c.execute(update(m.withdrawals).values(state=WithdrawalState.SENT)))
+    await presign(sqlite_db).check(withdrawal.plan.intents[0])
+
+
+async def test_the_swap_is_the_plans_last_intent_and_no_other(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    first = replace(order.plan.intents[1], id=IntentId("x"), position=0)
+    await refused(sqlite_db, first, "no approval")
