@@ -58,7 +58,7 @@ def main() -> int:
         return _foreground(place, screen, stay=not asked.once)
     except FAILURES as failure:
         screen.console.print(f"\n[bold red]The demo failed.[/] {type(failure).__name__}")
-        screen.console.print(str(failure), markup=False)
+        screen.console.print(str(failure), markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         screen.console.print("\nEverything is stopped.")
@@ -114,7 +114,7 @@ def _say_what_next(screen: Screen, url: str, place: Path) -> None:
     shown = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
     screen.chapter("What next")
     for what, command in (
-        ("the API, as a page", f"{url}/docs"),
+        ("every route, for people and programs", f"{url}/v1/openapi.json"),
         ("a price, without a key", f"curl -s '{url}/v1/ethereum/ticker?symbol=ETHUSDC'"),
         ("the keys of this demo, for your shell", f"set -a; . {shown}/env; set +a"),
         ("a signed request with curl", "bash docs/examples/balances.sh ethereum"),

@@ -17,6 +17,7 @@ from service.control import key_acts, wallet_acts
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from service.control.server import Operator
+from service.problems import api_error_of
 
 _log: Final = structlog.get_logger("cambist.audit")
 
@@ -67,10 +68,12 @@ async def perform(services: Services, name: str, params: Mapping[str, Any], oper
     except ActFailed as failure:
         audit.warning("operator_act", outcome=failure.code, **said)
         raise
-    except BaseException as exc:
-        audit.error("operator_act", outcome=type(exc).__name__, **said)
-        raise
-    audit.info("operator_act", outcome="done", **said, **{k: result[k] for k in act.shown if k in result})
+    except Exception as exc:
+        # Logged there where it is of our own making; the same codes as the API's.
+        error = api_error_of(exc)
+        audit.error("operator_act", outcome=error.code, **said)
+        raise ActFailed(error.code, error.message, hint=error.hint) from exc
+    audit.info("operator_act", outcome="done", **said | {key: result[key] for key in act.shown if key in result})
     return result
 
 
