@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import pytest
-from service.auth.secrets import MasterKey
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, load_chains
@@ -18,6 +17,7 @@ from scripts.devnet.rpc import DevRpc
 from service.accounts.people import ensure_account
 from service.accounts.registration import ChainUnreadable, WalletBusy, register_wallet
 from service.accounts.wallets import Wallet
+from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.db.txstore import SqlTxStore
 from service.journal import books
