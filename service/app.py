@@ -1,128 +1,109 @@
-"""The HTTP app over the services: routes, errors as problems, and the edge around both.
+"""The HTTP application: routers, error answers and documentation behind the gate of `service.auth.middleware`.
 
-Guarantees: an app whose route does not name its caller is not made; nothing is started or stopped here (the process
-owns that, not the ASGI lifespan); every path but `/v1/openapi.json` is a route with a declared caller.
+Guarantees: every answer that is an error is a problem document; unknown query parameters are refused; nothing
+happens at start or stop (the process owns the parts, see `service.serving`).
 """
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.auth.callers import Authenticator, declared_caller
-from service.auth.keys import Permission
-from service.auth.middleware import Edge
-from service.auth.replay import NonceCache
-from service.auth.signature import KEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
-from service.build import Services
-from service.errors import ERRORS
-from service.problems import MEDIA_TYPE, install_handlers
-from service.ratelimits.buckets import Buckets
+from chains.tx.store import Clock
+from service import openapi as documents
+from service.auth.middleware import Gate
+from service.auth.secrets import MasterKey
+from service.db.engine import Database
+from service.errors import ApiError
+from service.problems import install_handlers
 from service.routers import ROUTERS
+from service.settings import Settings
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
-BURST_S: Final = 10
-"""A client may send as much at once as its rate gives in this time."""
-
-_DESCRIPTION: Final = (
-    "Your own on-chain wallets in the shape of an account at an exchange. Amounts are decimal text, never numbers."
-    " Requests are signed with an API key; errors are problem documents with a stable `code`."
-)
-_PROBLEM: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "hint", "instance"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "enum": list(ERRORS)},
-        "detail": {"type": "string"},
-        "hint": {"type": "string"},
-        "instance": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "problem"],
-                "properties": {"field": {"type": "string"}, "problem": {"type": "string"}},
-            },
-        },
-    },
-}
+DOCS_PATH: Final = "/docs"
 
 
-def create_app(services: Services) -> ASGIApp:
-    """The app, behind its edge. Raises: NoCallerDeclared: a route that does not say who may use it."""
-    settings = services.settings
-    authenticator = Authenticator(
-        db=services.db,
-        master=services.master,
-        clock=services.clock,
-        nonces=NonceCache(started_ms=services.clock.now_ms()),
-    )
-    return Edge(
-        create_api(services),
-        settings=settings,
-        authenticator=authenticator,
-        by_address=_buckets(services, settings.ip_requests_per_minute),
-        by_key=_buckets(services, settings.key_requests_per_minute),
-    )
+class AppServices(Protocol):
+    """What the application itself needs; routes take what they need from `app.state.services`."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def db(self) -> Database: ...
+
+    @property
+    def master(self) -> MasterKey: ...
+
+    @property
+    def clock(self) -> Clock: ...
 
 
-def create_api(services: Services) -> FastAPI:
-    """The routes alone: what the tests walk. Without its edge nobody is a caller."""
-    app = FastAPI(
+class Application:
+    """The ASGI application: `api` behind its gate."""
+
+    def __init__(self, api: FastAPI, gate: Gate) -> None:
+        self.api: Final = api
+        self._gate: Final = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gate(scope, receive, send)
+
+
+def create_app(services: AppServices) -> Application:
+    """The application over those services."""
+    api = create_api(services)
+    gated: ASGIApp = api
+    gate = Gate(gated, settings=services.settings, db=services.db, master=services.master, clock=services.clock)
+    return Application(api, gate)
+
+
+def create_api(services: AppServices) -> FastAPI:
+    """The FastAPI part, without the gate: for its OpenAPI document and its route table."""
+    api = FastAPI(
         title="Cambist",
         version="1",
-        description=_DESCRIPTION,
+        summary="Your own on-chain wallets in the shape of an account at a centralized exchange",
+        description=documents.DESCRIPTION,
         openapi_url=OPENAPI_PATH,
-        docs_url=None,
+        docs_url=DOCS_PATH,
         redoc_url=None,
+        dependencies=[Depends(refuse_unknown_query)],
         redirect_slashes=False,
     )
-    app.state.services = services
-    install_handlers(app)
+    api.state.services = services
+    install_handlers(api)
     for router in ROUTERS:
-        app.include_router(router)
-    _describe(app)
-    return app
+        api.include_router(router)
+    plain_openapi = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        return documents.describe(plain_openapi(), api_routes(api))
+
+    # FastAPI's own way to extend the document is to replace this method of the instance.
+    api.openapi = openapi  # type: ignore[method-assign]
+    return api
 
 
-def routes_of(app: FastAPI) -> list[APIRoute]:
-    """All routes but the OpenAPI page."""
-    return [route for route in app.routes if isinstance(route, APIRoute)]
+def api_routes(api: FastAPI) -> list[APIRoute]:
+    """The routes of the API itself, documentation pages aside."""
+    return [route for route in api.routes if isinstance(route, APIRoute)]
 
 
-def _buckets(services: Services, per_minute: int) -> Buckets:
-    return Buckets(services.clock, per_minute=per_minute, burst=max(1, per_minute * BURST_S // 60))
+def refuse_unknown_query(request: Request) -> None:
+    """A misspelt parameter must not be ignored. Raises: ApiError: invalid_query."""
+    route = request.scope["route"]
+    known = set(_query_names(route.dependant))
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        raise ApiError("invalid_query", f"no such parameter: {', '.join(name[:64] for name in unknown)}")
 
 
-def _describe(app: FastAPI) -> None:
-    """Who may call each route, and what errors look like, into the OpenAPI page."""
-    needed: dict[tuple[str, str], Permission | None] = {}
-    for route in routes_of(app):
-        permission = declared_caller(route)
-        needed |= {(route.path, method.lower()): permission for method in route.methods}
-    document = app.openapi()
-    components = document.setdefault("components", {})
-    components["securitySchemes"] = {
-        name: {"type": "apiKey", "in": "header", "name": name}
-        for name in (KEY_HEADER, TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
-    }
-    schemas = components.setdefault("schemas", {})
-    schemas["Problem"] = _PROBLEM
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    signed = [{name: [] for name in components["securitySchemes"]}]
-    answer = {
-        "description": "Refused; see `code`.",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for (path, method), permission in needed.items():
-        operation = document["paths"][path][method]
-        operation["responses"].pop("422", None)
-        operation["responses"]["default"] = answer
-        operation["security"] = [] if permission is None else signed
-        operation["x-cambist-permission"] = "public" if permission is None else str(permission)
-    app.openapi_schema = document
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for param in dependant.query_params:
+        yield param.alias
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)

@@ -63,6 +63,7 @@ _ROWS: Final = (
     ("method_not_allowed", 405, "The path does not take this method", "Use a method of the Allow header."),
     ("unsupported_media_type", 415, "The body is not JSON", "Send it with Content-Type: application/json."),
     ("body_too_large", 413, "The body is too large", "Send less than the message says."),
+    ("headers_too_large", 431, "The headers are too many or too long", "Send only the headers of this API."),
     ("request_timeout", 408, "The body did not arrive in time", "Send the whole request at once."),
     ("host_not_allowed", 421, "The Host header is not one of this service", "Use a name of its allowed hosts."),
     # Who asks.

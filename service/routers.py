@@ -1,6 +1,5 @@
-"""All routers of the API, in the order in which their routes are matched."""
+"""The routes of the API, in the order in which they match."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter
@@ -11,4 +10,4 @@ from service.markets.routes import router as markets
 from service.orders.routes import router as orders
 from service.withdrawals.routes import router as withdrawals
 
-ROUTERS: Final[Sequence[APIRouter]] = (markets, balances, deposits, orders, withdrawals)
+ROUTERS: Final[tuple[APIRouter, ...]] = (markets, balances, orders, withdrawals, deposits)

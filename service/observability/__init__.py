@@ -1,0 +1,1 @@
+"""Logs: what is said, in which form, and what never is."""

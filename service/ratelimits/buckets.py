@@ -57,6 +57,11 @@ class Buckets:
             self._full_at_us.popitem(last=False)
         return self._taken(after_us - now_us, wait_us=0)
 
+    def give_back(self, client: str, cost: int = 1) -> None:
+        """Undo a `take`, for a request that turned out to count elsewhere."""
+        if client in self._full_at_us:
+            self._full_at_us[client] -= cost * self._interval_us
+
     def _taken(self, used_us: int, *, wait_us: int) -> Taken:
         return Taken(
             limit=self._burst,
