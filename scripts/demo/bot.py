@@ -52,6 +52,10 @@ TRIPS = (
     Trip(chain="ethereum", market="ETHUSDC", sell_base="0.75", buy_with_quote="900"),
     Trip(chain="polygon", market="POLUSDC", sell_base="400", buy_with_quote="125"),
 )
+SHOWN_MARKETS = {
+    "ethereum": ("ETHUSDC", "ETHUSDT", "WBTCUSDC", "DAIUSDC"),
+    "polygon": ("POLUSDC", "POLUSDT", "WETHUSDC", "USDCEUSDC"),
+}
 WITHDRAW_CHAIN, WITHDRAW_ASSET, WITHDRAW_AMOUNT = "ethereum", "USDC", "250"
 FORBIDDEN_ADDRESS = "0x000000000000000000000000000000000000dEaD"
 
@@ -154,19 +158,13 @@ class _Bot:
         for trip in TRIPS:
             answer = self.nobody.get(f"/v1/{trip.chain}/ticker")
             for ticker in answer["tickers"]:
-                if ticker["status"] != "ok" or not ticker["market"].endswith(("USDC", "USDT")):
+                if ticker["market"] not in SHOWN_MARKETS[trip.chain]:
                     continue
-                reference = ticker["reference"]
-                rows.append(
-                    [
-                        trip.chain,
-                        ticker["market"],
-                        amount(ticker["bid"]),
-                        amount(ticker["ask"]),
-                        amount(reference["price"]) if reference else "-",
-                    ]
-                )
-            check(any(row[1] == trip.market for row in rows), f"{trip.market} has a price on {trip.chain}")
+                check(ticker["status"] == "ok", f"{ticker['market']} has a price on {trip.chain}: {ticker['problem']}")
+                feed = ticker["reference"]
+                prices = [ticker["bid"], ticker["ask"], feed["price"] if feed else None]
+                rows.append([trip.chain, ticker["market"], *(amount(price) for price in prices)])
+            check(any(row[1] == trip.market for row in rows), f"{trip.market} is listed on {trip.chain}")
         self.screen.table(["chain", "market", "bid", "ask", "Chainlink"], rows, numbers=["bid", "ask", "Chainlink"])
         return found
 
@@ -196,9 +194,9 @@ class _Bot:
         sale = self._order(trip, base, moved)
         purchase = self._order(trip, {"market": trip.market, "side": "buy", "quote_amount": trip.buy_with_quote}, moved)
         self.screen.table(
-            ["order", "side", "sold", "bought", "price", "venue", "gas", "transaction"],
+            ["order", "sold", "bought", "price", "venue", "gas"],
             [self._order_row(order) for order in (sale, purchase)],
-            numbers=["order", "sold", "bought", "price", "gas"],
+            numbers=["sold", "bought", "price", "gas"],
         )
 
     def _order(self, trip: Trip, wanted: Json, moved: Moved) -> Json:
@@ -230,14 +228,12 @@ class _Bot:
         sold, bought = self._sold_and_bought(order)
         limit, gas = order["limit"], order["gas"]
         return [
-            str(order["id"]),
-            order["side"],
+            f"{order['id']} {order['side']}",
             f"{amount(format(sold, 'f'))} {limit['sold_asset']}",
             f"{amount(format(bought, 'f'))} {limit['bought_asset']}",
             amount(order["average_price"]),
             order["quoted"]["route"]["venue"],
-            f"{amount(gas['amount'])} {gas['asset']}",
-            short(order["fills"][-1]["tx_hash"]),
+            f"{amount(gas['amount'], digits=3)} {gas['asset']}",
         ]
 
     @staticmethod
@@ -295,7 +291,7 @@ class _Bot:
         gas = paid["gas"]
         self.screen.fact(
             f"{amount(paid['amount'])} {paid['asset']} to {short(paid['address'])} in {short(paid['tx_hash'])},"
-            f" gas {amount(gas['amount'])} {gas['asset']}"
+            f" gas {amount(gas['amount'], digits=3)} {gas['asset']}"
         )
         note(moved, WITHDRAW_CHAIN, paid["asset"], -Decimal(paid["amount"]))
         note(moved, WITHDRAW_CHAIN, gas["asset"], -Decimal(gas["amount"]))

@@ -13,14 +13,16 @@ from rich.table import Table
 
 DIGITS = 7
 """Significant digits shown; the API's answers have all of them."""
-_ROUND_DOWN = Context(prec=DIGITS, rounding="ROUND_DOWN")
+PLAIN_WIDTH = 100
+"""Columns where the output is no terminal: a file or a pipe."""
 
 
 class Screen:
     """The demo's console: chapters, tables, one line a fact, a spinner while waiting."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        plain = Console(highlight=False)
+        self.console = console or (plain if plain.is_terminal else Console(highlight=False, width=PLAIN_WIDTH))
 
     def chapter(self, title: str) -> None:
         """A heading."""
@@ -38,7 +40,7 @@ class Screen:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
         """A table; the columns named in `numbers` are aligned at the right."""
         numeric = set(numbers)
-        table = Table(box=None, padding=(0, 3, 0, 0), header_style="bold cyan")
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold cyan")
         # Under the text of the chapter, not under its rule.
         table.add_column("")
         for column in columns:
@@ -60,11 +62,11 @@ class Screen:
             yield
 
 
-def amount(text: str | None) -> str:
-    """Decimal text cut (never rounded up) to a few digits, thousands separated; a dash for none."""
+def amount(text: str | None, digits: int = DIGITS) -> str:
+    """Decimal text cut (never rounded up) to some significant digits, thousands separated; a dash for none."""
     if text is None:
         return "-"
-    value = _ROUND_DOWN.create_decimal(text)
+    value = Context(prec=digits, rounding="ROUND_DOWN").create_decimal(text)
     if value == 0:
         return "0"
     shown = format(value, "f")

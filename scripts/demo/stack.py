@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -101,25 +100,25 @@ def running_stack(folder: Path, screen: Screen) -> Iterator[Stack]:
         wallet = UnlockedKey(key).address
         with screen.waiting("funding a wallet"):
             _fund(devnet, wallet)
-        cambist = Cambist(folder, devnet)
+        rpc_urls = {chain.name: chain.rpc_url for chain in devnet.chains.values()}
+        cambist = Cambist(folder, rpc_urls)
         with screen.waiting("starting the service"):
             cambist.run("init", "--account", "demo", "--json")
-            url = parts.enter_context(_service(cambist, logs / "service.log"))
+            url = parts.enter_context(running_service(cambist, logs / "service.log"))
         screen.fact(f"service   on SQLite     {url}")
         with screen.waiting("registering the wallet and making three keys"):
             cambist.run("wallet", "import", "main", "--from", "-", "--json", stdin=key.hex())
             withdraw_address = UnlockedKey(secrets.token_bytes(32)).address
-            keys = _make_keys(cambist, withdraw_address)
+            keys = make_keys(cambist, withdraw_address)
         screen.fact(f"wallet    main          {wallet}")
         screen.fact("keys      read, trade, withdraw (to " + short(withdraw_address) + " only)")
-        rpc_urls = {chain.name: chain.rpc_url for chain in devnet.chains.values()}
         yield Stack(url=url, rpc_urls=rpc_urls, keys=keys, withdraw_address=withdraw_address, folder=folder)
 
 
 class Cambist:
     """The command line of the demo's installation."""
 
-    def __init__(self, folder: Path, devnet: Devnet) -> None:
+    def __init__(self, folder: Path, rpc_urls: Mapping[str, str]) -> None:
         self.folder = folder
         # Settings of the person's own installation must not reach the demo's.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CAMBIST_")}
@@ -130,7 +129,7 @@ class Cambist:
             "CAMBIST_MASTER_KEY_FILE": str(folder / "master.key"),
             "CAMBIST_KEYSTORE_PASSWORD_FILE": str(folder / "keystore.password"),
             "CAMBIST_PORT": "0",
-            **{f"CAMBIST_{chain.name.upper()}_RPC": chain.rpc_url for chain in devnet.chains.values()},
+            **{f"CAMBIST_{chain.upper()}_RPC": url for chain, url in rpc_urls.items()},
         }
 
     def command(self, *arguments: str) -> Sequence[str]:
@@ -171,7 +170,8 @@ def _fund(devnet: Devnet, wallet: str) -> None:
         rpc.close()
 
 
-def _make_keys(cambist: Cambist, withdraw_address: str) -> dict[str, ApiKey]:
+def make_keys(cambist: Cambist, withdraw_address: str) -> dict[str, ApiKey]:
+    """A key for each permission; withdraw only to that address, and all only from this machine."""
     common = ["--wallet", "main", "--expires", "7d", "--ip", "127.0.0.1/32", "--ip", "::1/128", "--json"]
     both = [f"--destination={chain}:{withdraw_address}" for chain in FUNDING]
     permissions = {
@@ -187,7 +187,12 @@ def _make_keys(cambist: Cambist, withdraw_address: str) -> dict[str, ApiKey]:
 
 
 @contextmanager
-def _service(cambist: Cambist, log: Path) -> Iterator[str]:
+def running_service(cambist: Cambist, log: Path) -> Iterator[str]:
+    """`cambist serve` as a process of its own, ready; its URL. Asked to stop at the end, and made to after a while.
+
+    Raises:
+        StackFailed: it ended, or was not ready in time.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             cambist.command("serve"),
@@ -209,7 +214,7 @@ def _service(cambist: Cambist, log: Path) -> Iterator[str]:
     try:
         yield _wait_until_ready(cambist, process, log)
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         try:
             process.wait(SERVICE_STOP_S)
         except subprocess.TimeoutExpired:
