@@ -15,7 +15,6 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx
-from service.app import create_app
 from sqlalchemy import Connection, Table, func, select
 
 from chains.rpc.transport import SecretUrl
@@ -29,6 +28,7 @@ from scripts.devnet.rpc import DevRpc
 from service.accounts.people import ensure_account
 from service.accounts.registration import register_wallet
 from service.accounts.wallets import Wallet
+from service.app import create_app
 from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
 from service.auth.secrets import MasterKey
 from service.auth.signature import sign_request

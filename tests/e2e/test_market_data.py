@@ -1,5 +1,6 @@
 """Market data, quotes and contract calls over the API."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -50,18 +51,17 @@ async def test_tickers_of_all_markets_are_at_one_block_with_bid_below_mid_below_
     assert answer["block"]["number"] == (await stack.chain(chain).client.head()).number
 
 
-async def test_a_ticker_of_a_broken_feed_and_pool_is_unknown_not_zero(stack: Stack) -> None:
-    rpc = stack.rpcs["ethereum"]
-    rpc("anvil_setCode", str(stack.chain().deployments.contracts(stack.chain().config.chain_id)["quoter_v2"]), "0x")
-    rpc(
-        "anvil_setCode",
-        str(stack.chain().deployments.contracts(stack.chain().config.chain_id)["uniswap_v2_router"]),
-        "0x",
-    )
-    await stack.mine("ethereum")
-    (ticker,) = (await stack.get("/v1/ethereum/ticker", key=None, symbol="ETHUSDC")).json()["tickers"]
-    assert ticker["status"] == "unknown"
-    assert (ticker["bid"], ticker["ask"], ticker["mid"]) == (None, None, None)
+async def test_a_market_whose_contracts_do_not_answer_is_unknown_not_zero(
+    fresh_ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
+        contracts = stack.chain().deployments.contracts(stack.chain().config.chain_id)
+        for name in ("quoter_v2", "uniswap_v2_router"):
+            await asyncio.to_thread(stack.rpcs["ethereum"], "anvil_setCode", contracts[name], "0x")
+        await stack.mine("ethereum")
+        (ticker,) = (await stack.get("/v1/ethereum/ticker", key=None, symbol="ETHUSDC")).json()["tickers"]
+        assert ticker["status"] == "unknown"
+        assert (ticker["bid"], ticker["ask"], ticker["mid"]) == (None, None, None)
 
 
 @pytest.mark.parametrize(("side", "field"), [("sell", "base_amount"), ("buy", "quote_amount")])

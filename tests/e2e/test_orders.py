@@ -217,9 +217,9 @@ async def test_a_repeated_order_is_answered_even_when_its_funds_are_spent(ethere
 
 
 async def test_a_pool_moved_before_the_swap_is_mined_rejects_the_order_and_books_the_gas(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         answer = await stack.post("/v1/ethereum/orders", {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5"})
         rpc = stack.rpcs["ethereum"]
         with manual_mining(rpc):
@@ -235,9 +235,9 @@ async def test_a_pool_moved_before_the_swap_is_mined_rejects_the_order_and_books
 
 
 async def test_a_pool_moved_before_the_swap_is_sent_rejects_the_order_without_a_transaction(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         answer = await stack.post("/v1/ethereum/orders", {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5"})
         await asyncio.to_thread(traders.dump_ether, stack.rpcs["ethereum"])
         order = await stack.settle(f"/v1/orders/{answer.json()['id']}")

@@ -1,0 +1,39 @@
+"""Forks for the end-to-end tests: one of each chain for the worker's whole run, never put back.
+
+Every test has a wallet of its own and compares with the chain as it finds it, so that it needs no clean state; and
+Anvil serves the state of earlier blocks, at which the books are read, only as long as nothing was reverted. Tests
+that spoil a chain for others (a pool emptied, code removed) take `fresh_ethereum`.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.devnet import artifacts
+from scripts.devnet.cheats import sync_clock
+from scripts.devnet.network import Devnet, LocalChain, Origin, start_forks
+from scripts.devnet.rpc import DevRpc
+
+
+@pytest.fixture(scope="session")
+def own_forks(devnet: Devnet) -> Iterator[Devnet]:
+    """Forks that nothing else in this worker uses."""
+    origins = {name: Origin(base_url=chain.base_url or chain.rpc_url) for name, chain in devnet.chains.items()}
+    with start_forks(artifacts.ensure(), origins) as forks:
+        for chain in forks.chains.values():
+            rpc = DevRpc(chain.rpc_url)
+            sync_clock(rpc)
+            rpc.close()
+        yield forks
+
+
+@pytest.fixture
+def ethereum(own_forks: Devnet) -> LocalChain:
+    """Chain 1."""
+    return own_forks.chains["ethereum"]
+
+
+@pytest.fixture
+def polygon(own_forks: Devnet) -> LocalChain:
+    """Chain 137."""
+    return own_forks.chains["polygon"]
