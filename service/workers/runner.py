@@ -1,8 +1,8 @@
 """The loops beside the HTTP server: one engine a chain, and the pruning of request nonces.
 
-Guarantees: every loop runs until `stop` is set; one that fails fails `run_workers`, and with it the process; each
-loop's last sign of life is in `heartbeats`. Not guaranteed: that work under way is finished at the end; it is taken
-up from its rows at the next start.
+Guarantees: every engine recovers what an earlier process left before it takes new work; every loop runs until `stop`
+is set; one that fails fails `run_workers`, and with it the process. Not guaranteed: that work under way is finished
+at the end; it is taken up from its rows at the next start. Whether a worker keeps up shows in `service.health`.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from service.auth.replay import prune
 from service.build import ChainRuntime, Services
 
 PRUNE_EVERY_S: Final = 60.0
-BEAT_EVERY_S: Final = 1.0
 
 
 async def run_workers(services: Services, stop: asyncio.Event) -> None:
@@ -24,11 +23,11 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
     """
     async with asyncio.TaskGroup() as loops:
         for chain in services.chains.values():
-            loops.create_task(_engine(services, chain, stop), name=f"engine-{chain.config.key}")
+            loops.create_task(_engine(chain, stop), name=f"engine-{chain.config.key}")
         loops.create_task(_prune(services, stop), name="prune-nonces")
 
 
-async def _engine(services: Services, chain: ChainRuntime, stop: asyncio.Event) -> None:
+async def _engine(chain: ChainRuntime, stop: asyncio.Event) -> None:
     await chain.engine.recover()
     await chain.engine.run(stop)
 
@@ -37,7 +36,7 @@ async def _prune(services: Services, stop: asyncio.Event) -> None:
     """Forget the nonces of requests that are too old to be accepted again."""
     while not stop.is_set():
         now_ms = services.clock.now_ms()
-        await services.db.run(lambda c: prune(c, now_ms=now_ms))  # noqa: B023
+        await services.db.run(lambda c, now_ms=now_ms: prune(c, now_ms=now_ms))  # type: ignore[misc]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PRUNE_EVERY_S):
                 await stop.wait()

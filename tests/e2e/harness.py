@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx
+from pydantic import SecretStr
 from sqlalchemy import Connection, Table, func, select
 
 from chains.rpc.transport import SecretUrl
@@ -66,6 +67,7 @@ class Stack:
     wallet: Wallet
     keys: Mapping[str, ApiKey]
     rpcs: Mapping[str, DevRpc]
+    signing_key: UnlockedKey
 
     def chain(self, name: str = "ethereum") -> ChainRuntime:
         return self.services.chains[name]
@@ -139,6 +141,15 @@ class Stack:
         assert not wrong, wrong
         assert report.rows
 
+    async def restarted(self) -> "Stack":
+        """The same installation in a new service, after this one was closed."""
+        await self.services.close()
+        services = await build(self.services.settings)
+        services.keyring.add(self.signing_key)
+        for runtime in services.chains.values():
+            await runtime.engine.recover()
+        return replace(self, services=services, client=client_of(services))
+
     async def nothing_reserved(self, chain: str = "ethereum") -> bool:
         chain_id = self.chain(chain).config.chain_id
         held = await self.services.db.read(lambda c: reservations.held(c, self.wallet.id, chain_id))
@@ -155,7 +166,11 @@ class Stack:
 
 @asynccontextmanager
 async def running(
-    directory: Path, chains: Mapping[str, LocalChain], *, funds: Mapping[str, Mapping[str, int]]
+    directory: Path,
+    chains: Mapping[str, LocalChain],
+    *,
+    funds: Mapping[str, Mapping[str, int]],
+    database_url: str | None = None,
 ) -> AsyncIterator[Stack]:
     """The service over those chains; `funds` are base units by chain and asset symbol, given before the opening."""
     key = UnlockedKey(secrets.token_bytes(32))
@@ -165,7 +180,7 @@ async def running(
             await asyncio.to_thread(_fund, rpcs[name], name, symbol, key.address, raw)
         # Below the cursor, so that the opening sees them.
         await asyncio.to_thread(rpcs[name], "anvil_mine", hex(FUNDING_DEPTH))
-    services = await build(settings_for(directory, chains))
+    services = await build(settings_for(directory, chains, database_url=database_url))
     try:
         services.keyring.add(key)
         for runtime in services.chains.values():
@@ -173,19 +188,24 @@ async def running(
             await runtime.engine.step()
         wallet, keys = await _account(services, key.address)
         async with client_of(services) as client:
-            yield Stack(services=services, client=client, wallet=wallet, keys=keys, rpcs=rpcs)
+            yield Stack(services=services, client=client, wallet=wallet, keys=keys, rpcs=rpcs, signing_key=key)
     finally:
         await services.close()
         for rpc in rpcs.values():
             rpc.close()
 
 
-def settings_for(directory: Path, chains: Mapping[str, LocalChain]) -> Settings:
-    """Settings of a fresh installation in an empty directory, its master key made."""
+def settings_for(directory: Path, chains: Mapping[str, LocalChain], *, database_url: str | None) -> Settings:
+    """Settings of a fresh installation in an empty directory, its master key made; SQLite without a URL."""
     key_file = directory / "secret" / "master.key"
     MasterKey.create(key_file)
     rpc = {name: SecretUrl(chain.rpc_url) for name, chain in chains.items()}
-    return Settings(data_dir=directory / "data", master_key_file=key_file, rpc=rpc)
+    return Settings(
+        data_dir=directory / "data",
+        master_key_file=key_file,
+        rpc=rpc,
+        database_url=None if database_url is None else SecretStr(database_url),
+    )
 
 
 def on_venue(stack: Stack, chain: str, venue: Venue) -> Stack:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ async def test_a_contract_is_read_by_signature_json_entry_and_packaged_name(stac
         "inputs": [{"name": "a", "type": "address"}],
         "outputs": [{"name": "b", "type": "uint256"}],
     }
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"to": USDC, "function": "balanceOf(address)(uint256)", "args": [wallet]},
         {"to": USDC, "function": entry, "args": [wallet]},
         {"to": "USDC", "abi": "erc20", "function": "balanceOf", "args": [wallet]},

@@ -15,7 +15,7 @@ from scripts.devnet.network import LocalChain
 from service.db import models as m
 from tests.chainfixtures import manual_mining
 from tests.e2e import traders
-from tests.e2e.harness import Stack, on_venue, running
+from tests.e2e.harness import BOB, Stack, on_venue, running
 
 E18 = 10**18
 FUNDS = {
@@ -204,6 +204,26 @@ async def test_the_same_client_id_five_times_at_once_gives_one_order(ethereum: L
         other = await stack.post("/v1/ethereum/orders", body | {"base_amount": "0.51"})
         assert (other.status_code, other.json()["code"]) == (409, "conflict_client_id")
         assert await stack.count(m.orders) == 1
+        await stack.check_books()
+
+
+@pytest.mark.postgres
+async def test_on_postgresql_racing_requests_with_one_client_id_give_one_order_and_one_withdrawal(
+    ethereum: LocalChain, tmp_path: Path, postgres_url: str
+) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS, database_url=postgres_url) as stack:
+        order = {"market": "USDCUSDT", "side": "sell", "base_amount": "50", "client_order_id": "once"}
+        withdrawal = {"asset": "DAI", "amount": "7", "address": BOB, "client_withdrawal_id": "once"}
+        placed = await asyncio.gather(*(stack.post("/v1/ethereum/orders", order) for _ in range(5)))
+        asked = await asyncio.gather(
+            *(stack.post("/v1/ethereum/withdrawals", withdrawal, key="withdraw") for _ in range(5))
+        )
+        for answers in (placed, asked):
+            assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 200, 202]
+            assert len({answer.json()["id"] for answer in answers}) == 1
+        assert await stack.count(m.plans) == 2
+        assert (await stack.settle(f"/v1/orders/{placed[0].json()['id']}"))["state"] == "FILLED"
+        await stack.settle(f"/v1/withdrawals/{asked[0].json()['id']}")
         await stack.check_books()
 
 

@@ -1,0 +1,58 @@
+"""The workers on their own: nobody steps an engine here."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from scripts.devnet.network import LocalChain
+from service.workers.runner import run_workers
+from tests.e2e.harness import BOB, DONE, Stack, running
+
+FUNDS = {"ethereum": {"ETH": 10**18, "USDC": 10**9}}
+DEADLINE_S = 30
+BLOCK_S = 0.2
+
+
+async def settled(stack: Stack, path: str) -> dict[str, Any]:
+    """Blocks keep coming until what `path` answers has come to its end."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            found: dict[str, Any] = (await stack.get(path)).json()
+            if found["state"] in DONE:
+                return found
+            await stack.mine("ethereum")
+            # What is waited for is the engine's own poll of the chain.
+            await asyncio.sleep(BLOCK_S)
+
+
+async def test_the_workers_carry_out_what_is_accepted_until_they_are_stopped(
+    ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            workers = group.create_task(run_workers(stack.services, stop))
+            order = {"market": "ETHUSDC", "side": "buy", "quote_amount": "100"}
+            placed = (await stack.post("/v1/ethereum/orders", order)).json()
+            body = {"asset": "USDC", "amount": "5", "address": BOB, "client_withdrawal_id": "w"}
+            asked = (await stack.post("/v1/ethereum/withdrawals", body, key="withdraw")).json()
+            assert (await settled(stack, f"/v1/orders/{placed['id']}"))["state"] == "FILLED"
+            assert (await settled(stack, f"/v1/withdrawals/{asked['id']}"))["state"] in ("confirmed", "final")
+            assert not workers.done()
+            stop.set()
+        await stack.check_books()
+
+
+async def test_what_was_accepted_before_a_stop_is_carried_out_after_the_next_start(
+    ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        order = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.01"}
+        placed = (await stack.post("/v1/ethereum/orders", order)).json()
+        again = await stack.restarted()
+        try:
+            found = await again.settle(f"/v1/orders/{placed['id']}")
+            assert found["state"] == "FILLED"
+            await again.check_books()
+        finally:
+            await again.services.close()
