@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from service.balances.routes import router as balances
 from service.deposits.routes import router as deposits
 from service.health import router as health
+from service.health import router as health
 from service.markets.routes import router as markets
 from service.orders.routes import router as orders
 from service.withdrawals.routes import router as withdrawals
