@@ -1,109 +1,146 @@
-"""The HTTP application: routers, error answers and documentation behind the gate of `service.auth.middleware`.
+"""The HTTP app over the services: routes, errors as problems, and the edge around both.
 
-Guarantees: every answer that is an error is a problem document; unknown query parameters are refused; nothing
-happens at start or stop (the process owns the parts, see `service.serving`).
+Guarantees: an app whose route does not name its caller is not made; nothing is started or stopped here (the process
+owns that, not the ASGI lifespan); every path but `/v1/openapi.json` and `/docs` is a route with a declared caller; a
+query parameter that a route does not have is refused, not ignored.
 """
 
-from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chains.tx.store import Clock
-from service import openapi as documents
-from service.auth.middleware import Gate
-from service.auth.secrets import MasterKey
-from service.db.engine import Database
-from service.errors import ApiError
-from service.problems import install_handlers
+from service.auth.callers import Authenticator, declared_caller
+from service.auth.keys import Permission
+from service.auth.middleware import Edge
+from service.auth.replay import NonceCache
+from service.auth.signature import KEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
+from service.build import Services
+from service.errors import ERRORS, ApiError
+from service.problems import MAX_NAME, MEDIA_TYPE, install_handlers
+from service.ratelimits.buckets import Buckets
 from service.routers import ROUTERS
-from service.settings import Settings
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
 DOCS_PATH: Final = "/docs"
+BURST_S: Final = 10
+"""A client may send as much at once as its rate gives in this time."""
+
+_DESCRIPTION: Final = (
+    "Your own on-chain wallets in the shape of an account at an exchange. Amounts are decimal text, never numbers."
+    " Requests are signed with an API key; errors are problem documents with a stable `code`."
+)
+_PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "hint", "instance"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "enum": list(ERRORS)},
+        "detail": {"type": "string"},
+        "hint": {"type": "string"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "problem"],
+                "properties": {"field": {"type": "string"}, "problem": {"type": "string"}},
+            },
+        },
+    },
+}
 
 
-class AppServices(Protocol):
-    """What the application itself needs; routes take what they need from `app.state.services`."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def db(self) -> Database: ...
-
-    @property
-    def master(self) -> MasterKey: ...
-
-    @property
-    def clock(self) -> Clock: ...
-
-
-class Application:
-    """The ASGI application: `api` behind its gate."""
-
-    def __init__(self, api: FastAPI, gate: Gate) -> None:
-        self.api: Final = api
-        self._gate: Final = gate
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._gate(scope, receive, send)
-
-
-def create_app(services: AppServices) -> Application:
-    """The application over those services."""
-    api = create_api(services)
-    gated: ASGIApp = api
-    gate = Gate(gated, settings=services.settings, db=services.db, master=services.master, clock=services.clock)
-    return Application(api, gate)
-
-
-def create_api(services: AppServices) -> FastAPI:
-    """The FastAPI part, without the gate: for its OpenAPI document and its route table."""
-    api = FastAPI(
+def create_app(services: Services) -> FastAPI:
+    """The app. Raises: NoCallerDeclared: a route does not say who may use it."""
+    app = FastAPI(
         title="Cambist",
         version="1",
-        summary="Your own on-chain wallets in the shape of an account at a centralized exchange",
-        description=documents.DESCRIPTION,
+        description=_DESCRIPTION,
         openapi_url=OPENAPI_PATH,
         docs_url=DOCS_PATH,
+        swagger_ui_oauth2_redirect_url=None,
         redoc_url=None,
         dependencies=[Depends(refuse_unknown_query)],
         redirect_slashes=False,
     )
-    api.state.services = services
-    install_handlers(api)
+    app.state.services = services
+    install_handlers(app)
     for router in ROUTERS:
-        api.include_router(router)
-    plain_openapi = api.openapi
+        app.include_router(router)
+    _describe(app)
+    settings = services.settings
+    app.add_middleware(
+        Edge,
+        settings=settings,
+        authenticator=Authenticator(
+            db=services.db,
+            master=services.master,
+            clock=services.clock,
+            nonces=NonceCache(started_ms=services.clock.now_ms()),
+        ),
+        by_address=_buckets(services, settings.ip_requests_per_minute),
+        by_key=_buckets(services, settings.key_requests_per_minute),
+    )
+    return app
 
-    def openapi() -> dict[str, Any]:
-        return documents.describe(plain_openapi(), api_routes(api))
 
-    # FastAPI's own way to extend the document is to replace this method of the instance.
-    api.openapi = openapi  # type: ignore[method-assign]
-    return api
-
-
-def api_routes(api: FastAPI) -> list[APIRoute]:
-    """The routes of the API itself, documentation pages aside."""
-    return [route for route in api.routes if isinstance(route, APIRoute)]
+def declared_permissions(routers: Iterable[APIRouter] = ROUTERS) -> dict[tuple[str, str], Permission | None]:
+    """What each method and path needs, None for public ones. Raises: NoCallerDeclared."""
+    needed: dict[tuple[str, str], Permission | None] = {}
+    for router in routers:
+        for route in router.routes:
+            permission = declared_caller(route)
+            # What declares a caller is an APIRoute; anything else was refused.
+            if isinstance(route, APIRoute):
+                needed |= {(method, route.path): permission for method in route.methods or ()}
+    return needed
 
 
 def refuse_unknown_query(request: Request) -> None:
     """A misspelt parameter must not be ignored. Raises: ApiError: invalid_query."""
-    route = request.scope["route"]
-    known = set(_query_names(route.dependant))
-    unknown = sorted(set(request.query_params) - known)
-    if unknown:
-        raise ApiError("invalid_query", f"no such parameter: {', '.join(name[:64] for name in unknown)}")
+    known = set(_query_names(request.scope["route"].dependant))
+    if unknown := sorted(set(request.query_params) - known):
+        raise ApiError("invalid_query", f"no such parameter: {', '.join(name[:MAX_NAME] for name in unknown)}")
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:
-    for param in dependant.query_params:
-        yield param.alias
+    for parameter in dependant.query_params:
+        yield parameter.alias
     for inner in dependant.dependencies:
         yield from _query_names(inner)
+
+
+def _buckets(services: Services, per_minute: int) -> Buckets:
+    return Buckets(services.clock, per_minute=per_minute, burst=max(1, per_minute * BURST_S // 60))
+
+
+def _describe(app: FastAPI) -> None:
+    """Who may call each route, and what errors look like, into the OpenAPI page."""
+    needed = declared_permissions()
+    document = app.openapi()
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {
+        name: {"type": "apiKey", "in": "header", "name": name}
+        for name in (KEY_HEADER, TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
+    }
+    schemas = components.setdefault("schemas", {})
+    schemas["Problem"] = _PROBLEM
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    signed: list[dict[str, list[str]]] = [{name: [] for name in components["securitySchemes"]}]
+    answer = {
+        "description": "Refused; see `code`.",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for (method, path), permission in needed.items():
+        operation = document["paths"][path][method.lower()]
+        operation["responses"].pop("422", None)
+        operation["responses"]["default"] = answer
+        operation["security"] = [] if permission is None else signed
+        operation["x-cambist-permission"] = "public" if permission is None else str(permission)
+    app.openapi_schema = document

@@ -1,5 +1,6 @@
-"""The routes of the API, in the order in which they match."""
+"""All routers of the API, in the order in which their routes are matched."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter
@@ -7,9 +8,8 @@ from fastapi import APIRouter
 from service.balances.routes import router as balances
 from service.deposits.routes import router as deposits
 from service.health import router as health
-from service.health import router as health
 from service.markets.routes import router as markets
 from service.orders.routes import router as orders
 from service.withdrawals.routes import router as withdrawals
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, markets, balances, orders, withdrawals, deposits)
+ROUTERS: Final[Sequence[APIRouter]] = (health, markets, balances, deposits, orders, withdrawals)

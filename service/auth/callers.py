@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from starlette.routing import BaseRoute
 
 from chains.tx.store import Clock
@@ -27,7 +27,7 @@ from service.auth.keys import ApiKey, IpAddress, Permission
 from service.auth.secrets import MasterKey
 from service.auth.signature import Signed
 from service.db.engine import Database
-from service.db.models import wallets
+from service.db.models import api_keys, wallets
 from service.errors import ApiError
 
 
@@ -53,7 +53,13 @@ class Caller:
     timestamp_ms: int
 
     def claim_nonce(self, c: Connection) -> None:
-        """In the unit of work that accepts a state change, first. Raises: ApiError: replayed."""
+        """In the unit of work that accepts a state change, first: once, and not by a key revoked meanwhile.
+
+        Raises:
+            ApiError: replayed, key_revoked.
+        """
+        if c.execute(select(api_keys.c.revoked_ms).where(api_keys.c.id == self.key_id)).scalar_one() is not None:
+            raise ApiError("key_revoked", "this key was revoked")
         replay.claim_nonce(c, self.key_id, nonce=self.nonce, timestamp_ms=self.timestamp_ms)
 
 

@@ -36,12 +36,13 @@ class SealBroken(Exception):
 class MasterKey:
     """The root secret. `MasterKey()` is a fresh one that is nowhere stored."""
 
-    __slots__ = ("_aead", "_key", "id")
+    __slots__ = ("_aead", "_key", "_subkeys", "id")
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key: Final = secrets.token_bytes(KEY_BYTES) if key is None else key
         if len(self._key) != KEY_BYTES:
             raise MasterKeyUnusable(f"a master key has {KEY_BYTES} bytes")
+        self._subkeys: Final[dict[str, bytes]] = {}
         self._aead: Final = AESGCM(self.subkey("seal"))
         self.id: Final = self.subkey("id")[:_ID_BYTES].hex()
         """Tells which key sealed something; says nothing about the key."""
@@ -87,8 +88,13 @@ class MasterKey:
 
     def subkey(self, purpose: str) -> bytes:
         """A key for one purpose."""
-        info = b"cambist/v1/" + purpose.encode()
-        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(self._key)
+        # Kept: two are needed for every signed request. There are as many purposes as the code names.
+        found = self._subkeys.get(purpose)
+        if found is None:
+            info = b"cambist/v1/" + purpose.encode()
+            found = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(self._key)
+            self._subkeys[purpose] = found
+        return found
 
     def seal(self, secret: bytes, *, identity: str) -> bytes:
         """Encrypt for one row; `identity` names table, row and column."""

@@ -94,6 +94,9 @@ def _address(text: str | None) -> IpAddress | None:
         address = ip_address(text or "")
     except ValueError:
         return None
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        # A zone is this host's name for a link; no allowlist can mean it.
+        return None
     # A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d; allowlists name them by IPv4.
     return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
 

@@ -1,0 +1,103 @@
+"""The real app over a real SQLite, with no chain active: for what happens before a route is at work."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from fastapi import FastAPI
+from sqlalchemy import Connection
+
+from service.app import create_app
+from service.auth import keys
+from service.auth.keys import Created, Permission
+from service.auth.secrets import MasterKey
+from service.auth.signature import sign_request
+from service.build import Services, build
+from service.settings import Settings
+from tests.clock import FakeClock
+from tests.service.auth.seed import DAY_MS, new_key, seed_wallet
+
+CLIENT: Final = ("127.0.0.1", 50_000)
+KINDS: Final = ("read", "trade", "withdraw", "expired", "revoked", "wrong_ip")
+
+
+@dataclass(slots=True, kw_only=True)
+class Api:
+    """An app and what a client needs for it."""
+
+    services: Services
+    clock: FakeClock
+    keys: Mapping[str, Created]
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    def signed(
+        self, key: str, method: str, target: str, *, body: bytes = b"", timestamp_ms: int | None = None
+    ) -> dict[str, str]:
+        """The headers of a request by that kind of key, signed now unless told otherwise."""
+        created = self.keys[key]
+        headers = sign_request(
+            created.key.id,
+            (created.secret or "").encode(),
+            method=method,
+            target=target,
+            body=body,
+            timestamp_ms=self.clock.now_ms() if timestamp_ms is None else timestamp_ms,
+            nonce=secrets.token_hex(16),
+        )
+        return dict(headers)
+
+    async def ask(self, method: str, target: str, *, key: str | None = None, body: bytes = b"") -> httpx.Response:
+        headers = {} if key is None else self.signed(key, method, target, body=body)
+        if body:
+            headers["content-type"] = "application/json"
+        return await self.client.request(method, target, content=body, headers=headers)
+
+
+@asynccontextmanager
+async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
+    """A service with one wallet and a key of every kind, each with all permissions of its name only."""
+    master_key_file = directory / "master.key"
+    master = MasterKey.create(master_key_file)
+    (directory / "data").mkdir()
+    clock = FakeClock()
+    made = Settings(data_dir=directory / "data", master_key_file=master_key_file, **settings)
+    services = await build(made, clock=clock)
+    try:
+        made_keys = await services.db.run(lambda c: _keys(c, master, clock.now_ms()))
+        # Past the expired key's end.
+        clock.advance_ms(1_000)
+        app = create_app(services)
+        transport = httpx.ASGITransport(app=app, client=CLIENT)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            yield Api(services=services, clock=clock, keys=made_keys, app=app, client=client)
+    finally:
+        await services.close()
+
+
+def code_of(answer: httpx.Response) -> str:
+    """The code of a problem, held to its form."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    found = answer.json()
+    assert set(found) - {"errors"} == {"type", "title", "status", "code", "detail", "hint", "instance"}
+    assert found["status"] == answer.status_code
+    assert found["instance"] == f"urn:uuid:{answer.headers['x-request-id']}"
+    return str(found["code"])
+
+
+def _keys(c: Connection, master: MasterKey, now_ms: int) -> dict[str, Created]:
+    wallet = seed_wallet(c, master)
+    every = new_key(wallet, *Permission)
+    wanted = {str(one): new_key(wallet, one, label=str(one)) for one in Permission} | {
+        "expired": replace(every, label="expired", expires_ms=now_ms + 1_000),
+        "revoked": replace(every, label="revoked", expires_ms=now_ms + DAY_MS),
+        "wrong_ip": replace(every, label="wrong_ip", ip_allowlist=(ip_network("203.0.113.7/32"),)),
+    }
+    made = {name: keys.create_key(c, new, master=master, now_ms=now_ms) for name, new in wanted.items()}
+    keys.revoke_key(c, made["revoked"].key.id, master=master, now_ms=now_ms)
+    return made
