@@ -47,9 +47,10 @@ class Sender(Generic[U]):
             self._tried_s.pop(attempt.hash, None)
 
     async def rebroadcast(self, slots: Sequence[OpenTx], *, only_due: bool) -> None:
-        """Send the newest attempt of each unmined slot, in the order given. Forgets what is no longer open."""
-        known = {attempt.hash for slot in slots for attempt in slot.attempts}
-        self._tried_s = {tx_hash: at for tx_hash, at in self._tried_s.items() if tx_hash in known}
+        """Send the newest attempt of each unmined slot, in the order given."""
+        # Forgotten by age, not by what is open: an attempt being saved right now is not among the slots yet.
+        oldest_s = self._parts.clock.monotonic_s() - REBROADCAST_BLOCKS * self._parts.config.block_time_ms / 1000
+        self._tried_s = {tx_hash: at_s for tx_hash, at_s in self._tried_s.items() if at_s > oldest_s}
         unmined = [slot for slot in slots if slot.tx.state in UNMINED_TX_STATES and slot.attempts]
         await self.send([slot for slot in unmined if not only_due or self._is_due(slot.attempts[-1])])
 
