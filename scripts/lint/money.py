@@ -66,7 +66,7 @@ def _money_in(node: ast.expr) -> str | None:
         case ast.Subscript(value=value):
             return _money_in(value)
         case ast.Call(args=args):
-            return next((name for argument in args if (name := _money_in(argument))), None)
+            return next(filter(None, map(_money_in, args)), None)
         case _:
             return None
 
