@@ -9,7 +9,7 @@ from typing import Any
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, FinalityPolicy, load_chains
-from chains.errors import RpcError, RpcUnavailable
+from chains.errors import RpcError, RpcUnavailable, SigningError
 from chains.rpc.transport import HttpTransport, Transport
 from chains.signing.signer import LocalSigner, Signer, UnlockedKey
 from chains.tx.engine import TxEngine
@@ -41,6 +41,7 @@ class Seen:
     """`TxObserver` that writes down what it is told: (event, intent id or plan id, detail)."""
 
     events: list[tuple[str, str, str]] = field(default_factory=list)
+    breaks_on: str | None = None
     mined: asyncio.Event = field(default_factory=asyncio.Event)
 
     def kinds(self, of: str | None = None) -> list[str]:
@@ -56,6 +57,8 @@ class Seen:
         self.events.append(("sent", intent.id, tx.state))
 
     def on_mined(self, uow: MemoryState, intent: Intent, tx: Tx, receipt: Receipt) -> None:
+        if self.breaks_on == "mined":
+            raise ZeroDivisionError
         self.events.append(("mined", intent.id, tx.outcome))
         self.mined.set()
 
@@ -102,6 +105,19 @@ class DyingSigner:
         raise Killed
 
 
+class RefusingSigner:
+    """A signer that knows the address and will not sign."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    async def addresses(self) -> Sequence[Address]:
+        return [self._address]
+
+    async def sign(self, sender: Address, tx: UnsignedTx) -> SignedTx:
+        raise SigningError("the key was withdrawn")
+
+
 class Tapped:
     """A transport that writes down sends, can lose them or die in them, and lacks the methods it is told to lack."""
 
@@ -113,10 +129,13 @@ class Tapped:
         self.die_in_sends = False
         self.fail_with: RpcError | None = None
         self.lacking: frozenset[str] = frozenset()
+        self.failing: frozenset[str] = frozenset()
 
     async def request(self, method: str, params: Sequence[Any]) -> Any:
         if self.fail_with is not None:
             raise self.fail_with
+        if method in self.failing:
+            raise RpcUnavailable("HTTP 503", endpoint=self.name, method=method)
         return await self._inner.request(f"{method}_absent" if method in self.lacking else method, params)
 
     async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | RpcError]:
@@ -175,6 +194,10 @@ class Bench:
 
     def open_at(self, uow: MemoryState, nonce: int) -> None:
         STORE.open_lane(uow, self.lane, nonce)
+
+    def release(self, uow: MemoryState) -> None:
+        """A person releases the lane."""
+        STORE.hold_lane(uow, self.lane, None)
 
     async def state_of(self, name: str) -> list[TxState]:
         return [tx.state for tx in await self.txs(name)]

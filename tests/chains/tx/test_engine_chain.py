@@ -12,7 +12,7 @@ from chains.signing.signer import LocalSigner
 from chains.tx.model import AttemptKind, IntentState, Outcome, TxState
 from chains.types import Address, BlockHash, CallRequest
 from scripts.devnet.network import LocalChain
-from tests.chains.tx.harness import ETHER, SINK, Bench, DyingSigner, Killed, bench_on, config_for
+from tests.chains.tx.harness import ETHER, SINK, Bench, DyingSigner, Killed, RefusingSigner, bench_on, config_for
 
 pytestmark = pytest.mark.chain
 
@@ -495,3 +495,65 @@ async def test_a_reorg_below_the_cursor_freezes_the_chain_and_holds_its_lanes(lo
     assert await lone.cursor() == cursor
     assert await lone.txs("q") == []
     assert await lone.state_of("p") == [TxState.CONFIRMED]
+
+
+# -- the loops --------------------------------------------------------------------------------------------
+
+
+async def test_a_signer_that_refuses_after_the_nonce_was_taken_holds_the_lane_until_the_slot_is_filled(
+    bench: Bench,
+) -> None:
+    signer, bench.signer = bench.signer, RefusingSigner(bench.key.address)
+    bench.restart()
+    await bench.queue("p", PAY)
+    await bench.step()
+    assert await bench.state_of("p") == [TxState.RESERVED]
+    assert ((await bench.lane_state()).hold_reason or "").startswith("signing_failed: ")
+    bench.signer = signer
+    bench.restart()
+    await bench.engine.recover()
+    assert await bench.state_of("p") == [TxState.BROADCAST]
+
+
+async def test_a_lane_with_an_unfilled_nonce_takes_no_new_work(bench: Bench) -> None:
+    bench.signer = RefusingSigner(bench.key.address)
+    bench.restart()
+    await bench.queue("p", PAY)
+    await bench.step()
+    await bench.uow.run(bench.release)
+    await bench.queue("q", PAY)
+    await bench.step()
+    assert await bench.txs("q") == []
+
+
+async def test_an_observer_that_raises_ends_run_and_nothing_of_its_unit_of_work_stays(bench: Bench) -> None:
+    bench.seen.breaks_on = "mined"
+    await bench.queue("p", PAY)
+    await bench.step()
+    bench.mine()
+    await bench.engine.recover()
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.engine.run(asyncio.Event())
+    assert caught.group_contains(ZeroDivisionError)
+    assert await bench.state_of("p") == [TxState.BROADCAST]
+
+
+async def test_run_ends_when_told_even_while_the_node_is_down(bench: Bench) -> None:
+    bench.tap.fail_with = RpcUnavailable("no connection", endpoint="ethereum", method="any")
+    stop = asyncio.Event()
+    await bench.engine.recover()
+    running = asyncio.create_task(bench.engine.run(stop))
+    await asyncio.sleep(0)
+    stop.set()
+    async with asyncio.timeout(5):
+        await running
+
+
+async def test_nothing_is_placed_before_the_chain_was_looked_at(bench: Bench) -> None:
+    await bench.queue("p", PAY)
+    bench.tap.failing = frozenset({"eth_getBlockByNumber"})
+    await bench.step()
+    assert await bench.txs("p") == []
+    bench.tap.failing = frozenset()
+    await bench.step()
+    assert await bench.state_of("p") == [TxState.BROADCAST]
