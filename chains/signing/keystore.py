@@ -25,6 +25,7 @@ import orjson
 from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 from eth_utils.address import to_checksum_address
 
+from chains.crashpoints import reach
 from chains.errors import SigningError
 from chains.signing.signer import UnlockedKey
 from chains.types import Address
@@ -129,6 +130,7 @@ class Keystore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            reach("K16")
             # A link, unlike a rename, never replaces a file that another process made meanwhile.
             os.link(temporary, path)
         finally:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Generic, TypeVar, assert_never
 
+from chains.crashpoints import reach
 from chains.errors import RpcRefused
 from chains.tx.context import EngineParts
 from chains.tx.model import UNMINED_TX_STATES, Intent, Lane, OpenTx, TxId
@@ -164,12 +165,14 @@ class Confirmer(Generic[U]):
                 clear = False
             if not steps:
                 continue
+            reach("K11")
             try:
                 await self._parts.uow.run(lambda u, s=slot, todo=steps: self._write_all(u, s.intent, todo))  # type: ignore[misc]
             except StaleState as exc:
                 log.info("slot %d moved meanwhile and is looked at again: %s", slot.tx.id, exc)
                 clear = False
                 continue
+            reach("K17")
             if steps[-1].change is Change.REORGED:
                 self._sender.forget(slot.attempts)
             for step in steps:
@@ -186,6 +189,7 @@ class Confirmer(Generic[U]):
     def _write_all(self, uow: U, intent: Intent, steps: Sequence[Step]) -> None:
         for step in steps:
             self._write(uow, intent, step)
+            reach("K12")
 
     def _write(self, uow: U, intent: Intent, step: Step) -> None:
         store, observer = self._parts.store, self._parts.observer
@@ -193,6 +197,7 @@ class Confirmer(Generic[U]):
         match step.change:
             case Change.REORGED:
                 store.mark_reorged(uow, tx.id, now_ms)
+                reach("K14")
                 observer.on_reorged(uow, intent, tx)
             case Change.MINED:
                 receipt = _required(step.receipt)

@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import Final, Generic, TypeVar
 
 from chains.client import AccountState
+from chains.crashpoints import reach
 from chains.errors import FeeCapExceeded, SignerUnavailable, SigningError
 from chains.fees import HISTORY_BLOCKS, TIP_PERCENTILE, FeeHistory, suggest, within_cost_cap
 from chains.tx.context import EngineParts
@@ -166,11 +167,13 @@ class LaneWorker(Generic[U]):
     async def _place(self, view: _View[U], plan: Plan) -> None:
         intents = [intent for intent in plan.intents if intent.state is IntentState.QUEUED]
         self._check_earlier_steps(view, plan)
+        reach("K3")
         if self._lane.wallet not in await self._parts.signer.addresses():
             raise _Reject(RejectCode.NO_SIGNER, f"no key is unlocked for {self._lane.wallet}")
         for intent in intents:
             await self._check_first(intent)
         account = await self._parts.client.account(self._lane.wallet)
+        reach("K4")
         state = view.state or await self._open_lane(account)
         self._check_nonces(state, account, view)
         self._check_value(intents, account, view)
@@ -245,8 +248,10 @@ class LaneWorker(Generic[U]):
             await self._hold(reason(HoldCode.SIGNING_FAILED, str(exc)))
             return
         attempts = [slot.attempts[-1] for slot in signed]
+        reach("K5")
         self._sender.claim(attempts)
         await parts.uow.run(lambda u: parts.store.save_attempts(u, attempts, now_ms))
+        reach("K6")
         await self._sender.send([replace(slot, tx=replace(slot.tx, state=TxState.SIGNED)) for slot in signed])
 
     async def _sign(self, slot: OpenTx, fees: Fees, *, kind: AttemptKind, now_ms: int) -> Attempt:

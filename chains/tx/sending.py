@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
+from chains.crashpoints import reach
 from chains.errors import RpcError, RpcRefused
 from chains.node_errors import SendVerdict, classify
 from chains.tx.context import EngineParts
@@ -64,6 +65,7 @@ class Sender(Generic[U]):
         try:
             self.claim([slot.attempts[-1] for slot in slots])
             answers = await self._answers([slot.attempts[-1] for slot in slots])
+            reach("K8")
             accepted: list[OpenTx] = []
             for slot, answer in zip(slots, answers, strict=True):
                 if answer is None:
@@ -72,6 +74,7 @@ class Sender(Generic[U]):
                     await self._note(slot, answer)
             if accepted:
                 await self._mark_sent(accepted)
+            reach("K8b")
         finally:
             self._in_flight.difference_update(hashes)
 

@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from chains import crashpoints
 from chains.errors import ChainError, SigningError
 from service.auth.secrets import MasterKeyUnusable
 from service.build import ChainNotConfigured
@@ -26,6 +27,7 @@ def run_server(settings: Settings, keystore_password: str | None) -> None:
         CommandFailed: it could not start, or a part of it failed (the log says which, with its traceback).
     """
     configure_logging(settings)
+    crashpoints.arm()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(settings, keystore_password=keystore_password))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from chains.crashpoints import reach
 from chains.errors import ChainError, ExecutionReverted
 from chains.tx.model import Lane, PlanId
 from chains.types import ZERO_ADDRESS, Address, CallRequest, InvalidAddress, parse_address
@@ -122,11 +123,13 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         books.emit(c, account_id=caller.account_id, kind=EVENT, payload=document, now_ms=now_ms)
         return Placed(withdrawal=withdrawal, created=True)
 
+    reach("K1")
     try:
         placed = await services.db.run(accept)
     except IntegrityError:
         # Two processes on PostgreSQL: the other request with this client id committed first.
         placed = await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
+    reach("K2")
     if placed.created:
         runtime.engine.wake()
     return placed

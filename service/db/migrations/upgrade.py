@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
+from chains.crashpoints import reach
 from service.db.errors import SchemaOutdated, SchemaUnknown
 
 _SCRIPTS: Final = Path(__file__).parent
@@ -37,6 +38,7 @@ def upgrade_to_head(connection: Connection) -> None:
         return
     with _one_at_a_time:
         command.upgrade(alembic_config(connection), "head")
+        reach("K15")
 
 
 def check_revision(connection: Connection) -> None:
