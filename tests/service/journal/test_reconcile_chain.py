@@ -11,6 +11,7 @@ from chains.rpc.transport import HttpTransport
 from chains.types import TxHash, address_from_bytes
 from contracts.assets import AssetList, load_assets
 from contracts.deployments import Deployments, load_deployments
+from scripts.devnet.calls import wait_for_receipt
 from scripts.devnet.cheats import fund_native, fund_token, impersonate
 from scripts.devnet.network import LocalChain
 from scripts.devnet.rpc import DevRpc
@@ -122,6 +123,7 @@ async def test_a_transfer_is_unexplained_until_it_is_booked_with_its_gas(funded:
     wallet = await funded.register()
     chain = funded.chains["ethereum"]
     tx_hash = transfer(chain, symbol="USDC", raw=250_000_000)
+    wait_for_receipt(chain.rpc, tx_hash)  # Anvil mines after it has answered
     receipt = await chain.client.receipt(tx_hash)
     assert receipt is not None
     assert receipt.succeeded
