@@ -32,7 +32,7 @@ POINTS: Final[Mapping[str, str]] = MappingProxyType(
         "K14": "a reorg was written to the slot; the books were not told, nothing was committed",
         "K15": "a migration ran; it was not committed",
         "K16": "a new key file was written; it has not got its name",
-        "K17": "what a receipt says of one slot is durable; the next slot (the swap after its approval) was not looked at",
+        "K17": "what a receipt says of a slot is durable; the next one (the swap after its approval) was not looked at",
     }
 )
 """Name -> what is true there. K7 (bytes are with the node, no answer) needs no place: the killer holds the answer."""
