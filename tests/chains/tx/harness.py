@@ -129,13 +129,10 @@ class Tapped:
         self.die_in_sends = False
         self.fail_with: RpcError | None = None
         self.lacking: frozenset[str] = frozenset()
-        self.failing: frozenset[str] = frozenset()
 
     async def request(self, method: str, params: Sequence[Any]) -> Any:
         if self.fail_with is not None:
             raise self.fail_with
-        if method in self.failing:
-            raise RpcUnavailable("HTTP 503", endpoint=self.name, method=method)
         return await self._inner.request(f"{method}_absent" if method in self.lacking else method, params)
 
     async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | RpcError]:

@@ -368,8 +368,11 @@ async def test_a_plan_that_fails_beside_unmined_work_of_its_lane_waits_instead_o
 async def test_funds_bound_by_unmined_work_are_not_spent_twice(bench: Bench) -> None:
     await bench.queue("a", CallRequest(to=SINK, value_wei=6 * ETHER))
     await bench.queue("b", CallRequest(to=SINK, value_wei=6 * ETHER))
+    bench.tap.lose_sends = True  # so that the node's pending block does not know of the first
     await bench.step()
     assert (await bench.plan("b")).intents[0].state is IntentState.QUEUED
+    bench.tap.lose_sends = False
+    await bench.step()
     await bench.step(blocks=1)
     assert ((await bench.plan("b")).intents[0].reject_reason or "").startswith("insufficient_funds: ")
 
@@ -414,8 +417,10 @@ async def test_a_foreign_transaction_in_our_slot_is_told_when_its_block_is_final
     await bench.step()
     bench.rpc("anvil_dropAllTransactions")
     bench.foreign(0)
+    before = await bench.cursor()
     await bench.step(blocks=2)
     held_back = await bench.cursor()
+    assert held_back == before
     assert await bench.state_of("p") == [TxState.SIGNED]
     await bench.step(blocks=2)
     assert await bench.state_of("p") == [TxState.SIGNED]  # final, but one look is not enough
@@ -444,12 +449,14 @@ async def test_a_chain_behind_our_nonce_with_nothing_open_holds_the_lane(bench: 
 async def test_a_reorg_takes_it_back_to_broadcast_and_it_is_mined_once(lone: Bench) -> None:
     await lone.step(blocks=3)
     await lone.queue("p", PAY)
-    await lone.step()
-    await lone.step(blocks=1)
+    await lone.engine.step()
+    lone.mine()
+    await lone.engine.step()
     assert await lone.state_of("p") == [TxState.MINED]
     lone.rpc("anvil_reorg", 1, [])
-    await lone.step()
+    await lone.engine.step()  # no time passes, yet it is sent again at once
     assert await lone.state_of("p") == [TxState.BROADCAST]
+    assert len(lone.tap.raws) == 2
     await lone.step(blocks=2)
     assert await lone.state_of("p") == [TxState.CONFIRMED]
     assert lone.seen.kinds("p/0") == ["sent", "mined", "reorged", "mined", "confirmed"]
@@ -495,6 +502,9 @@ async def test_a_reorg_below_the_cursor_freezes_the_chain_and_holds_its_lanes(lo
     assert await lone.cursor() == cursor
     assert await lone.txs("q") == []
     assert await lone.state_of("p") == [TxState.CONFIRMED]
+    await lone.uow.run(lone.release)
+    await lone.step(blocks=1)
+    assert await lone.txs("q") == []  # the cursor is still not on the chain
 
 
 # -- the loops --------------------------------------------------------------------------------------------
@@ -547,13 +557,3 @@ async def test_run_ends_when_told_even_while_the_node_is_down(bench: Bench) -> N
     stop.set()
     async with asyncio.timeout(5):
         await running
-
-
-async def test_nothing_is_placed_before_the_chain_was_looked_at(bench: Bench) -> None:
-    await bench.queue("p", PAY)
-    bench.tap.failing = frozenset({"eth_getBlockByNumber"})
-    await bench.step()
-    assert await bench.txs("p") == []
-    bench.tap.failing = frozenset()
-    await bench.step()
-    assert await bench.state_of("p") == [TxState.BROADCAST]
