@@ -28,6 +28,8 @@ SECRET_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = 32
 WIDEST_WITHDRAW_PREFIX: Final = {4: 24, 6: 64}
 """By IP version: one office or one host's network, not a provider."""
+MAX_WITHDRAW_LIFETIME_MS: Final = 90 * 24 * 3_600_000
+"""90 days: who can move funds out is looked at again every quarter."""
 MAX_NETWORKS: Final = 64
 MAX_DESTINATIONS: Final = 256
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
@@ -257,18 +259,20 @@ def _check(new: NewKey, *, now_ms: int) -> None:
     if any(destination.address == ZERO_ADDRESS for destination in new.destinations):
         raise InvalidKey("the zero address belongs to nobody")
     if Permission.WITHDRAW in new.permissions:
-        _check_withdraw(new)
+        _check_withdraw(new, now_ms=now_ms)
     elif new.destinations:
         raise InvalidKey("destinations are for keys with the withdraw permission")
 
 
-def _check_withdraw(new: NewKey) -> None:
+def _check_withdraw(new: NewKey, *, now_ms: int) -> None:
     if not new.destinations:
         raise InvalidKey("a key with withdraw needs the addresses that it may withdraw to")
     if not new.ip_allowlist:
         raise InvalidKey("a key with withdraw needs the networks that it may come from")
     if new.expires_ms is None:
         raise InvalidKey("a key with withdraw needs an expiry")
+    if new.expires_ms - now_ms > MAX_WITHDRAW_LIFETIME_MS:
+        raise InvalidKey("a key with withdraw lives for at most 90 days")
     for network in new.ip_allowlist:
         widest = WIDEST_WITHDRAW_PREFIX[network.version]
         if network.prefixlen < widest:

@@ -37,6 +37,9 @@ PAST_MS: Final = 5_000
 FUTURE_MS: Final = 1_000
 """How far a client's clock may be ahead."""
 
+EARLIEST_MS: Final = 100_000_000_000
+"""March 1973 in milliseconds; read as seconds, the year 5138."""
+
 _HEADERS: Final = (KEY_HEADER, TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
 _BY_RAW_NAME: Final = {name.lower().encode(): name for name in _HEADERS}
 _FORMS: Final = {
@@ -119,6 +122,8 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Signed | None:
 def check_window(timestamp_ms: int, *, now_ms: int) -> None:
     """Raises: ApiError: timestamp_out_of_window."""
     age_ms = now_ms - timestamp_ms
+    if timestamp_ms < EARLIEST_MS:
+        raise ApiError("timestamp_out_of_window", "the timestamp is in seconds, it seems; send milliseconds")
     if not -FUTURE_MS <= age_ms <= PAST_MS:
         where = f"{age_ms} ms old" if age_ms > 0 else f"{-age_ms} ms in the future"
         raise ApiError(

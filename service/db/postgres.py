@@ -141,9 +141,9 @@ async def _commit(connection: AsyncConnection) -> None:
         state = _sqlstate(error)
         if state in _CONFLICTS:
             raise WriteConflict("another transaction changed the same rows; nothing was written") from error
-        # Class 23: a deferred constraint. The server answered, so the outcome is known.
-        if state is not None and state.startswith("23"):
-            raise CommitFailed("a constraint refused the commit; nothing was written") from error
+        # Class 08 is a lost connection, 57 a server that is ending: no answer to COMMIT. Any other is one, and says no.
+        if state is not None and not state.startswith(("08", "57")):
+            raise CommitFailed("the database refused the commit; nothing was written") from error
         raise CommitUnknown("the connection was lost during the commit; its outcome is unknown") from error
 
 

@@ -43,6 +43,8 @@ READERS: Final = 4
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long to wait for another program's lock on the file (a backup, the sqlite3 shell)."""
 
+_BEFORE_COMMIT: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
@@ -130,7 +132,24 @@ class SqliteBackend:
         while group := self._next_group():
             # A failed group leaves the functions it had not come to; they get a transaction of their own.
             while group:
-                group = self._write(group)
+                group = self._write_or_give_up(group)
+
+    def _write_or_give_up(self, group: Sequence[_Job]) -> Sequence[_Job]:
+        """As `_write`. On an error that nobody foresaw, everybody is told and nothing is written any more: a writer
+        that died in silence would leave its callers waiting for ever."""
+        try:
+            return self._write(group)
+        except BaseException as error:  # noqa: BLE001 - it is told to every caller
+            with self._wakeup:
+                self._closing = True
+                orphans = [*group, *self._waiting]
+                self._waiting.clear()
+            told = CommitUnknown(f"the writer failed ({type(error).__name__}); the outcome is unknown")
+            told.__cause__ = error
+            for job in orphans:
+                if not job.future.done():
+                    job.future.set_exception(told)
+            return ()
 
     def _next_group(self) -> Sequence[_Job]:
         """The next waiting functions; empty once the database is closing and nothing waits."""
@@ -209,9 +228,9 @@ def _commit(connection: Connection) -> None:
         connection.commit()
     except SQLAlchemyError as error:
         code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
-        # BUSY and FULL come before the commit frame is written. After any other (a failed fsync), recovery may find
-        # the frame or may not.
-        if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
+        # These come before the commit frame is written. After any other (a failed fsync), recovery may find the frame
+        # or may not.
+        if code is not None and code & 0xFF in _BEFORE_COMMIT:
             raise _GroupFailed(CommitFailed(f"nothing was written: {_cause(error)}")) from error
         raise _GroupFailed(CommitUnknown(f"the commit's outcome is unknown: {_cause(error)}")) from error
 

@@ -180,3 +180,14 @@ def test_what_is_no_clear_network_is_refused(text: str) -> None:
 
 def test_a_single_address_is_a_network_of_one() -> None:
     assert str(keys.parse_network("203.0.113.7")) == "203.0.113.7/32"
+
+
+async def test_a_withdraw_key_lives_for_90_days_at_most(sqlite_db: Database) -> None:
+    wallet = await sqlite_db.run(lambda c: seed_wallet(c, MASTER))
+    new = new_key(wallet, Permission.WITHDRAW)
+    longest = replace(new, expires_ms=NOW_MS + keys.MAX_WITHDRAW_LIFETIME_MS)
+    too_long = replace(new, expires_ms=NOW_MS + keys.MAX_WITHDRAW_LIFETIME_MS + 1)
+    with pytest.raises(InvalidKey, match="90 days"):
+        await sqlite_db.run(lambda c: keys.create_key(c, too_long, master=MASTER, now_ms=NOW_MS))
+    made = await sqlite_db.run(lambda c: keys.create_key(c, longest, master=MASTER, now_ms=NOW_MS))
+    assert made.key.expires_ms == NOW_MS + 90 * DAY_MS

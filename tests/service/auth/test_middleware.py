@@ -256,3 +256,38 @@ async def test_there_are_no_websockets(service: Api) -> None:
 
     await service.app({"type": "websocket", "path": "/v1/stream", "headers": []}, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_a_parameter_that_the_path_does_not_have_is_refused(service: Api) -> None:
+    answer = await service.ask("GET", "/v1/orders?limt=5", key="read")
+    assert (answer.status_code, code_of(answer)) == (400, "invalid_query")
+    assert "limt" in answer.json()["detail"]
+    assert (await service.ask("GET", "/v1/orders?limit=5", key="read")).status_code == 200
+
+
+async def test_too_many_or_too_long_headers_are_refused(service: Api) -> None:
+    for extra in ({f"x-{n}": "1" for n in range(70)}, {"x-long": "y" * 20_000}):
+        answer = await service.client.get("/v1/ping", headers=extra)
+        assert (answer.status_code, code_of(answer)) == (431, "headers_too_large")
+
+
+async def test_bots_that_share_an_address_do_not_use_it_up_with_signed_requests(tmp_path: Path) -> None:
+    async with api(tmp_path, ip_requests_per_minute=12) as service:
+        assert [await read(service) for _ in range(5)] == [PASSED] * 5
+        assert code_of(await service.client.get(BALANCES)) == "authentication_required"
+
+
+async def test_the_documentation_page_is_public(service: Api) -> None:
+    page = await service.client.get("/docs")
+    assert page.status_code == 200
+    assert "/v1/openapi.json" in page.text
+
+
+async def test_an_address_with_a_zone_is_nobodys(service: Api) -> None:
+    headers = [(b"host", b"localhost")] + [
+        (name.lower().encode(), value.encode()) for name, value in service.signed("read", "GET", BALANCES).items()
+    ]
+    target = {"method": "GET", "path": BALANCES, "raw_path": BALANCES.encode()}
+    body: Message = {"type": "http.request", "body": b"", "more_body": False}
+    status, _ = await raw(service.app, [body], headers=headers, client=("fe80::1%eth0", 1), **target)
+    assert status == 403

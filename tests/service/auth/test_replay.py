@@ -1,10 +1,13 @@
 """A signed request works once."""
 
 import asyncio
+from ipaddress import ip_address
 
 import pytest
 from sqlalchemy import Connection, func, select
 
+from service.auth.callers import Caller, WalletRef
+from service.auth.keys import revoke_key
 from service.auth.replay import KEEP_MS, KEEP_ROWS_MS, NonceCache, claim_nonce, prune
 from service.auth.secrets import MasterKey
 from service.auth.signature import Signed
@@ -12,7 +15,7 @@ from service.db.engine import Database
 from service.db.models import request_nonces
 from service.errors import ApiError
 from tests.service.auth.seed import seed_key
-from tests.service.books_seed import NOW_MS
+from tests.service.books_seed import NOW_MS, address_of
 
 MASTER = MasterKey(bytes(32))
 
@@ -87,3 +90,22 @@ async def test_pruning_deletes_only_what_cannot_come_again(db: Database) -> None
     assert await db.run(lambda c: prune(c, now_ms=NOW_MS)) == 1
     left = await db.read(lambda c: c.execute(select(func.max(request_nonces.c.nonce))).scalar_one())
     assert left == "new"
+
+
+async def test_a_key_revoked_after_its_request_was_let_in_changes_nothing_any_more(db: Database) -> None:
+    key = (await db.run(lambda c: seed_key(c, MASTER))).key
+    wallet = WalletRef(id=key.wallet_id, address=address_of(1), label="main")
+    caller = Caller(
+        key_id=key.id,
+        account_id=key.account_id,
+        wallet=wallet,
+        permissions=key.permissions,
+        client_ip=ip_address("127.0.0.1"),
+        nonce="n" * 16,
+        timestamp_ms=NOW_MS,
+    )
+    await db.run(lambda c: revoke_key(c, key.id, master=MASTER, now_ms=NOW_MS) and None)
+    with pytest.raises(ApiError) as refused:
+        await db.run(caller.claim_nonce)
+    assert refused.value.code == "key_revoked"
+    assert await db.read(lambda c: c.execute(select(func.count()).select_from(request_nonces)).scalar_one()) == 0

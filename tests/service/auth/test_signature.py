@@ -177,3 +177,9 @@ def test_the_window_is_five_seconds_back_and_one_ahead() -> None:
         with pytest.raises(ApiError, match="accepted"):
             check_window(timestamp_ms, now_ms=now_ms)
     assert (PAST_MS, FUTURE_MS) == (5_000, 1_000)
+
+
+def test_a_timestamp_in_seconds_is_recognized() -> None:
+    with pytest.raises(ApiError, match="seconds") as caught:
+        check_window(1_767_225_600, now_ms=1_767_225_600_000)
+    assert caught.value.code == "timestamp_out_of_window"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,26 @@ async def test_counting_up_from_many_tasks_loses_no_step(db: Database) -> None:
 
     await asyncio.gather(*(until_done() for _ in range(20)))
     assert await db.read(lambda c: c.scalar(select(accounts.c.event_seq))) == 20
+
+
+async def test_what_was_decided_on_a_read_is_not_overtaken_by_another_writer(db: Database) -> None:
+    def spend(c: Connection) -> bool:
+        """No lock and no guard: the check and the write must be one."""
+        spent = c.execute(select(func.count()).select_from(users)).scalar_one()
+        if spent >= 5:
+            return False
+        add_user(c, f"payment-{uuid.uuid4()}")
+        return True
+
+    async def until_done() -> bool:
+        while True:
+            try:
+                return await db.run(spend)
+            except WriteConflict:
+                continue
+
+    assert sum(await asyncio.gather(*(until_done() for _ in range(15)))) == 5
+    assert len(await db.read(names)) == 5
 
 
 async def test_a_read_cannot_write(db: Database) -> None:

@@ -1,0 +1,38 @@
+"""Ids that the service makes."""
+
+import uuid
+
+from service.clock import SystemClock
+from service.ids import intent_id, new_id, order_plan_id, withdrawal_plan_id
+from tests.clock import FakeClock
+
+
+def test_ids_are_uuids_of_version_7_that_sort_by_time(clock: FakeClock) -> None:
+    made = []
+    for _ in range(50):
+        made.append(new_id(clock))
+        clock.advance_ms(1)
+    assert made == sorted(made)
+    for text in made:
+        found = uuid.UUID(text)
+        assert (str(found), found.version, found.variant) == (text, 7, uuid.RFC_4122)
+
+
+def test_ids_of_one_millisecond_differ(clock: FakeClock) -> None:
+    assert len({new_id(clock) for _ in range(1_000)}) == 1_000
+
+
+def test_the_time_of_an_id_is_the_clocks(clock: FakeClock) -> None:
+    assert uuid.UUID(new_id(clock)).int >> 80 == clock.now_ms()
+
+
+def test_plan_and_intent_ids_fit_their_columns(clock: FakeClock) -> None:
+    for plan_id in (order_plan_id(clock), withdrawal_plan_id(clock)):
+        assert len(intent_id(plan_id, 99)) <= 64
+        assert intent_id(plan_id, 2) == f"{plan_id}/2"
+
+
+def test_the_systems_clock_counts_milliseconds_since_1970() -> None:
+    clock = SystemClock()
+    assert 1_767_225_600_000 < clock.now_ms() < 4_102_444_800_000
+    assert clock.monotonic_s() <= clock.monotonic_s()
