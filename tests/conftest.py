@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.db.engine import Database
 from tests.clock import FakeClock
 
-pytest_plugins = ["tests.chainfixtures"]
+pytest_plugins = ["tests.chainfixtures", "tests.demo.fixtures"]
 
 _TEMPLATE: Final = "cambist_template"
 _BOTH: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]

@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
+
 from scripts.demo import bot, folder, keeper
 from scripts.demo.show import Screen
 from scripts.demo.stack import StackFailed, running_stack
@@ -31,6 +33,8 @@ FAILURES = (
     StackFailed,
     WrongNetwork,
     bot.CheckFailed,
+    bot.Refused,
+    httpx.TransportError,
     folder.DemoRunning,
     keeper.KeeperFailed,
     TimeoutError,

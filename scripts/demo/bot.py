@@ -193,6 +193,7 @@ class _Bot:
         )
         sale = self._order(trip, base, moved)
         purchase = self._order(trip, {"market": trip.market, "side": "buy", "quote_amount": trip.buy_with_quote}, moved)
+        self.screen.fact("each was sent twice with the same client id, and traded once")
         self.screen.table(
             ["order", "sold", "bought", "price", "venue", "gas"],
             [self._order_row(order) for order in (sale, purchase)],

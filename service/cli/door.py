@@ -4,16 +4,19 @@ Both ways run the same functions (`service.control.acts`); which one was taken s
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, TextIO
 
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.output import progress
 from service.control.client import ask
 from service.control.protocol import ActFailed, ControlUnavailable
 from service.control.server import this_operator
-from service.db.errors import DatabaseInUse
 from service.settings import Settings
+
+LOG_NAME: Final = "operator.log"
+"""In the data directory: what was done while no server ran, whose log it would be in else."""
 
 
 def act(settings: Settings, name: str, params: Mapping[str, Any], *, doing: str) -> dict[str, Any]:
@@ -31,22 +34,27 @@ def act(settings: Settings, name: str, params: Mapping[str, Any], *, doing: str)
         except ActFailed as failure:
             status = ExitStatus.UNKNOWN if failure.code == "outcome_unknown" else ExitStatus.REFUSED
             raise CommandFailed(failure.code, failure.message, hint=failure.hint, status=status) from failure
-        except DatabaseInUse as exc:
-            raise CommandFailed(
-                "database_in_use",
-                "another process has the database, and does not answer on this control socket",
-                hint="Run the command with the settings of the running server (same data directory).",
-                status=ExitStatus.UNREACHABLE,
-            ) from exc
 
 
 async def _directly(settings: Settings, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     # The whole service takes a second to load, which a command that talks to a running server need not wait for.
     from service.build import build
+    from service.cli.explained import explained
     from service.control.acts import perform
+    from service.observability.logs import configure_logging
 
-    services = await build(settings)
-    try:
-        return dict(await perform(services, name, params, this_operator()))
-    finally:
-        await services.close()
+    # The audit line must outlive the command, and standard error is the person's.
+    with explained(), _operator_log(settings) as log:
+        configure_logging(settings, log)
+        services = await build(settings)
+        try:
+            return dict(await perform(services, name, params, this_operator()))
+        finally:
+            await services.close()
+
+
+def _operator_log(settings: Settings) -> TextIO:
+    if not settings.data_dir.is_dir():
+        raise CommandFailed("not_installed", f"there is no {settings.data_dir}", hint="cambist init")
+    descriptor = os.open(settings.data_dir / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "a")

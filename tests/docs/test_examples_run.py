@@ -1,0 +1,64 @@
+"""The documented examples against a running service, as a reader would type them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+COMMANDS = {
+    "python": [sys.executable, str(EXAMPLES / "request.py")],
+    "bash": ["bash", str(EXAMPLES / "request.sh")],
+    "node": ["node", str(EXAMPLES / "request.mjs")],
+}
+LANGUAGES = [
+    "python",
+    "bash",
+    pytest.param("node", marks=pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")),
+]
+
+
+def run(language: str, *words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMANDS[language], *words], capture_output=True, text=True, env=environment, timeout=60)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_example_reads_balances(language: str, client_environment: dict[str, str]) -> None:
+    done = run(language, "read", "GET", "/v1/ethereum/balances", environment=client_environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert {row["asset"] for row in json.loads(done.stdout)["balances"]} >= {"ETH", "USDC"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_example_signs_a_query_as_it_is_sent(language: str, client_environment: dict[str, str]) -> None:
+    target = "/v1/ethereum/quote?market=ETHUSDC&side=sell&base_amount=0.1"
+    done = run(language, "read", "GET", target, environment=client_environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert json.loads(done.stdout)["sell"] == {"asset": "ETH", "amount": "0.1"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_example_signs_a_body(language: str, client_environment: dict[str, str]) -> None:
+    body = '{"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}'
+    done = run(language, "trade", "POST", "/v1/ethereum/orders/test", body, environment=client_environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert json.loads(done.stdout)["quote"]["market"] == "ETHUSDC"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_example_shows_why_it_was_refused(language: str, client_environment: dict[str, str]) -> None:
+    body = '{"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}'
+    done = run(language, "read", "POST", "/v1/ethereum/orders", body, environment=client_environment)
+    assert done.returncode != 0
+    assert json.loads(done.stdout)["code"] == "permission_denied"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_example_with_a_wrong_secret_is_refused(language: str, client_environment: dict[str, str]) -> None:
+    forged = {**client_environment, "CAMBIST_READ_SECRET": "0" * 64}
+    done = run(language, "read", "GET", "/v1/ethereum/balances", environment=forged)
+    assert done.returncode != 0
+    assert json.loads(done.stdout)["code"] == "authentication_failed"
