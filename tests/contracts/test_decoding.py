@@ -211,7 +211,7 @@ def test_another_row_of_router_steps_is_unknown(steps: list[str]) -> None:
         {"fees_pips": ()},
         {"fees_pips": (500, 500)},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_an_unsafe_swap_gets_no_calldata(change: dict[str, object]) -> None:
     with pytest.raises(UnsafeSwap):

@@ -127,7 +127,7 @@ async def test_a_plan_that_nobody_asked_for_is_refused(sqlite_db: Database) -> N
         {"sold": USDT, "bought": USDC, "path": (USDT.token_address, USDC.token_address)},
         {"exact": "out"},
     ],
-    ids=str,
+    ids="-".join,
 )
 async def test_a_swap_that_is_not_the_orders_is_refused(sqlite_db: Database, change: dict[str, Any]) -> None:
     order = await seeded(sqlite_db)
