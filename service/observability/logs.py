@@ -19,8 +19,16 @@ from service.settings import Settings
 MASK: Final = "**********"
 _QUIET: Final = ("web3", "aiohttp", "asyncio", "urllib3", "httpx", "httpcore", "sqlalchemy", "alembic", "aiosqlite")
 _SECRET_NAME: Final = re.compile(
-    r"secret|password|passphrase|mnemonic|seed|private|signature|authorization|cookie|credential|sealed|token$", re.I
+    r"secret|password|passphrase|mnemonic|seed|private|signature|authorization|cookie|credential|sealed|token$"
+    r"|api_?key$|master_?key$|rpc(_url)?$|dsn$|^raw(_tx)?$|signed_raw",
+    re.I,
 )
+_SAID: Final = re.compile(
+    r"((?:secret|password|passphrase|mnemonic|private_?key|authorization|api_?key|x-cambist-signature)"
+    r"[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic)\s+)?[^\s\"',}]+",
+    re.I,
+)
+"""A library's sentence with headers or settings in it."""
 _URL: Final = re.compile(r"\b([a-z][a-z0-9+.-]*://)(?:[^\s/@\"']*@)?([^\s/?#\"']+)[^\s\"']*", re.I)
 
 
@@ -80,6 +88,7 @@ def _clean(name: str, value: Any) -> Any:
     if _SECRET_NAME.search(name):
         return MASK
     if isinstance(value, str):
+        value = _SAID.sub(rf"\1{MASK}", value)
         return _URL.sub(rf"\1\2/{MASK}", value) if _has_more(value) else value
     if isinstance(value, Mapping):
         return {key: _clean(str(key), inner) for key, inner in value.items()}

@@ -52,6 +52,11 @@ def test_a_line_is_json_with_its_level_time_and_context() -> None:
         {"reason": f"cannot reach postgresql://user:{CANARY}@host/db"},
         {"reason": f"cannot reach https://node.example?key={CANARY}, sorry"},
         {"raw": CANARY.encode()},
+        {"raw": f"0x{CANARY}"},
+        {"api_key": CANARY},
+        {"rpc_url": CANARY},
+        {"reason": f"headers {{'Authorization': 'Bearer {CANARY}', 'a': 1}}"},
+        {"reason": f"password={CANARY} was wrong"},
     ],
 )
 def test_secrets_and_the_rest_of_urls_are_masked(value: dict[str, Any]) -> None:
