@@ -94,6 +94,10 @@ class WrongChain(ChainError):
         self.endpoint = endpoint
 
 
+class WrongGenesis(WrongChain):
+    """The chain id is the configured one, the genesis block is not: another network, or a local chain built anew."""
+
+
 class FeeCapExceeded(ChainError):
     """The fees needed now are above the chain's configured caps."""
 

@@ -1,8 +1,9 @@
 """Putting the service together from its settings: the one place that knows all the parts.
 
 Guarantees: nothing is done in constructors; `build` opens what the service needs, in order, and closes what it had
-opened when a later step fails; a chain without an RPC URL is not active; an active chain is the one the database
-belongs to. Signing keys are locked until `unlock` (so an owner's act on a stopped service needs no password).
+opened when a later step fails; a chain without an endpoint is not active; an active chain is the one the database
+belongs to, and one endpoint of several is enough to start. Signing keys are locked until `unlock` (so an owner's act
+on a stopped service needs no password).
 Not guaranteed: that an endpoint keeps answering; that is seen in use.
 """
 
@@ -11,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from chains.tx.engine import TxEngine
 from sqlalchemy import Connection
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, load_chains
-from chains.rpc.transport import HttpTransport
+from chains.rpc.pool import RpcPool
 from chains.signing.keystore import Keystore
+from chains.tx.engine import TxEngine
 from chains.tx.store import Clock
 from chains.types import ChainId
 from contracts.assets import AssetList, load_assets
@@ -25,9 +26,9 @@ from contracts.deployments import Deployments, load_deployments
 from contracts.pools import PoolDirectory
 from service.auth.secrets import MasterKey
 from service.clock import SystemClock
-from service.db.bindings import check_binding
 from service.db.engine import Database
 from service.db.txstore import SqlTxStore
+from service.endpoints import check_chain, pool_of
 from service.markets.ticker import TickerBoard
 from service.settings import Settings
 from service.workers.keyring import Keyring, unlock_all
@@ -36,15 +37,21 @@ from service.workers.presign import PreSign
 
 
 class ChainNotConfigured(ValueError):
-    """The settings name an RPC URL for a chain that no chain file describes."""
+    """The settings name endpoints of a chain that no chain file describes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainRuntime:
-    """One active chain. `pools` only remembers which pools exist."""
+    """One active chain. `pools` only remembers which liquidity pools exist.
+
+    `client` asks the best endpoint; `witnessed` is the same chain where two endpoints must say the same, as far as
+    there are two.
+    """
 
     config: ChainConfig
+    endpoints: RpcPool
     client: EvmClient
+    witnessed: EvmClient
     assets: AssetList
     deployments: Deployments
     pools: PoolDirectory
@@ -73,7 +80,7 @@ class Services:
     async def close(self) -> None:
         """Let go of connections, threads and the database. Calling it again does nothing."""
         for chain in self.chains.values():
-            await chain.client.transport.close()
+            await chain.endpoints.close()
         self.keystore.close()
         await self.db.close()
 
@@ -98,13 +105,13 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         await db.migrate()
         keyring = Keyring()
         chains: dict[str, ChainRuntime] = {}
-        for key, url in settings.rpc.items():
-            transport = HttpTransport(url, name=key)
-            opened.push_async_callback(transport.close)
-            client = EvmClient(configs[key], transport)
-            await check_binding(db, client, clock=clock)
+        for key, endpoints in settings.rpc.items():
+            pool = await pool_of(configs[key], endpoints, db=db, clock=clock)
+            opened.push_async_callback(pool.close)
+            client = EvmClient(configs[key], pool)
+            await check_chain(pool, client, db=db, clock=clock)
             chains[key] = _runtime(
-                client, assets=listed[client.config.chain_id], deployments=deployments,
+                client, pool, assets=listed[client.config.chain_id], deployments=deployments,
                 db=db, keyring=keyring, master=master, clock=clock,
             )  # fmt: skip
         opened.pop_all()
@@ -123,6 +130,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
 
 def _runtime(
     client: EvmClient,
+    pool: RpcPool,
     *,
     assets: AssetList,
     deployments: Deployments,
@@ -132,6 +140,7 @@ def _runtime(
     clock: Clock,
 ) -> ChainRuntime:
     store = SqlTxStore()
+    witnessed = EvmClient(client.config, pool.with_quorum()) if pool.can_agree else client
     engine = TxEngine(
         client=client,
         config=client.config,
@@ -144,7 +153,9 @@ def _runtime(
     )
     return ChainRuntime(
         config=client.config,
+        endpoints=pool,
         client=client,
+        witnessed=witnessed,
         assets=assets,
         deployments=deployments,
         pools=PoolDirectory(client.config.chain_id),

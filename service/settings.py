@@ -2,7 +2,8 @@
 
     CAMBIST_PORT=8000                      a field, in capitals
     CAMBIST_ALLOWED_HOSTS=a.example,b      a list, with commas
-    CAMBIST_ETHEREUM_RPC=https://...       the endpoint of a chain; in TOML: [rpc] ethereum = "https://..."
+    CAMBIST_ETHEREUM_RPC=https://...       a chain's endpoint, or several (chains/rpc/addresses.py); in TOML:
+                                           [rpc] ethereum = "https://..."  or  ["a=https://...", "b=https://..."]
     CAMBIST_CONFIG_FILE=/etc/cambist.toml  in place of cambist.toml in the working directory
 
 Guarantees: frozen; an unknown name is refused, not ignored, with the nearest known one; secrets are masked in repr
@@ -38,6 +39,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from chains.rpc.addresses import EndpointAddress, InvalidEndpoints, parse_endpoints
 from chains.rpc.transport import SecretUrl
 
 PREFIX: Final = "CAMBIST_"
@@ -49,8 +51,29 @@ _OTHERS: Final = re.compile(
 )
 
 
-def _secret_url(value: object) -> object:
-    return SecretUrl(value) if isinstance(value, str) else value
+def _endpoints(value: object) -> object:
+    """Texts to endpoints. What is no text at all is left to pydantic."""
+    if not isinstance(value, Mapping):
+        return value
+    return {str(chain): _endpoints_of(str(chain), setting) for chain, setting in value.items()}
+
+
+def _endpoints_of(chain: str, setting: object) -> object:
+    if isinstance(setting, SecretUrl):
+        setting = setting.reveal()
+    if isinstance(setting, list) and all(isinstance(one, str) for one in setting):
+        setting = ",".join(setting)
+    if not isinstance(setting, str):
+        return setting
+    try:
+        return parse_endpoints(setting, chain=chain)
+    except InvalidEndpoints as exc:
+        # `from None`, and no value in the text: an address may hold a key.
+        raise PydanticCustomError("endpoints", "{chain}: {problem}", {"chain": chain, "problem": str(exc)}) from None
+
+
+def _names(rpc: Mapping[str, tuple[EndpointAddress, ...]]) -> dict[str, list[str]]:
+    return {chain: [endpoint.name for endpoint in endpoints] for chain, endpoints in rpc.items()}
 
 
 def _split(value: object) -> object:
@@ -61,7 +84,7 @@ def _home(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-RpcUrl = Annotated[SecretUrl, BeforeValidator(_secret_url), PlainSerializer(lambda _: "**********")]
+Endpoints = Annotated[Mapping[str, tuple[EndpointAddress, ...]], BeforeValidator(_endpoints), PlainSerializer(_names)]
 Place = Annotated[Path, AfterValidator(_home)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -93,7 +116,8 @@ class Settings(BaseSettings):
     """More chains, or other values for the packaged ones."""
 
     # Chains, by key.
-    rpc: Mapping[str, RpcUrl] = {}
+    rpc: Endpoints = {}
+    """Addresses with their names; only the names are shown."""
 
     # HTTP.
     host: str = "127.0.0.1"
@@ -108,6 +132,11 @@ class Settings(BaseSettings):
     body_timeout_s: int = Field(default=10, ge=1, le=120)
     ip_requests_per_minute: int = Field(default=3_000, ge=1)
     key_requests_per_minute: int = Field(default=1_200, ge=1)
+
+    # Figures for Prometheus.
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
+    """Where /metrics is served, without any authentication; 0 is nowhere."""
 
     # Trading.
     default_slippage_bps: Bps = 50

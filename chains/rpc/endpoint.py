@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from chains.errors import RpcError, RpcProtocolError, RpcRefused, RpcThrottled, RpcUnavailable, WrongChain
+from chains.errors import (
+    RpcError,
+    RpcProtocolError,
+    RpcRefused,
+    RpcThrottled,
+    RpcUnavailable,
+    WrongChain,
+    WrongGenesis,
+)
 from chains.rpc import codec
 from chains.rpc.budget import Budget, Pace
 from chains.rpc.health import Answered, Event, Failed, Health, HealthPolicy, Probed, State, WrongChainSeen, step
@@ -73,7 +81,7 @@ class Identity:
         self.genesis = genesis
 
     def check(self, chain_id: int, genesis: str | None, endpoint: str) -> None:
-        """Raises: WrongChain."""
+        """Raises: WrongChain, WrongGenesis."""
         if chain_id != self.chain_id:
             raise WrongChain(f"serves chain id {chain_id} where {self.chain_id} is configured", endpoint=endpoint)
         if genesis is None:
@@ -81,7 +89,7 @@ class Identity:
         if self.genesis is None:
             self.genesis = BlockHash(genesis)
         elif genesis != self.genesis:
-            raise WrongChain(
+            raise WrongGenesis(
                 f"its genesis {genesis} is not {self.genesis}: another chain with the same id", endpoint=endpoint
             )
 
@@ -132,6 +140,12 @@ class Endpoint:
     @property
     def state(self) -> State:
         return self.health.state
+
+    @property
+    def wrong_chain(self) -> WrongChain | None:
+        """What the last dial found, where it is that nothing of this endpoint may be used."""
+        failure = self._dial_failure
+        return failure if self.state is State.WRONG_CHAIN and isinstance(failure, WrongChain) else None
 
     def figures(self) -> EndpointFigures:
         return EndpointFigures(

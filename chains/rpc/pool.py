@@ -144,6 +144,16 @@ class RpcPool:
         """Wait until every endpoint has answered, or failed, what was sent so far."""
         await asyncio.gather(*self._sending)
 
+    def wrong_chain(self) -> WrongChain | None:
+        """Why nothing can be read at all: every endpoint serves another chain. None while one may serve this one."""
+        found = [endpoint.wrong_chain for endpoint in self._readers]
+        return found[0] if all(found) else None
+
+    @property
+    def can_agree(self) -> bool:
+        """Whether there are two or more endpoints to read from, so that one's word need not be taken alone."""
+        return len(self._readers) > 1
+
     def figures(self) -> PoolFigures:
         counts = self._counts
         return PoolFigures(

@@ -1,4 +1,5 @@
-"""The loops beside the HTTP server: one engine a chain, and the pruning of request nonces.
+"""The loops beside the HTTP server: an engine and the care for the endpoints of each chain, and the pruning of request
+nonces.
 
 Guarantees: every engine recovers what an earlier process left before it takes new work; every loop runs until `stop`
 is set; one that fails fails `run_workers`, and with it the process. Not guaranteed: that work under way is finished
@@ -23,6 +24,7 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
     """
     async with asyncio.TaskGroup() as loops:
         for chain in services.chains.values():
+            loops.create_task(chain.endpoints.run(stop), name=f"endpoints-{chain.config.key}")
             loops.create_task(_engine(chain, stop), name=f"engine-{chain.config.key}")
         loops.create_task(_prune(services, stop), name="prune-nonces")
 

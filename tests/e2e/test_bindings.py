@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from chains.errors import WrongChain
-from chains.rpc.transport import SecretUrl
+from chains.rpc.addresses import parse_endpoints
 from scripts.devnet.network import LocalChain
 from service.build import ChainNotConfigured, build
 from service.db import models as m
@@ -46,7 +46,7 @@ async def test_an_endpoint_of_another_chain_id_is_refused(
     ethereum: LocalChain, polygon: LocalChain, tmp_path: Path
 ) -> None:
     settings = await bound(tmp_path, ethereum)
-    swapped = settings.model_copy(update={"rpc": {"ethereum": SecretUrl(polygon.rpc_url)}})
+    swapped = settings.model_copy(update={"rpc": {"ethereum": parse_endpoints(polygon.rpc_url, chain="ethereum")}})
     with pytest.raises(WrongChain):
         await build(swapped)
 
@@ -70,7 +70,7 @@ async def test_the_network_that_a_fork_was_made_of_is_refused_once_the_fork_was_
     async with running(tmp_path / "b", {"ethereum": ethereum}, funds=FUNDS) as other:
         # Far enough that the cursor's height is final there.
         await other.mine("ethereum", FINAL_DEPTH + 4 * FUNDING_DEPTH)
-    moved = settings.model_copy(update={"rpc": {"ethereum": SecretUrl(ethereum.rpc_url)}})
+    moved = settings.model_copy(update={"rpc": {"ethereum": parse_endpoints(ethereum.rpc_url, chain="ethereum")}})
     with pytest.raises(WrongDatabase, match="everything up to block"):
         await build(moved)
 
@@ -78,4 +78,6 @@ async def test_the_network_that_a_fork_was_made_of_is_refused_once_the_fork_was_
 async def test_an_endpoint_for_a_chain_that_no_file_describes_is_refused(ethereum: LocalChain, tmp_path: Path) -> None:
     settings = await bound(tmp_path, ethereum)
     with pytest.raises(ChainNotConfigured, match="solana"):
-        await build(settings.model_copy(update={"rpc": {"solana": SecretUrl(ethereum.rpc_url)}}))
+        await build(
+            settings.model_copy(update={"rpc": {"solana": parse_endpoints(ethereum.rpc_url, chain="ethereum")}})
+        )

@@ -46,7 +46,8 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CAMBIST_TRUSTED_PROXIES", "10.0.0.0/8")
     settings = load_settings()
     assert (settings.port, settings.log_level) == (2, "debug")
-    assert {key: url.reveal() for key, url in settings.rpc.items()} == {"ethereum": "http://c", "polygon": "http://b"}
+    addresses = {chain: [one.url.reveal() for one in endpoints] for chain, endpoints in settings.rpc.items()}
+    assert addresses == {"ethereum": ["http://c"], "polygon": ["http://b"]}
     assert settings.allowed_hosts == ("a.example", "b.example")
     assert [str(proxy) for proxy in settings.trusted_proxies] == ["10.0.0.0/8"]
 
@@ -83,6 +84,31 @@ def test_secrets_show_in_no_repr_dump_or_error(monkeypatch: pytest.MonkeyPatch) 
     assert CANARY not in repr(settings) + str(settings.model_dump(mode="json")) + settings.model_dump_json()
     monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", f"ftp://{CANARY}")
     assert CANARY not in refusal()
+
+
+def test_a_chain_takes_several_endpoints_named_or_not_as_text_or_as_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("cambist.toml").write_text('[rpc]\nethereum = ["http://a", "own=http://b"]\n')
+    assert [one.name for one in load_settings().rpc["ethereum"]] == ["ethereum-1", "own"]
+    monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", "one=http://a, http://b relay=send-only:http://c")
+    endpoints = load_settings().rpc["ethereum"]
+    assert [(one.name, one.send_only) for one in endpoints] == [("one", False), ("ethereum-2", False), ("relay", True)]
+
+
+@pytest.mark.parametrize(
+    "text", ["", f"https://a ftp://{CANARY}", f"a=https://{CANARY},a=https://b", "send-only:http://a"]
+)
+def test_a_list_of_endpoints_that_cannot_be_used_names_the_chain_and_never_the_text(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("CAMBIST_POLYGON_RPC", text)
+    message = refusal()
+    assert "polygon: " in message
+    assert CANARY not in message
+
+
+def test_endpoints_are_dumped_as_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", f"own=https://node.example/{CANARY} https://other.example")
+    assert load_settings().model_dump(mode="json")["rpc"] == {"ethereum": ["own", "ethereum-2"]}
 
 
 def test_a_master_key_inside_the_data_directory_is_refused(tmp_path: Path) -> None:
