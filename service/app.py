@@ -1,7 +1,7 @@
 """The HTTP app over the services: routes, errors as problems, and the edge around both.
 
 Guarantees: an app whose route does not name its caller is not made; nothing is started or stopped here (the process
-owns that, not the ASGI lifespan); every path but `/v1/openapi.json` and `/docs` is a route with a declared caller; a
+owns that, not the ASGI lifespan); every path but `/v1/openapi.json` is a route with a declared caller; a
 query parameter that a route does not have is refused, not ignored.
 """
 
@@ -24,7 +24,6 @@ from service.ratelimits.buckets import Buckets
 from service.routers import ROUTERS
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
-DOCS_PATH: Final = "/docs"
 BURST_S: Final = 10
 """A client may send as much at once as its rate gives in this time."""
 
@@ -62,8 +61,8 @@ def create_app(services: Services) -> FastAPI:
         version="1",
         description=_DESCRIPTION,
         openapi_url=OPENAPI_PATH,
-        docs_url=DOCS_PATH,
-        swagger_ui_oauth2_redirect_url=None,
+        # FastAPI's pages load scripts from someone else's server; any OpenAPI viewer shows the document.
+        docs_url=None,
         redoc_url=None,
         dependencies=[Depends(refuse_unknown_query)],
         redirect_slashes=False,

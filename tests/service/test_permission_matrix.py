@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter, Depends
 
-from service.app import DOCS_PATH, OPENAPI_PATH, declared_permissions
+from service.app import OPENAPI_PATH, declared_permissions
 from service.auth.callers import NoCallerDeclared, ReadCaller, TradeCaller
 from service.auth.keys import Permission
 from service.routers import ROUTERS
@@ -69,7 +69,7 @@ async def test_the_openapi_page_has_the_same_routes_and_says_what_each_needs(ser
 
 async def test_the_app_has_no_other_routes_than_its_routers_and_the_page(service: Api) -> None:
     others = [route for route in service.app.routes if getattr(route, "original_router", None) not in ROUTERS]
-    assert [getattr(route, "path", None) for route in others] == [OPENAPI_PATH, DOCS_PATH]
+    assert [getattr(route, "path", None) for route in others] == [OPENAPI_PATH]
 
 
 def test_a_route_without_a_caller_or_with_two_is_refused() -> None:

@@ -277,10 +277,10 @@ async def test_bots_that_share_an_address_do_not_use_it_up_with_signed_requests(
         assert code_of(await service.client.get(BALANCES)) == "authentication_required"
 
 
-async def test_the_documentation_page_is_public(service: Api) -> None:
-    page = await service.client.get("/docs")
-    assert page.status_code == 200
-    assert "/v1/openapi.json" in page.text
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_no_page_is_served_that_loads_scripts_from_elsewhere(service: Api, path: str) -> None:
+    page = await service.client.get(path)
+    assert (page.status_code, code_of(page)) == (404, "not_found")
 
 
 async def test_an_address_with_a_zone_is_nobodys(service: Api) -> None:
