@@ -20,6 +20,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -80,6 +81,10 @@ class Cambist:
         self._key, self._secret = key, secret
         self._http = httpx.Client(base_url=url, timeout=20)
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
+
     def get(self, path: str, **query: str) -> Json:
         """Read something."""
         return self._send("GET", str(httpx.URL(path, params=query or None)), body=b"")
@@ -117,8 +122,7 @@ def run(environment: Mapping[str, str], screen: Screen) -> None:
         CheckFailed: an answer was not what it must be.
         Refused: the API refused what it should have done.
     """
-    bot = _Bot(environment, screen)
-    with localcontext() as context:
+    with closing(_Bot(environment, screen)) as bot, localcontext() as context:
         context.prec = EXACT_DIGITS
         before = bot.look()
         moved: Moved = {}
@@ -145,6 +149,10 @@ class _Bot:
             Cambist(url, key=environment[f"CAMBIST_{name}_KEY"], secret=environment[f"CAMBIST_{name}_SECRET"])
             for name in ("READ", "TRADE", "WITHDRAW")
         )
+
+    def close(self) -> None:
+        for client in (self.nobody, self.reader, self.trader, self.payer):
+            client.close()
 
     # -- looking ------------------------------------------------------------------------------------------
 

@@ -212,7 +212,7 @@ def running_service(cambist: Cambist, log: Path) -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        yield _wait_until_ready(cambist, process, log)
+        yield wait_until_ready(cambist, process, log)
     finally:
         process.terminate()
         try:
@@ -224,8 +224,12 @@ def running_service(cambist: Cambist, log: Path) -> Iterator[str]:
         watcher.communicate()
 
 
-def _wait_until_ready(cambist: Cambist, process: subprocess.Popen[bytes], log: Path) -> str:
-    """The service's URL, once it says that everything behind it works."""
+def wait_until_ready(cambist: Cambist, process: subprocess.Popen[bytes], log: Path) -> str:
+    """The service's URL, once it says that everything behind it works.
+
+    Raises:
+        StackFailed: it ended, or was not ready in time.
+    """
     deadline = time.monotonic() + SERVICE_START_S
     while True:
         if process.poll() is not None:
