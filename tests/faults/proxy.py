@@ -125,6 +125,13 @@ class FaultProxy:
                 self._matched.pop(id(rule), None)
                 self._applied.pop(id(rule), None)
 
+    def prepend(self, rule: Rule) -> None:
+        """Add a rule that is tried before those that are there."""
+        with self._lock:
+            self._rules = [rule, *self._rules]
+            self._matched.pop(id(rule), None)
+            self._applied.pop(id(rule), None)
+
     def remove(self, rule: Rule) -> None:
         with self._lock:
             self._rules = [other for other in self._rules if other is not rule]

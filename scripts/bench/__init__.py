@@ -1,0 +1,1 @@
+"""Benchmarks and proofs that are too long for every test run: `python -m scripts.bench NAME`."""

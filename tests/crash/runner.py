@@ -1,0 +1,218 @@
+"""Runs kill trials: a fork of the chain, a proxy in front of it, one life of the service after another, the oracle.
+
+A `Ground` serves many trials one after another, each with its own database, wallet and destination.
+"""
+
+import contextlib
+import json
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from chains.signing.signer import UnlockedKey
+from chains.types import address_from_bytes
+from scripts.devnet import artifacts
+from scripts.devnet.cheats import fund_native, fund_token, sync_clock
+from scripts.devnet.network import LocalChain, Origin, start_forks
+from scripts.devnet.rpc import DevRpc
+from service.auth.secrets import MasterKey
+from tests.crash.child import Life, life_to_json
+from tests.crash.oracle import THERE_BEFORE, Category, Evidence, Finding, judge
+from tests.crash.trials import K7, SEND, Kill, Trial
+from tests.crash.zygote import TIMED_OUT, Zygote
+from tests.faults.proxy import FaultProxy
+from tests.faults.remote import ThreadedProxy
+from tests.faults.rules import Phase, Rule, Silence, rule_to_json
+
+DATABASE: Final = "cambist.sqlite"
+ETHER: Final = 10**18
+FUNDING_DEPTH: Final = 20
+KILLED: Final = (-signal.SIGKILL, -signal.SIGALRM)
+"""SIGALRM has nobody who catches it, and is as sudden."""
+POLL_S: Final = 0.003
+MOST_TRIALS_A_FORK: Final = 20
+"""A fork grows slow, and its clock runs ahead of ours by a second a block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a trial went. `killed_at` are the points at which a life really ended."""
+
+    trial: Trial
+    findings: tuple[Finding, ...]
+    killed_at: tuple[str, ...]
+    seconds: float
+    log: str = ""
+
+    @property
+    def held(self) -> bool:
+        return not self.findings
+
+
+@dataclass(slots=True, kw_only=True)
+class _Fork:
+    chain: LocalChain
+    rpc: DevRpc
+    stack: contextlib.ExitStack
+    used: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Ground:
+    """Where trials run. `origins` are the chains to fork, by name."""
+
+    zygote: Zygote
+    origins: Mapping[str, Origin]
+    template: Path
+    """A migrated, empty database: migrating takes longer than most trials."""
+    _forks: dict[str, _Fork] = field(default_factory=dict)
+
+    def run(self, trial: Trial) -> Verdict:
+        """One trial from beginning to end. Never raises for what the trial finds."""
+        began = time.monotonic()
+        fork = self._fork(trial.chain)
+        with tempfile.TemporaryDirectory(prefix="cambist-crash-") as name:
+            folder = Path(name)
+            proxy = FaultProxy(fork.chain.rpc_url, seed=trial.seed, emulation=trial.emulation)
+            with ThreadedProxy(proxy):
+                findings, killed_at = self._lives(trial, folder, fork, proxy=proxy)
+            log = (folder / "log").read_text() if findings and (folder / "log").exists() else ""
+        return Verdict(
+            trial=trial,
+            findings=tuple(findings),
+            killed_at=tuple(killed_at),
+            seconds=time.monotonic() - began,
+            log=log[-20_000:],
+        )
+
+    def close(self) -> None:
+        for fork in self._forks.values():
+            fork.stack.close()
+        self._forks.clear()
+
+    def _lives(self, trial: Trial, folder: Path, fork: _Fork, *, proxy: FaultProxy) -> tuple[list[Finding], list[str]]:
+        key, destination = secrets.token_bytes(32), address_from_bytes(secrets.token_bytes(20))
+        wallet = UnlockedKey(key).address
+        self._prepare(trial, folder, fork, wallet=wallet, destination=destination)
+        killed_at: list[str] = []
+        first = True
+        for kill in (*trial.kills, None):
+            life = Life(
+                folder=str(folder),
+                chain=trial.chain,
+                node_url=fork.chain.rpc_url,
+                proxy_url=proxy.url,
+                key=key.hex(),
+                destination=destination,
+                subjects=[
+                    {"kind": s.kind, "body": dict(s.body), "asset": s.asset, "raw": s.raw} for s in trial.subjects
+                ],
+                rules=[rule_to_json(rule) for rule in trial.rules],
+                kill=_armed(kill),
+                kill_after_ms=None if kill is None else kill.after_ms,
+                reorg=trial.reorg,
+                first=first,
+            )
+            ended = self._one(life, kill, proxy=proxy)
+            if ended[TIMED_OUT] or ended["status"] not in (0, *KILLED):
+                text = f"life {len(killed_at) + 1} ended with {ended}"
+                return [Finding(category=Category.BROKEN, text=text)], killed_at
+            if ended["status"] == 0:
+                break
+            killed_at.append(kill.point if kill is not None else "?")
+            first = False
+            if trial.blocks_down:
+                fork.rpc("anvil_mine", hex(trial.blocks_down))
+        return self._judged(trial, folder, fork, proxy=proxy, wallet=wallet, destination=destination), killed_at
+
+    def _one(self, life: Life, kill: Kill | None, *, proxy: FaultProxy) -> dict[str, Any]:
+        self.zygote.begin(life_to_json(life))
+        if kill is None or kill.point != K7:
+            return self.zygote.wait()
+        # Before the trial's own rules: the answer is held, whatever it would have been.
+        held, over = Rule(action=Silence(), method=SEND, phase=Phase.AFTER), threading.Event()
+        proxy.prepend(held)
+        seen = len(proxy.recorder.sendings)
+
+        def watch() -> None:
+            while not over.wait(POLL_S):
+                if len(proxy.recorder.sendings) > seen:
+                    self.zygote.kill()
+                    return
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            return self.zygote.wait()
+        finally:
+            over.set()
+            watcher.join()
+            proxy.remove(held)
+
+    def _judged(
+        self, trial: Trial, folder: Path, fork: _Fork, *, proxy: FaultProxy, wallet: str, destination: str
+    ) -> list[Finding]:
+        acks = folder / "acks"
+        return judge(
+            Evidence(
+                trial=trial,
+                database=folder / "data" / DATABASE,
+                acks=acks.read_text().splitlines() if acks.exists() else [],
+                result=json.loads((folder / "result.json").read_text()),
+                recorder=proxy.recorder,
+                node=fork.rpc,
+                wallet=wallet,
+                destination=destination,
+            )
+        )
+
+    def _prepare(self, trial: Trial, folder: Path, fork: _Fork, *, wallet: str, destination: str) -> None:
+        MasterKey.create(folder / "master.key")
+        (folder / "data").mkdir(mode=0o700)
+        shutil.copyfile(self.template, folder / "data" / DATABASE)
+        fund_native(fork.rpc, wallet, 1000 * ETHER)
+        fund_token(fork.rpc, trial.chain, "USDC", wallet, 100_000 * 10**6)
+        # Anvil 1.7.1 does not take back accounts and slots that did not exist before the blocks that it reorganises.
+        fund_native(fork.rpc, destination, THERE_BEFORE)
+        fund_token(fork.rpc, trial.chain, "USDC", destination, THERE_BEFORE)
+        fork.rpc("anvil_mine", hex(FUNDING_DEPTH))
+
+    def _fork(self, name: str) -> _Fork:
+        fork = self._forks.get(name)
+        if fork is not None and fork.used >= MOST_TRIALS_A_FORK:
+            fork.stack.close()
+            fork = None
+        if fork is None:
+            stack = contextlib.ExitStack()
+            forks = stack.enter_context(start_forks(artifacts.ensure(), {name: self.origins[name]}))
+            rpc = DevRpc(forks.chains[name].rpc_url)
+            stack.callback(rpc.close)
+            rpc("evm_setAutomine", False)
+            sync_clock(rpc)
+            fork = self._forks[name] = _Fork(chain=forks.chains[name], rpc=rpc, stack=stack)
+        fork.used += 1
+        return fork
+
+
+@contextlib.contextmanager
+def ground(origins: Mapping[str, Origin], template: Path) -> Iterator[Ground]:
+    """A ground with a zygote of its own."""
+    with Zygote() as zygote:
+        made = Ground(zygote=zygote, origins=origins, template=template)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def _armed(kill: Kill | None) -> str | None:
+    if kill is None or kill.point == K7 or kill.after_ms is not None:
+        return None
+    return f"{kill.point}:{kill.count}"

@@ -1,0 +1,171 @@
+"""What one kill trial does, drawn from a seed: what is asked for, where the process dies, what the node does meanwhile.
+
+The same seed gives the same trial; what the operating system schedules is not part of it.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.faults.emulation import BOR, GETH, Emulation
+from tests.faults.rules import (
+    Delay,
+    Drop,
+    Flaw,
+    HttpStatus,
+    Malformed,
+    NodeError,
+    Phase,
+    Rule,
+    Swallow,
+    WrongHash,
+)
+
+SEND: Final = "eth_sendRawTransaction"
+K7: Final = "K7"
+"""Killed from outside when the proxy holds the answer to a send."""
+AT_RANDOM: Final = "random"
+"""Killed from outside after some time."""
+NAMED: Final = ("K1", "K2", "K3", "K4", "K5", "K6", "K8", "K8b", "K11", "K12", "K14", "K17")
+POINTS: Final = (*NAMED, K7, AT_RANDOM)
+LONGEST_RANDOM_MS: Final = 900
+"""From the start of a life: setting up and settling take about so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One thing asked for over HTTP, again and again under one client id until it is answered."""
+
+    kind: str
+    body: Mapping[str, str]
+    asset: str = ""
+    raw: int = 0
+
+    @property
+    def client_id(self) -> str:
+        return self.body.get("client_withdrawal_id") or self.body["client_order_id"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """How one life ends: at the `count`-th passing of a point, or after a time."""
+
+    point: str
+    count: int = 1
+    after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """`kills` has one entry a life; one more life follows and goes to the end. `blocks_down` are mined in between."""
+
+    seed: int
+    chain: str
+    subjects: Sequence[Subject]
+    kills: Sequence[Kill]
+    fault: str
+    rules: Sequence[Rule]
+    emulation: Emulation
+    reorg: bool
+    blocks_down: int
+
+    @property
+    def name(self) -> str:
+        kinds = "+".join(subject.kind for subject in self.subjects)
+        return f"seed {self.seed}: {kinds} on {self.chain}, {', '.join(k.point for k in self.kills)}, {self.fault}" + (
+            ", reorg" if self.reorg else ""
+        )
+
+
+FAULTS: Final[Mapping[str, Callable[[], list[Rule]]]] = {
+    "none": list,
+    "answer lost": lambda: [Rule(action=Drop(), method=SEND, phase=Phase.AFTER, times=2)],
+    "send lost": lambda: [Rule(action=Drop(), method=SEND, times=2)],
+    "swallowed": lambda: [Rule(action=Swallow(), method=SEND, times=2)],
+    "wrong hash": lambda: [Rule(action=WrongHash(), method=SEND, times=2)],
+    "503 after accepting": lambda: [Rule(action=HttpStatus(status=503), method=SEND, phase=Phase.AFTER, times=2)],
+    "429": lambda: [Rule(action=HttpStatus(status=429, retry_after_s=0), method=SEND, times=2)],
+    "truncated answer": lambda: [
+        Rule(action=Malformed(flaw=Flaw.TRUNCATED), method=SEND, phase=Phase.AFTER, times=2)
+    ],
+    "wrong id": lambda: [Rule(action=Malformed(flaw=Flaw.WRONG_ID), method=SEND, phase=Phase.AFTER, times=2)],
+    "unknown refusal after accepting": lambda: [
+        Rule(action=NodeError(code=-32000, text="upstream gave up"), method=SEND, phase=Phase.AFTER, times=2)
+    ],
+    "nonce too low after accepting": lambda: [
+        Rule(action=NodeError(code=-32000, text="nonce too low"), method=SEND, phase=Phase.AFTER, times=1)
+    ],
+    "already known without having it": lambda: [
+        Rule(action=NodeError(code=-32000, text="already known"), method=SEND, times=1)
+    ],
+    "no simulation of sequences": lambda: [
+        Rule(action=NodeError(code=-32601, text="Method not found"), method="eth_simulateV1")
+    ],
+    "every tenth answer lost": lambda: [Rule(action=Drop(), phase=Phase.AFTER, probability=0.1)],
+    "receipts late": lambda: [
+        Rule(action=NodeError(code=-32000, text="transaction indexing is in progress"),
+             method="eth_getTransactionReceipt", times=4)
+    ],
+    "slow": lambda: [Rule(action=Delay(seconds=0.02))],
+}  # fmt: skip
+
+
+def draw(seed: int, *, point: str | None = None) -> Trial:
+    """The trial of a seed; `point` fixes where the first life ends."""
+    chance = random.Random(seed)
+    chain = chance.choice(("ethereum", "ethereum", "polygon"))
+    first = _kill(chance, point or chance.choice(POINTS))
+    kills = [first]
+    while len(kills) < 3 and chance.random() < 0.25:
+        kills.append(_kill(chance, chance.choice(POINTS)))
+    fault = chance.choice(sorted(FAULTS))
+    subjects = [_subject(chance, chain, seed=seed, index=index) for index in range(chance.choice((1, 1, 2, 3)))]
+    if any(kill.point == "K17" for kill in kills):
+        subjects[0] = _buy(chain, raw=20_000_000 + seed % 10_000, index=0)  # an approval, then the swap
+    return Trial(
+        seed=seed,
+        chain=chain,
+        subjects=subjects,
+        kills=kills,
+        fault=fault,
+        rules=FAULTS[fault](),
+        emulation=chance.choice((Emulation(), GETH if chain == "ethereum" else BOR)),
+        reorg=chance.random() < 0.25 or any(kill.point == "K14" for kill in kills),
+        blocks_down=chance.choice((0, 0, 1, 3)),
+    )
+
+
+def _kill(chance: random.Random, point: str) -> Kill:
+    if point == AT_RANDOM:
+        return Kill(point=point, after_ms=chance.randrange(20, LONGEST_RANDOM_MS))
+    return Kill(point=point, count=chance.choice((1, 1, 1, 2)) if point not in ("K1", "K2", "K14", "K17") else 1)
+
+
+def _subject(chance: random.Random, chain: str, *, seed: int, index: int) -> Subject:
+    # Amounts differ, so that each effect on the chain can be told from the others.
+    raw = 10_000_000 + 10 * (seed % 100_000) + index
+    match chance.choice(("native", "token", "sell", "buy")):
+        case "native":
+            symbol = "ETH" if chain == "ethereum" else "POL"
+            return _withdrawal(symbol, f"0.{raw:018d}", raw=raw, index=index)
+        case "token":
+            return _withdrawal("USDC", f"{raw // 10**6}.{raw % 10**6:06d}", raw=raw, index=index)
+        case "sell":
+            market, digits = ("ETHUSDC", 3) if chain == "ethereum" else ("POLUSDC", 0)
+            body = {"market": market, "side": "sell", "base_amount": f"0.{raw}" if digits else f"{raw // 10**5}.{raw}"}
+            return Subject(kind="sell", body=body | {"type": "market", "client_order_id": f"order-{index}"})
+        case _:
+            return _buy(chain, raw=raw, index=index)
+
+
+def _withdrawal(asset: str, amount: str, *, raw: int, index: int) -> Subject:
+    body = {"asset": asset, "amount": amount, "client_withdrawal_id": f"withdrawal-{index}"}
+    return Subject(kind="withdrawal", body=body, asset=asset, raw=raw)
+
+
+def _buy(chain: str, *, raw: int, index: int) -> Subject:
+    market = "ETHUSDC" if chain == "ethereum" else "POLUSDC"
+    amount = f"{raw // 10**6}.{raw % 10**6:06d}"
+    body = {"market": market, "side": "buy", "type": "market", "quote_amount": amount}
+    return Subject(kind="buy", body=body | {"client_order_id": f"order-{index}"})
