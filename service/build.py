@@ -150,6 +150,7 @@ def _runtime(
         check=PreSign(db=db, assets=assets, deployments=deployments, master=master, clock=clock),
         observer=ChainObserver(client.config, assets, deployments=deployments, store=store, clock=clock),
         clock=clock,
+        witness=witnessed if pool.can_agree else None,
     )
     return ChainRuntime(
         config=client.config,

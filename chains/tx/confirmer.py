@@ -9,7 +9,8 @@ Guarantees:
   earlier unit of work, and no nonce up to it is used by something unexplained;
 - a cursor whose block left the chain freezes the chain: nothing moves, lanes are held (`frozen`).
 
-Not guaranteed: that the endpoint tells the truth; depth and the finalized tag are as good as it is.
+Not guaranteed: that the endpoint tells the truth; depth and the finalized tag are as good as it is. Where there are
+several, what is for ever needs their common word (chains.tx.witness).
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import Generic, TypeVar, assert_never
 
 from chains.crashpoints import reach
 from chains.errors import RpcRefused
+from chains.tx import witness
 from chains.tx.context import EngineParts
 from chains.tx.model import UNMINED_TX_STATES, Intent, Lane, OpenTx, TxId
 from chains.tx.reasons import HoldCode, reason
@@ -64,6 +66,7 @@ class Confirmer(Generic[U]):
             self.checked = True
             return False
         self.frozen, self.checked = False, True
+        await self._hold_refuted(slots, look)
         by_lane = [list(group) for _, group in groupby(slots, key=lambda slot: slot.tx.lane)]
         results = await asyncio.gather(*(self._follow(lane, look) for lane in by_lane))
         if not all(results):
@@ -101,6 +104,7 @@ class Confirmer(Generic[U]):
         used_at_target = await self._used(slots, self._target(head))
         suspects = [s for s in slots if s.tx.nonce < used_at_target.get(s.tx.lane, 0)]
         used_finally = await self._used_finally(suspects, final_height)
+        doubts = await witness.doubts(self._parts.witness, witness.claims(slots, receipts, final_height))
         again = await client.header(head.number)
         if again is None or again.hash != head.hash or canonical.get(head.number) != head.ref:
             log.info("the head %d moved during a round; it is looked at again", head.number)
@@ -113,6 +117,7 @@ class Confirmer(Generic[U]):
             canonical=canonical,
             used_at_target=used_at_target,
             used_finally=used_finally,
+            doubts=doubts,
         )
 
     async def _final_height(self, head: Header) -> int | None:
@@ -159,7 +164,7 @@ class Confirmer(Generic[U]):
             now_ms = self._parts.clock.now_ms()
             decision = decide(slot, look, now_ms)
             steps = list(decision.steps)
-            if self._is_overtaken(slot, decision, look):
+            if await self._is_overtaken(slot, decision, look):
                 steps.append(superseded(slot, now_ms))
             elif decision.unclear:
                 clear = False
@@ -179,12 +184,14 @@ class Confirmer(Generic[U]):
                 log.info("%s nonce %d: %s", slot.tx.lane.wallet, slot.tx.nonce, step.change)
         return clear
 
-    def _is_overtaken(self, slot: OpenTx, decision: Decision, look: Look) -> bool:
-        """Only when two heads in a row say so: the state is for ever, and a receipt may come late."""
+    async def _is_overtaken(self, slot: OpenTx, decision: Decision, look: Look) -> bool:
+        """Only when two heads in a row say so, and the witness: the state is for ever, and a receipt may come late."""
         if not decision.overtaken:
             self._overtaken_at.pop(slot.tx.id, None)
             return False
-        return self._overtaken_at.setdefault(slot.tx.id, look.head.hash) != look.head.hash
+        if self._overtaken_at.setdefault(slot.tx.id, look.head.hash) == look.head.hash:
+            return False
+        return await witness.is_overtaken(self._parts.witness, slot, look.final_height)
 
     def _write_all(self, uow: U, intent: Intent, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -223,6 +230,22 @@ class Confirmer(Generic[U]):
             return
         chain_id = self._parts.config.chain_id
         await self._parts.uow.run(lambda u: self._parts.store.set_cursor(u, chain_id, target))
+
+    async def _hold_refuted(self, slots: Sequence[OpenTx], look: Look) -> None:
+        """What was booked from a receipt that the endpoints together do not bear out is for a person to look at."""
+        store = self._parts.store
+        refuted = [slot.tx for slot in slots if slot.tx.id in look.doubts.refuted]
+        if not refuted:
+            return
+
+        def work(u: U) -> None:
+            for tx in refuted:
+                state = store.lane(u, tx.lane)
+                if state is not None and state.hold_reason is None:
+                    text = f"the endpoints do not bear out how nonce {tx.nonce} ended; compare the books with the chain"
+                    store.hold_lane(u, tx.lane, reason(HoldCode.CONTRADICTED, text))
+
+        await self._parts.uow.run(work)
 
     async def _freeze(self, cursor: BlockRef, slots: Sequence[OpenTx]) -> None:
         """Nothing of this chain moves: what was booked rests on a block that is gone. A person has to look."""

@@ -28,6 +28,8 @@ class EngineParts(Generic[U]):
     check: PreSignCheck
     observer: TxObserver[U]
     clock: Clock
+    witness: EvmClient | None = None
+    """The same chain where several endpoints must say the same; asked before what is for ever (chains.tx.witness)."""
 
 
 class Backoff:

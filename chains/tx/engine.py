@@ -51,6 +51,7 @@ class TxEngine(Generic[U]):
         check: PreSignCheck,
         observer: TxObserver[U],
         clock: Clock,
+        witness: EvmClient | None = None,
     ) -> None:
         self._parts = EngineParts(
             client=client,
@@ -61,6 +62,7 @@ class TxEngine(Generic[U]):
             check=check,
             observer=observer,
             clock=clock,
+            witness=witness,
         )
         self._sender = Sender(self._parts)
         self._simulator = Simulator(client)

@@ -39,6 +39,8 @@ class HoldCode(StrEnum):
     """The signer refused after the nonce was taken; the slot is tried again."""
     DEEP_REORG = "deep_reorg"
     """A block that the books rest on left the chain."""
+    CONTRADICTED = "contradicted"
+    """Several endpoints agree that a transaction did not end as one of them had told, and as it was booked."""
 
 
 def reason(code: RejectCode | HoldCode, text: str) -> str:

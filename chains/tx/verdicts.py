@@ -18,6 +18,7 @@ from chains.tx.model import (
     Tx,
     TxState,
 )
+from chains.tx.witness import NO_DOUBTS, Doubts
 from chains.types import BlockRef, Header, Receipt, TxHash
 
 
@@ -63,6 +64,8 @@ class Look:
     """Nonce of a lane at the cursor's target block."""
     used_finally: Mapping[Lane, int]
     """Nonce of a lane at the final height; only where `used_at_target` asked for it."""
+    doubts: Doubts = NO_DOUBTS
+    """Slots that are not final yet, deep as they are."""
 
     def is_canonical(self, block: BlockRef) -> bool:
         return self.canonical.get(block.number) == block
@@ -108,7 +111,7 @@ def decide(slot: OpenTx, look: Look, now_ms: int) -> Decision:
             return Decision(steps=tuple(steps), unclear=True)  # its block stands, its receipt was not told
         tx = replace(tx, state=TxState.CONFIRMED, updated_ms=now_ms)
         steps.append(Step(change=Change.CONFIRMED, tx=tx, receipt=receipt))
-    if tx.state is TxState.CONFIRMED and tx.block is not None and look.is_final(tx.block):
+    if tx.state is TxState.CONFIRMED and tx.block is not None and look.is_final(tx.block) and tx.id not in look.doubts:
         tx = replace(tx, state=TxState.FINAL, updated_ms=now_ms)
         steps.append(Step(change=Change.FINAL, tx=tx))
     return Decision(steps=tuple(steps))

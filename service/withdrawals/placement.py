@@ -27,7 +27,7 @@ from service.ids import withdrawal_plan_id
 from service.journal import books, reservations
 from service.markets.quotes import GAS_HEADROOM_PERCENT, suggested_fees
 from service.plans.building import queued_plan
-from service.plans.funds import BalanceUnknown, balances_at, needs
+from service.plans.funds import BalanceUnknown, needs, witnessed_balances
 from service.plans.params import params_hash
 from service.plans.refusals import client_id_conflict, not_enough
 from service.withdrawals import storage
@@ -148,7 +148,7 @@ async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> _P
     call = erc20.transfer_call(asked.asset, asked.destination, amount=asked.amount)
     head = await runtime.client.head()
     wallet, native = caller.wallet.address, runtime.assets.native
-    balances = await balances_at(runtime, wallet, [asked.asset, native], block=head.ref)
+    balances = await witnessed_balances(runtime, wallet, [asked.asset, native], block=head.ref)
     # Before the gas is estimated: a transfer of what is not there reverts with a wording of the token's own.
     if asked.amount > balances[asked.asset.id]:
         raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
