@@ -47,7 +47,10 @@ class Readiness(BaseModel):
 
     status: Literal["ok", "not_ready"]
     database: Health
-    chains: dict[str, Health] = Field(description="By chain: `unreachable` endpoint, or books that are `behind`.")
+    chains: dict[str, Health] = Field(
+        description="By chain: `unreachable` endpoint, or books that are `behind`.",
+        examples=[{"ethereum": "ok", "polygon": "ok"}],
+    )
 
 
 @router.get("/livez")

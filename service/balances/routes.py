@@ -7,13 +7,13 @@ from service.balances.reading import read_balances
 from service.balances.schemas import BalancesAnswer, ReconciliationAnswer, balances_answer, reconciliation_answer
 from service.journal.reconcile import reconcile_chain
 from service.markets.listing import block_of
-from service.markets.lookup import Here, chain_named
+from service.markets.lookup import ChainName, Here, chain_named
 
 router = APIRouter(prefix="/v1", tags=["balances"])
 
 
 @router.get("/{chain}/balances")
-async def get_balances(chain: str, caller: ReadCaller, services: Here) -> BalancesAnswer:
+async def get_balances(chain: ChainName, caller: ReadCaller, services: Here) -> BalancesAnswer:
     """All listed assets of the wallet at the chain's latest block. One that cannot be read is `unknown`, not zero."""
     runtime = chain_named(services, chain)
     balances = await read_balances(services, caller.wallet, chain=runtime.config.key)
@@ -22,7 +22,7 @@ async def get_balances(chain: str, caller: ReadCaller, services: Here) -> Balanc
 
 
 @router.get("/{chain}/reconciliation")
-async def get_reconciliation(chain: str, caller: ReadCaller, services: Here) -> ReconciliationAnswer:
+async def get_reconciliation(chain: ChainName, caller: ReadCaller, services: Here) -> ReconciliationAnswer:
     """Opening balances plus the journal against the chain, at the block up to which everything is booked.
 
     What came in from outside, deposits for now included, is `unexplained` with its amount.

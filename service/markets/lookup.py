@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from chains.config import ChainConfig, find_chain
 from chains.units import InvalidAmount, parse_units
@@ -20,6 +20,7 @@ def services_of(request: Request) -> Services:
 
 
 Here = Annotated[Services, Depends(services_of)]
+ChainName = Annotated[str, Path(description="A chain's key, alias or id.", examples=["ethereum"])]
 
 
 def chain_named(services: Services, name: str) -> ChainRuntime:

@@ -8,7 +8,7 @@ from service.auth.callers import PublicCaller, ReadCaller
 from service.errors import ApiError
 from service.markets import contract_call
 from service.markets.listing import asset_document, block_of, chain_documents, market_document
-from service.markets.lookup import Here, chain_named, market_named, parse_trade
+from service.markets.lookup import ChainName, Here, chain_named, market_named, parse_trade
 from service.markets.quotes import gas_in_quote, price_trade, quote_document
 from service.markets.schemas import (
     Assets,
@@ -27,8 +27,9 @@ from service.markets.ticker import ticker_document
 
 router = APIRouter(prefix="/v1", tags=["markets"])
 
-Text = Annotated[str | None, Query(max_length=160)]
-Bps = Annotated[int | None, Query(ge=0, le=10_000)]
+MarketSymbol = Annotated[str, Query(max_length=48, examples=["ETHUSDC"])]
+AmountQuery = Annotated[str | None, Query(max_length=160, examples=["0.25"])]
+Bps = Annotated[int | None, Query(ge=0, le=10_000, examples=[50])]
 
 
 @router.get("/ping")
@@ -50,14 +51,14 @@ async def chains(caller: PublicCaller, services: Here) -> Chains:
 
 
 @router.get("/{chain}/assets")
-async def assets(chain: str, caller: PublicCaller, services: Here) -> Assets:
+async def assets(chain: ChainName, caller: PublicCaller, services: Here) -> Assets:
     """The listed assets of a chain, the native one first."""
     runtime = chain_named(services, chain)
     return Assets(chain=runtime.config.key, assets=[asset_document(asset) for asset in runtime.assets])
 
 
 @router.get("/{chain}/markets")
-async def markets(chain: str, caller: PublicCaller, services: Here) -> Markets:
+async def markets(chain: ChainName, caller: PublicCaller, services: Here) -> Markets:
     """What can be traded on a chain."""
     runtime = chain_named(services, chain)
     listed = [market_document(market) for market in runtime.assets.markets.values()]
@@ -65,9 +66,7 @@ async def markets(chain: str, caller: PublicCaller, services: Here) -> Markets:
 
 
 @router.get("/{chain}/ticker")
-async def ticker(
-    chain: str, caller: PublicCaller, services: Here, symbol: Annotated[str | None, Query(max_length=48)] = None
-) -> Tickers:
+async def ticker(chain: ChainName, caller: PublicCaller, services: Here, symbol: MarketSymbol | None = None) -> Tickers:
     """Bid, ask and mid price of one market or of all, at one block. A market that cannot be read is `unknown`."""
     runtime = chain_named(services, chain)
     wanted = list(runtime.assets.markets.values()) if symbol is None else [market_named(runtime, symbol)]
@@ -83,13 +82,13 @@ async def ticker(
 
 @router.get("/{chain}/quote")
 async def quote(
-    chain: str,
+    chain: ChainName,
     caller: ReadCaller,
     services: Here,
-    market: Annotated[str, Query(max_length=48)],
+    market: MarketSymbol,
     side: Literal["buy", "sell"],
-    base_amount: Text = None,
-    quote_amount: Text = None,
+    base_amount: AmountQuery = None,
+    quote_amount: AmountQuery = None,
     slippage_bps: Bps = None,
 ) -> QuoteOut:
     """What a market order would trade right now, and the limits it would carry. Exactly one amount is given."""
@@ -105,7 +104,7 @@ async def quote(
 
 
 @router.post("/{chain}/contracts/call")
-async def call_contract(chain: str, body: ContractCallIn, caller: ReadCaller, services: Here) -> ContractCallOut:
+async def call_contract(chain: ChainName, body: ContractCallIn, caller: ReadCaller, services: Here) -> ContractCallOut:
     """Read a contract: one `eth_call` at one block. Nothing is signed or sent."""
     runtime = chain_named(services, chain)
     wanted = contract_call.wanted(

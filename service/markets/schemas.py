@@ -8,6 +8,20 @@ AmountText = Annotated[str, Field(min_length=1, max_length=160, examples=["0.25"
 """A decimal number as text. What it may be depends on the asset, so that its own error says it."""
 
 
+ChainKey = Annotated[str, Field(examples=["ethereum"])]
+MarketName = Annotated[str, Field(examples=["ETHUSDC"])]
+PriceText = Annotated[str, Field(examples=["2998.437709"])]
+"""Quote asset for one unit of base."""
+HashText = Annotated[str, Field(examples=["0x5f0d2d6f4a4b1f8f1d3a6a52e0c6e1a9a2c9b7a8f0e1d2c3b4a5968778695a4b"])]
+AddressText = Annotated[str, Field(examples=["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"])]
+BlockNumber = Annotated[int, Field(examples=[23_900_000])]
+Millis = Annotated[int, Field(examples=[1_795_367_295_041])]
+"""UTC, since 1970."""
+AgeMs = Annotated[int, Field(examples=[4_210])]
+Pips = Annotated[int, Field(examples=[500])]
+"""Millionths."""
+
+
 class Document(BaseModel):
     """Strict, closed, immutable."""
 
@@ -22,9 +36,9 @@ class Amount(Document):
 class Block(Document):
     """The block that an answer was read at, and how old it was then."""
 
-    number: int
-    hash: str
-    age_ms: int
+    number: BlockNumber
+    hash: HashText
+    age_ms: AgeMs
 
 
 class Pong(Document):
@@ -32,17 +46,17 @@ class Pong(Document):
 
 
 class Time(Document):
-    server_time_ms: int
+    server_time_ms: Millis
 
 
 class ChainOut(Document):
-    key: str = Field(examples=["ethereum"])
+    key: ChainKey
     chain_id: int = Field(examples=[1])
-    name: str
-    aliases: list[str]
+    name: str = Field(examples=["Ethereum"])
+    aliases: list[str] = Field(examples=[["eth", "mainnet"]])
     native_asset: str = Field(examples=["ETH"])
-    block_time_ms: int
-    confirmed_depth: int
+    block_time_ms: int = Field(examples=[12_000])
+    confirmed_depth: int = Field(examples=[2])
     status: Literal["ok", "unknown", "not_active"]
     """`unknown`: the node did not answer. `not_active`: no RPC endpoint is configured."""
     head: Block | None
@@ -55,84 +69,86 @@ class Chains(Document):
 class AssetOut(Document):
     id: str = Field(examples=["eip155:1/erc20:0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"])
     symbol: str = Field(examples=["USDC"])
-    name: str
-    decimals: int
-    address: str | None
+    name: str = Field(examples=["USD Coin"])
+    decimals: int = Field(examples=[6])
+    address: AddressText | None
     """None for the chain's native asset."""
 
 
 class Assets(Document):
-    chain: str
+    chain: ChainKey
     assets: list[AssetOut]
 
 
 class MarketOut(Document):
-    symbol: str = Field(examples=["ETHUSDC"])
-    base: str
-    quote: str
-    base_id: str
-    quote_id: str
-    base_decimals: int
-    quote_decimals: int
-    min_base: str
+    symbol: MarketName
+    base: str = Field(examples=["ETH"])
+    quote: str = Field(examples=["USDC"])
+    base_id: str = Field(examples=["eip155:1/slip44:60"])
+    quote_id: str = Field(examples=["eip155:1/erc20:0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"])
+    base_decimals: int = Field(examples=[18])
+    quote_decimals: int = Field(examples=[6])
+    min_base: str = Field(examples=["0.000000000000000001"])
     """The smallest step of a base amount; what is worth trading is a matter of gas."""
-    min_quote: str
+    min_quote: str = Field(examples=["0.000001"])
 
 
 class Markets(Document):
-    chain: str
+    chain: ChainKey
     markets: list[MarketOut]
 
 
 class Reference(Document):
     source: Literal["chainlink"]
-    price: str
-    age_ms: int
+    price: PriceText
+    age_ms: AgeMs
 
 
 class TickerOut(Document):
-    market: str
+    market: MarketName
     status: Literal["ok", "unknown"]
-    problem: str | None
+    problem: str | None = Field(examples=[None])
     probe: Amount
     """The amount of base that bid and ask are for."""
-    bid: str | None
-    ask: str | None
-    mid: str | None
+    bid: PriceText | None
+    ask: PriceText | None
+    mid: PriceText | None
     reference: Reference | None
 
 
 class Tickers(Document):
-    chain: str
+    chain: ChainKey
     block: Block
     tickers: list[TickerOut]
 
 
 class HopOut(Document):
-    venue: str
-    pool: str
-    token_in: str
-    token_out: str
-    fee_pips: int
+    venue: str = Field(examples=["uniswap_v3"])
+    pool: AddressText
+    token_in: str = Field(examples=["WETH"])
+    token_out: str = Field(examples=["USDC"])
+    fee_pips: Pips
 
 
 class Route(Document):
-    venue: str
-    lp_fee_pips: int
+    venue: str = Field(examples=["uniswap_v3"])
+    lp_fee_pips: Pips
     """Fees of all pools on the way together, in millionths; they are inside the price."""
     hops: list[HopOut]
 
 
 class Gas(Document):
-    units: str
+    """The most that the swap may cost: an upper estimate of units at the highest fee it offers."""
+
+    units: str = Field(examples=["224915"])
     native: Amount
     quote: Amount | None
     """What the gas is worth in the market's quote asset; None when no pool says."""
 
 
 class QuoteOut(Document):
-    chain: str
-    market: str
+    chain: ChainKey
+    market: MarketName
     side: Literal["buy", "sell"]
     exact: Literal["sell", "buy"]
     """Which of the two amounts is the fixed one."""
@@ -140,37 +156,50 @@ class QuoteOut(Document):
     buy: Amount
     max_sell: Amount
     min_buy: Amount
-    price: str | None
-    mid_price: str | None
-    price_impact_bps: int
-    slippage_bps: int
+    price: PriceText | None
+    mid_price: PriceText | None
+    price_impact_bps: int = Field(examples=[3])
+    slippage_bps: int = Field(examples=[50])
     route: Route
     gas: Gas
     block: Block
-    expires_ms: int
+    expires_ms: Millis
 
 
 class ContractCallIn(Document):
-    to: str = Field(max_length=64, description="An address, a contract's name in the registry, or a token's symbol.")
+    to: str = Field(
+        max_length=64,
+        description="An address, a contract's name in the registry, or a token's symbol.",
+        examples=["USDC"],
+    )
     function: str | dict[str, Any] = Field(
         description="A signature, an entry of a JSON ABI, or with `abi` a function's name.",
         examples=["balanceOf(address)(uint256)"],
     )
-    abi: str | None = Field(default=None, max_length=64, description="A packaged ABI, such as `erc20`.")
-    args: list[Any] = Field(default_factory=list, max_length=64)
-    block: str | None = Field(default=None, max_length=66, description="A number or a hash; the head if left out.")
+    abi: str | None = Field(
+        default=None, max_length=64, description="A packaged ABI, such as `erc20`.", examples=[None]
+    )
+    args: list[Any] = Field(
+        default_factory=list, max_length=64, examples=[["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"]]
+    )
+    block: str | None = Field(
+        default=None,
+        max_length=66,
+        description="A number or a hash; the head if left out.",
+        examples=["23900000"],
+    )
 
 
 class ContractValue(Document):
-    name: str
-    type: str
-    value: Any
+    name: str = Field(examples=["balance"])
+    type: str = Field(examples=["uint256"])
+    value: Any = Field(examples=["2500500000"])
     """Integers as text, bytes as hex, tuples with names as objects."""
 
 
 class ContractCallOut(Document):
-    chain: str
-    to: str
-    function: str
+    chain: ChainKey
+    to: AddressText
+    function: str = Field(examples=["balanceOf(address)"])
     outputs: list[ContractValue]
     block: Block

@@ -9,7 +9,7 @@ from chains.units import format_units
 from contracts.assets import Market
 from service.auth.callers import ReadCaller, TradeCaller
 from service.errors import ApiError
-from service.markets.lookup import Here, chain_named, config_named, market_named, parse_trade
+from service.markets.lookup import ChainName, Here, chain_named, config_named, market_named, parse_trade
 from service.markets.quotes import gas_in_quote, quote_document
 from service.markets.schemas import Amount, QuoteOut
 from service.orders import placement, storage
@@ -34,7 +34,9 @@ MAX_ID = 2**53 - 1
 
 
 @router.post("/{chain}/orders", status_code=status.HTTP_202_ACCEPTED)
-async def place_order(chain: str, body: OrderIn, caller: TradeCaller, services: Here, response: Response) -> OrderOut:
+async def place_order(
+    chain: ChainName, body: OrderIn, caller: TradeCaller, services: Here, response: Response
+) -> OrderOut:
     """Accept a market order: 202 once it is durable and funded, 200 with the same order for a known client id."""
     runtime = chain_named(services, chain)
     asked = _asked(body, market_named(runtime, body.market))
@@ -45,7 +47,7 @@ async def place_order(chain: str, body: OrderIn, caller: TradeCaller, services: 
 
 
 @router.post("/{chain}/orders/test")
-async def test_order(chain: str, body: OrderIn, caller: TradeCaller, services: Here) -> OrderTested:
+async def test_order(chain: ChainName, body: OrderIn, caller: TradeCaller, services: Here) -> OrderTested:
     """Everything that placing does, and a simulation of all its transactions; nothing is stored or sent."""
     runtime = chain_named(services, chain)
     asked = _asked(body, market_named(runtime, body.market))
@@ -59,12 +61,12 @@ async def test_order(chain: str, body: OrderIn, caller: TradeCaller, services: H
 async def list_orders(
     caller: ReadCaller,
     services: Here,
-    chain: Annotated[str | None, Query(max_length=32)] = None,
-    market: Annotated[str | None, Query(max_length=48)] = None,
+    chain: Annotated[str | None, Query(max_length=32, examples=["ethereum"])] = None,
+    market: Annotated[str | None, Query(max_length=48, examples=["ETHUSDC"])] = None,
     state: OrderState | None = None,
-    client_order_id: Annotated[str | None, Query(pattern=CLIENT_ID)] = None,
-    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
+    client_order_id: Annotated[str | None, Query(pattern=CLIENT_ID, examples=["my-order-1"])] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID, examples=[120])] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, examples=[50])] = 50,
 ) -> Orders:
     """The wallet's orders, newest first; `before` an id continues a list. With `client_order_id` one or none."""
     chain_id = None if chain is None else config_named(services, chain).chain_id
@@ -87,7 +89,9 @@ async def list_orders(
 
 
 @router.get("/orders/{order_id}")
-async def get_order(order_id: Annotated[int, Path(ge=1, le=MAX_ID)], caller: ReadCaller, services: Here) -> OrderPage:
+async def get_order(
+    order_id: Annotated[int, Path(ge=1, le=MAX_ID, examples=[42])], caller: ReadCaller, services: Here
+) -> OrderPage:
     """One order, with its transactions and fills."""
 
     def find(c: Connection) -> OrderPage | None:

@@ -1,12 +1,27 @@
 """Bodies and answers of the order routes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.markets.schemas import Amount, AmountText, Document, QuoteOut, Route
+from service.markets.schemas import (
+    Amount,
+    AmountText,
+    BlockNumber,
+    ChainKey,
+    Document,
+    HashText,
+    MarketName,
+    Millis,
+    PriceText,
+    QuoteOut,
+    Route,
+)
 
 CLIENT_ID = r"^[A-Za-z0-9_-]{1,64}$"
+
+BaseText = Annotated[str, Field(examples=["0.25"])]
+QuoteText = Annotated[str, Field(examples=["749.609427"])]
 
 
 class OrderIn(Document):
@@ -16,34 +31,34 @@ class OrderIn(Document):
     side: Literal["buy", "sell"]
     type: Literal["market"] = "market"
     base_amount: AmountText | None = None
-    quote_amount: AmountText | None = None
+    quote_amount: AmountText | None = Field(default=None, examples=[None])
     slippage_bps: int | None = Field(default=None, ge=0, le=10_000, examples=[50])
     """How much worse than the quote the swap may be, in basis points; enforced on the chain."""
-    max_price_impact_bps: int | None = Field(default=None, ge=0, le=10_000)
+    max_price_impact_bps: int | None = Field(default=None, ge=0, le=10_000, examples=[100])
     client_order_id: str | None = Field(default=None, pattern=CLIENT_ID, examples=["my-order-1"])
     """Unique for ever. The same id with the same order answers with that order, and never trades twice."""
 
 
 class Limit(Document):
-    max_sold: str
-    sold_asset: str
-    min_bought: str
-    bought_asset: str
+    max_sold: BaseText
+    sold_asset: str = Field(examples=["ETH"])
+    min_bought: str = Field(examples=["745.861379"])
+    bought_asset: str = Field(examples=["USDC"])
 
 
 class QuotedBlock(Document):
-    number: int
-    hash: str
+    number: BlockNumber
+    hash: HashText
 
 
 class Quoted(Document):
     """The quote that the order was accepted on."""
 
-    sell: str
-    buy: str
-    price: str | None
-    mid_price: str | None
-    price_impact_bps: int
+    sell: BaseText
+    buy: QuoteText
+    price: PriceText | None
+    mid_price: PriceText | None
+    price_impact_bps: int = Field(examples=[3])
     route: Route
     block: QuotedBlock
 
@@ -51,45 +66,45 @@ class Quoted(Document):
 class StepOut(Document):
     """One transaction of the order: approvals first, the swap last."""
 
-    position: int
-    state: str
+    position: int = Field(examples=[0])
+    state: str = Field(examples=["confirmed"])
     outcome: Literal["none", "succeeded", "reverted", "cancelled"]
-    nonce: int | None
-    tx_hash: str | None
-    block_number: int | None
+    nonce: int | None = Field(examples=[48])
+    tx_hash: HashText | None
+    block_number: BlockNumber | None
 
 
 class FillOut(Document):
-    tx_hash: str
-    block_number: int
-    block_hash: str
-    base: str
-    quote: str
+    tx_hash: HashText
+    block_number: BlockNumber
+    block_hash: HashText
+    base: BaseText
+    quote: QuoteText
     gas: Amount
     reversal: bool
     """True for what undoes an earlier fill after a deep reorg."""
 
 
 class OrderOut(Document):
-    id: int
-    client_order_id: str
-    chain: str
-    market: str
+    id: int = Field(examples=[42])
+    client_order_id: str = Field(examples=["my-order-1"])
+    chain: ChainKey
+    market: MarketName
     side: Literal["buy", "sell"]
     type: Literal["market"]
     state: Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED"]
-    reason: str | None
-    base_amount: str | None
-    quote_amount: str | None
-    slippage_bps: int
+    reason: str | None = Field(examples=[None])
+    base_amount: BaseText | None
+    quote_amount: str | None = Field(examples=[None])
+    slippage_bps: int = Field(examples=[50])
     limit: Limit
-    filled_base: str
-    filled_quote: str
-    average_price: str | None
+    filled_base: BaseText
+    filled_quote: QuoteText
+    average_price: PriceText | None
     gas: Amount
     quoted: Quoted
-    created_ms: int
-    updated_ms: int
+    created_ms: Millis
+    updated_ms: Millis
 
 
 class OrderPage(OrderOut):

@@ -10,7 +10,7 @@ from contracts.errors import UnlistedAsset
 from service.auth.callers import ReadCaller, WithdrawCaller
 from service.build import Services
 from service.errors import ApiError
-from service.markets.lookup import Here, asset_named, chain_named, config_named, parse_amount
+from service.markets.lookup import ChainName, Here, asset_named, chain_named, config_named, parse_amount
 from service.orders.schemas import CLIENT_ID
 from service.withdrawals import placement, storage
 from service.withdrawals.model import Withdrawal, WithdrawalState
@@ -25,7 +25,7 @@ MAX_ID = 2**53 - 1
 
 @router.post("/{chain}/withdrawals", status_code=status.HTTP_202_ACCEPTED)
 async def place_withdrawal(
-    chain: str, body: WithdrawalIn, caller: WithdrawCaller, services: Here, response: Response
+    chain: ChainName, body: WithdrawalIn, caller: WithdrawCaller, services: Here, response: Response
 ) -> WithdrawalOut:
     """Accept a withdrawal: 202 once it is durable and funded, 200 with the same one for a known client id."""
     runtime = chain_named(services, chain)
@@ -46,11 +46,11 @@ async def place_withdrawal(
 async def list_withdrawals(
     caller: ReadCaller,
     services: Here,
-    chain: Annotated[str | None, Query(max_length=32)] = None,
+    chain: Annotated[str | None, Query(max_length=32, examples=["ethereum"])] = None,
     state: WithdrawalState | None = None,
-    client_withdrawal_id: Annotated[str | None, Query(pattern=CLIENT_ID)] = None,
-    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
+    client_withdrawal_id: Annotated[str | None, Query(pattern=CLIENT_ID, examples=["payout-2026-11-22-1"])] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID, examples=[120])] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, examples=[50])] = 50,
 ) -> Withdrawals:
     """The wallet's withdrawals, newest first; `before` an id continues a list."""
     chain_id = None if chain is None else config_named(services, chain).chain_id
@@ -70,7 +70,7 @@ async def list_withdrawals(
 
 @router.get("/withdrawals/{withdrawal_id}")
 async def get_withdrawal(
-    withdrawal_id: Annotated[int, Path(ge=1, le=MAX_ID)], caller: ReadCaller, services: Here
+    withdrawal_id: Annotated[int, Path(ge=1, le=MAX_ID, examples=[7])], caller: ReadCaller, services: Here
 ) -> WithdrawalOut:
     """One withdrawal."""
     found = await services.db.read(lambda c: storage.withdrawal_by_id(c, withdrawal_id, wallet_id=caller.wallet.id))

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.markets.schemas import Amount, AmountText, Document
+from service.markets.schemas import AddressText, Amount, AmountText, ChainKey, Document, HashText, Millis
 from service.orders.schemas import CLIENT_ID
 
 
@@ -13,19 +13,19 @@ class WithdrawalIn(Document):
 
     asset: str = Field(max_length=96, examples=["USDC"])
     amount: AmountText
-    address: str = Field(max_length=64, description="In the key's allowlist for this chain.")
+    address: AddressText = Field(max_length=64, description="In the key's allowlist for this chain.")
     client_withdrawal_id: str = Field(pattern=CLIENT_ID, examples=["payout-2026-11-22-1"])
     """Unique for ever. The same id with the same withdrawal answers with that withdrawal, and never pays twice."""
 
 
 class WithdrawalOut(Document):
-    id: int
-    client_withdrawal_id: str
-    chain: str
-    asset: str | None
-    asset_id: str
-    amount: str | None
-    address: str
+    id: int = Field(examples=[7])
+    client_withdrawal_id: str = Field(examples=["payout-2026-11-22-1"])
+    chain: ChainKey
+    asset: str | None = Field(examples=["USDC"])
+    asset_id: str = Field(examples=["eip155:1/erc20:0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"])
+    amount: str | None = Field(examples=["250"])
+    address: AddressText
     state: Literal[
         "awaiting_approval",
         "processing",
@@ -37,11 +37,11 @@ class WithdrawalOut(Document):
         "failed",
         "unknown",
     ]
-    reason: str | None
-    tx_hash: str | None
+    reason: str | None = Field(examples=[None])
+    tx_hash: HashText | None
     gas: Amount
-    created_ms: int
-    updated_ms: int
+    created_ms: Millis
+    updated_ms: Millis
 
 
 class Withdrawals(Document):
