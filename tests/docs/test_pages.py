@@ -1,0 +1,57 @@
+"""What the pages claim about names: settings, commands, links and files exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from service.cli.commands import app
+from service.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+COMMAND = re.compile(r"^(?:\.venv/bin/)?cambist ((?:[a-z-]+ ?){1,2})", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_setting_is_on_the_operations_page() -> None:
+    page = (REPOSITORY / "docs" / "operations.md").read_text()
+    for name in Settings.model_fields:
+        wanted = "CAMBIST_<CHAIN>_RPC" if name == "rpc" else f"CAMBIST_{name.upper()}"
+        assert f"`{wanted}`" in page, name
+
+
+def test_every_setting_on_the_operations_page_exists() -> None:
+    page = (REPOSITORY / "docs" / "operations.md").read_text()
+    table = page[page.index("| variable |") : page.index("Commands that trade")]
+    for name in re.findall(r"^\| (`CAMBIST.*?) \|", table, re.MULTILINE):
+        for variable in re.findall(r"`CAMBIST_([A-Z_<>]+)`", name):
+            assert variable == "<CHAIN>_RPC" or variable.lower() in Settings.model_fields
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_exists(page: Path) -> None:
+    root = get_command(app)
+    for words in COMMAND.findall(page.read_text()):
+        first, *rest = words.split()
+        command = getattr(root, "commands")[first]  # noqa: B009 - typer's own click is not exported
+        if hasattr(command, "commands"):
+            assert rest, words
+            assert rest[0] in command.commands, words
+
+
+def test_the_make_targets_of_the_pages_exist() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for page in PAGES:
+        for target in re.findall(r"`?make ([a-z-]+)", page.read_text()):
+            if f"make {target}" in ("make and", "make a", "make new"):
+                continue
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name}: make {target}"
