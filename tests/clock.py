@@ -17,3 +17,7 @@ class FakeClock:
     def advance_ms(self, milliseconds: int) -> None:
         self._now_ms += milliseconds
         self._elapsed_ms += milliseconds
+
+    def step_wall_ms(self, milliseconds: int) -> None:
+        """The wall clock jumps, as by NTP or an operator; monotonic time goes on."""
+        self._now_ms += milliseconds
