@@ -18,7 +18,6 @@ import httpx
 from pydantic import SecretStr
 from sqlalchemy import Connection, Table, func, select
 
-from chains.rpc.transport import SecretUrl
 from chains.signing.signer import UnlockedKey
 from chains.types import Address, address_from_bytes
 from chains.units import parse_units
@@ -171,8 +170,12 @@ async def running(
     *,
     funds: Mapping[str, Mapping[str, int]],
     database_url: str | None = None,
+    endpoints: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """The service over those chains; `funds` are base units by chain and asset symbol, given before the opening."""
+    """The service over those chains; `funds` are base units by chain and asset symbol, given before the opening.
+
+    `endpoints` are what the service is told in place of the chain's own address, in the syntax of the setting.
+    """
     key = UnlockedKey(secrets.token_bytes(32))
     rpcs = {name: DevRpc(chain.rpc_url) for name, chain in chains.items()}
     for name in chains:
@@ -180,7 +183,7 @@ async def running(
             await asyncio.to_thread(_fund, rpcs[name], name, symbol, key.address, raw)
         # Below the cursor, so that the opening sees them.
         await asyncio.to_thread(rpcs[name], "anvil_mine", hex(FUNDING_DEPTH))
-    services = await build(settings_for(directory, chains, database_url=database_url))
+    services = await build(settings_for(directory, chains, database_url=database_url, endpoints=endpoints))
     try:
         services.keyring.add(key)
         for runtime in services.chains.values():
@@ -195,11 +198,17 @@ async def running(
             rpc.close()
 
 
-def settings_for(directory: Path, chains: Mapping[str, LocalChain], *, database_url: str | None) -> Settings:
+def settings_for(
+    directory: Path,
+    chains: Mapping[str, LocalChain],
+    *,
+    database_url: str | None,
+    endpoints: Mapping[str, str] | None = None,
+) -> Settings:
     """Settings of a fresh installation in an empty directory, its master key made; SQLite without a URL."""
     key_file = directory / "secret" / "master.key"
     MasterKey.create(key_file)
-    rpc = {name: SecretUrl(chain.rpc_url) for name, chain in chains.items()}
+    rpc = {name: chain.rpc_url for name, chain in chains.items()} | dict(endpoints or {})
     return Settings(
         data_dir=directory / "data",
         master_key_file=key_file,
