@@ -118,12 +118,14 @@ def _say_what_next(screen: Screen, url: str, place: Path) -> None:
     shown = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
     screen.chapter("What next")
     for what, command in (
-        ("every route, for people and programs", f"{url}/v1/openapi.json"),
+        ("every route, with examples", f"curl -s {url}/v1/openapi.json"),
         ("a price, without a key", f"curl -s '{url}/v1/ethereum/ticker?symbol=ETHUSDC'"),
         ("the keys of this demo, for your shell", f"set -a; . {shown}/env; set +a"),
-        ("a signed request with curl", "bash docs/examples/balances.sh ethereum"),
-        ("the bot you just saw, to read and change", "scripts/demo/bot.py"),
-        ("run it again", ".venv/bin/python -m scripts.demo.bot"),
+        ("a signed request with curl", "bash docs/examples/request.sh read GET /v1/ethereum/balances"),
+        (
+            "the bot you just saw (scripts/demo/bot.py: read it, change it), again",
+            ".venv/bin/python -m scripts.demo.bot",
+        ),
     ):
         screen.console.print(f"  {what}\n    [cyan]{command}[/]", soft_wrap=True)
 
