@@ -37,7 +37,7 @@ from service.workers.presign import PreSign
 
 
 class ChainNotConfigured(ValueError):
-    """The settings name endpoints of a chain that no chain file describes."""
+    """The settings name endpoints of a chain that no chain file describes, or whose assets nobody listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,8 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         raise ChainNotConfigured(f"no chain is called {', '.join(unknown)}; known: {', '.join(configs)}")
     deployments = load_deployments()
     listed = {chain_id: load_assets(chain_id) for chain_id in deployments.chain_ids()}
+    if unlisted := sorted(key for key in settings.rpc if configs[key].chain_id not in listed):
+        raise ChainNotConfigured(f"no assets and contracts are listed for {', '.join(unlisted)} (contracts/data)")
     master = MasterKey.load(settings.master_key_file)
     async with contextlib.AsyncExitStack() as opened:
         db = await Database.open(settings.database_address)
