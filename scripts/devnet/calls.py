@@ -13,12 +13,15 @@ from eth_abi.abi import decode, encode
 from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
-from scripts.devnet.rpc import DevRpc
+from scripts.devnet.rpc import DevRpc, RpcError
 
 # Above the dearest deployment (the V3 position manager, 5.3 M) and below Anvil's 30 M block.
 GAS = 14_000_000
 RECEIPT_TIMEOUT_S = 30.0
 RECEIPT_POLL_S = 0.002
+NONCE_TRIES = 50
+"""Anvil shows a receipt a moment before the sender's new nonce: it then gives the next transaction the old one, and
+refuses it as too low. Nothing was taken, so that it is asked again."""
 
 
 class Reverted(Exception):
@@ -84,12 +87,21 @@ def send_raw(
 
 
 def submit_raw(rpc: DevRpc, target: str | None, *, data: bytes, sender: str, value: int = 0, gas: int = GAS) -> str:
-    """Put a transaction of an impersonated sender in the pool; its hash."""
+    """Put a transaction of an impersonated sender in the pool; its hash. Raises: RpcError: it was refused."""
     transaction = {"from": sender, "data": hexed(data), "value": hex(value), "gas": hex(gas)}
     if target is not None:
         transaction["to"] = target
-    submitted: str = rpc("eth_sendTransaction", transaction)
-    return submitted
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            submitted: str = rpc("eth_sendTransaction", transaction)
+        except RpcError as refused:
+            if "nonce too low" not in refused.message or tries == NONCE_TRIES:
+                raise
+            time.sleep(RECEIPT_POLL_S)
+        else:
+            return submitted
 
 
 def wait_for_receipt(rpc: DevRpc, tx_hash: str, *, timeout_s: float = RECEIPT_TIMEOUT_S) -> dict[str, Any]:
