@@ -18,6 +18,9 @@ from chains.types import Address, ChainId, InvalidAddress, parse_address
 MAX_CONFIG_BYTES: Final = 1_000_000
 """A chain table has about 700 bytes; a file a thousand times larger is a mistake."""
 
+MOST_BUMPS: Final = 20
+"""1.1^20 = 6.7: past that the fee caps are the better bound, and each attempt is one more receipt to ask for."""
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _WEI: Final = re.compile(r"0|[1-9][0-9]{0,30}", re.ASCII)
 _MAX_INT: Final = 2**53
@@ -60,6 +63,28 @@ class FinalityPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SendingPolicy:
+    """How long a sent transaction may wait, how often it is made dearer, and how many of a lane may be unmined.
+
+    Six bumps raise a fee by 1.1^6 = 1.77 at least; geth keeps 16 slots an account for certain (AccountSlots).
+    """
+
+    bump_after_blocks: int = 5
+    max_bumps: int = 6
+    max_in_flight: int = 16
+
+    def __post_init__(self) -> None:
+        if self.bump_after_blocks < 1 or self.max_in_flight < 1:
+            raise InvalidChainConfig("sending: bump_after_blocks and max_in_flight must be at least 1")
+        if not 0 <= self.max_bumps <= MOST_BUMPS:
+            raise InvalidChainConfig(f"sending: max_bumps must be 0 to {MOST_BUMPS}")
+
+
+SENDING: Final = SendingPolicy()
+"""For chains that say nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainConfig:
     """One EVM chain. `key` names it in URLs, settings and files; `aliases` are accepted on input only."""
 
@@ -74,6 +99,7 @@ class ChainConfig:
     fees: FeePolicy
     finality: FinalityPolicy
     aliases: tuple[str, ...] = ()
+    sending: SendingPolicy = SENDING
 
 
 def load_chains(extra: Path | None = None) -> Mapping[str, ChainConfig]:
@@ -132,6 +158,7 @@ def _chain(key: str, table: Mapping[str, Any]) -> ChainConfig:
     reader = _Table(f"[{key}]", table)
     fees = _Table(f"[{key}.fees]", reader.table("fees"))
     finality = _Table(f"[{key}.finality]", reader.table("finality"))
+    sending = _Table(f"[{key}.sending]", reader.table("sending") if "sending" in table else {})
     try:
         chain = ChainConfig(
             chain_id=ChainId(reader.integer("chain_id", low=1)),
@@ -154,10 +181,15 @@ def _chain(key: str, table: Mapping[str, Any]) -> ChainConfig:
                 min_final_depth=finality.integer("min_final_depth", low=1),
             ),
             aliases=reader.names("aliases"),
+            sending=SendingPolicy(
+                bump_after_blocks=sending.integer("bump_after_blocks", low=1, default=SENDING.bump_after_blocks),
+                max_bumps=sending.integer("max_bumps", low=0, default=SENDING.max_bumps),
+                max_in_flight=sending.integer("max_in_flight", low=1, default=SENDING.max_in_flight),
+            ),
         )
     except InvalidChainConfig as exc:
         raise InvalidChainConfig(f"[{key}]: {exc}" if not str(exc).startswith("[") else str(exc)) from exc
-    for part in (reader, fees, finality):
+    for part in (reader, fees, finality, sending):
         part.refuse_unknown()
     return chain
 
@@ -197,7 +229,9 @@ class _Table:
             raise InvalidChainConfig(f"{self._where} {key}: must be 1 to 32 printable characters")
         return value
 
-    def integer(self, key: str, *, low: int) -> int:
+    def integer(self, key: str, *, low: int, default: int | None = None) -> int:
+        if default is not None and key not in self._values:
+            return default
         value: int = self._get(key, int, says="a whole number")
         if not low <= value < _MAX_INT:
             raise InvalidChainConfig(f"{self._where} {key}: must be at least {low} and below 2^53")

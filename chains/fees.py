@@ -71,6 +71,22 @@ def bump(previous: Fees, fresh: Fees, policy: FeePolicy) -> Fees:
     return Fees(max_fee_wei=max_fee, priority_fee_wei=tip)
 
 
+def replace_within(previous: Fees, fresh: Fees, *, gas_limit: int, policy: FeePolicy) -> Fees:
+    """`bump`, with the headroom of the max fee cut where gas limit x max fee is above the cost cap.
+
+    Raises:
+        FeeCapExceeded: what nodes would take for a replacement is above a cap; the attempt stays as it is.
+    """
+    fees = bump(previous, fresh, policy)
+    most = policy.max_tx_cost_wei // gas_limit
+    if fees.max_fee_wei <= most:
+        return fees
+    needed = max(_bumped(previous.max_fee_wei), fees.priority_fee_wei)
+    if needed > most:
+        raise FeeCapExceeded(needed_wei=needed, cap_wei=most)
+    return Fees(max_fee_wei=most, priority_fee_wei=fees.priority_fee_wei)
+
+
 def within_cost_cap(fees: Fees, *, gas_limit: int, base_fee_wei: int, policy: FeePolicy) -> Fees:
     """The fees, with the headroom of the max fee cut where gas limit x max fee is above the cost cap.
 

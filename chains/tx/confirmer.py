@@ -47,6 +47,8 @@ class Confirmer(Generic[U]):
         """The cursor's block is not canonical any more; no lane may take new work."""
         self.checked = False
         """The cursor was looked for on the chain at least once."""
+        self.head: Header | None = None
+        """The one that the last round looked at."""
 
     async def round(self) -> bool:
         """Look at the current head; True when everything up to it is worked off.
@@ -54,7 +56,7 @@ class Confirmer(Generic[U]):
         Raises: RpcError: nothing is lost, call again.
         """
         parts = self._parts
-        head = await parts.client.head()
+        head = self.head = await parts.client.head()
         if head.hash == self._done:
             return True
         slots, cursor = await parts.uow.read(self._read)

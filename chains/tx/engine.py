@@ -20,7 +20,8 @@ from chains.signing.signer import Signer
 from chains.tx.confirmer import Confirmer
 from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
 from chains.tx.lanes import LaneWorker, Placing
-from chains.tx.model import Lane, OpenTx, TxState
+from chains.tx.model import Lane, OpenTx, TxId, TxState, Wish
+from chains.tx.replacing import Replacer
 from chains.tx.sending import Sender
 from chains.tx.simulation import Simulator
 from chains.tx.store import Clock, PreSignCheck, TxObserver, TxStore, UnitOfWork
@@ -67,14 +68,37 @@ class TxEngine(Generic[U]):
         self._sender = Sender(self._parts)
         self._simulator = Simulator(client)
         self._confirmer = Confirmer(self._parts, self._sender)
+        self._replacer = Replacer(self._parts, self._sender)
+        self._wished = asyncio.Event()
         self._workers: dict[Lane, LaneWorker[U]] = {}
         self._busy: dict[Lane, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._poll_ms = min(max(config.block_time_ms // POLL_PART, MIN_POLL_MS), MAX_POLL_MS)
 
     def wake(self) -> None:
-        """New work was queued. To be called in the engine's event loop."""
+        """New work was queued, or something asked for a slot. To be called in the engine's event loop."""
         self._woken.set()
+        self._wished.set()
+
+    async def request_cancel(self, tx_id: TxId, reason: str) -> bool:
+        """Close a slot by a self-send, now or after a crash; False if that was asked before. What is mined decides.
+
+        Raises: StaleState: the slot does not exist, or is mined or closed.
+        """
+        return await self._wish(tx_id, Wish.CANCEL, reason)
+
+    async def request_bump(self, tx_id: TxId, reason: str) -> bool:
+        """Make a slot's payload dearer without waiting; False if that, or a cancel, was asked before.
+
+        Raises: StaleState: the slot does not exist, or is mined or closed.
+        """
+        return await self._wish(tx_id, Wish.BUMP, reason)
+
+    async def _wish(self, tx_id: TxId, wish: Wish, reason: str) -> bool:
+        parts, now_ms = self._parts, self._parts.clock.now_ms()
+        done = await parts.uow.run(lambda u: parts.store.wish(u, tx_id, wish, reason=reason, now_ms=now_ms))
+        self.wake()
+        return done
 
     async def recover(self) -> None:
         """Finish what an earlier process left: send stored bytes again, fill nonces that were taken but not signed.
@@ -103,6 +127,7 @@ class TxEngine(Generic[U]):
                     await self._place_in(lane)
                 except TRANSIENT as exc:
                     log.warning("lane %s goes on later: %s", lane.wallet, exc)
+        await self._replace()
         await self._rebroadcast(only_due=True)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -126,13 +151,15 @@ class TxEngine(Generic[U]):
     async def _follow_chain(self, stop: asyncio.Event) -> None:
         backoff = Backoff()
         while not stop.is_set():
+            self._wished.clear()
             if await self._look():
                 backoff.succeeded()
                 wait_ms = self._poll_ms
+                await self._replace()
                 await self._rebroadcast(only_due=True)
             else:
                 wait_ms = backoff.failed()
-            await wait_for_any(stop, timeout_ms=wait_ms)
+            await wait_for_any(stop, self._wished, timeout_ms=wait_ms)
 
     async def _place_queued(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         while not stop.is_set():
@@ -174,6 +201,16 @@ class TxEngine(Generic[U]):
         except TRANSIENT as exc:
             log.warning("%s cannot be followed now: %s", self._parts.config.key, exc)
             return False
+
+    async def _replace(self) -> None:
+        """Bump and close what needs it. Not while the chain is in doubt."""
+        head = self._confirmer.head
+        if head is None or not self._may_place():
+            return
+        try:
+            await self._replacer.round(head, await self._open())
+        except TRANSIENT as exc:
+            log.warning("%s: replacing goes on later: %s", self._parts.config.key, exc)
 
     async def _place_in(self, lane: Lane, *, most: int | None = None) -> None:
         placed = 0

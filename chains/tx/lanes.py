@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from chains.client import AccountState
 from chains.crashpoints import reach
@@ -26,9 +26,7 @@ from chains.fees import HISTORY_BLOCKS, TIP_PERCENTILE, FeeHistory, suggest, wit
 from chains.tx.context import EngineParts
 from chains.tx.model import (
     UNMINED_TX_STATES,
-    Attempt,
     AttemptKind,
-    AttemptState,
     Intent,
     IntentState,
     Lane,
@@ -39,18 +37,17 @@ from chains.tx.model import (
     PlanId,
     Tx,
     TxState,
+    Wish,
     payload_hash,
 )
 from chains.tx.reasons import HoldCode, RejectCode, reason
 from chains.tx.sending import Sender
+from chains.tx.signing import sign_attempt
 from chains.tx.simulation import Failing, NotYet, Simulator
 from chains.tx.store import PreSignRefused, StaleState
-from chains.types import Fees, UnsignedTx
+from chains.types import Fees
 
 U = TypeVar("U")
-
-CANCEL_GAS: Final = 60_000
-"""Most gas of a self-send: 21,000, and some for the code that an account may delegate to (EIP-7702)."""
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +205,9 @@ class LaneWorker(Generic[U]):
             )
             return AttemptKind.CANCEL
         for slot in slots:
+            if slot.tx.wish is Wish.CANCEL:
+                log.warning("%s: %s is to be cancelled: its nonces are closed", self._lane.wallet, slot.intent.plan_id)
+                return AttemptKind.CANCEL
             try:
                 if payload_hash(slot.intent.lane, slot.intent.call) != slot.intent.payload_hash:
                     raise PreSignRefused("the payload is not the one that was accepted")
@@ -241,7 +241,8 @@ class LaneWorker(Generic[U]):
         now_ms = parts.clock.now_ms()
         try:
             for slot, fee in zip(slots, fees, strict=True):
-                signed.append(replace(slot, attempts=(await self._sign(slot, fee, kind=kind, now_ms=now_ms),)))
+                attempt = await sign_attempt(parts.signer, slot, fee, kind=kind, now_ms=now_ms)
+                signed.append(replace(slot, attempts=(attempt,)))
         except SignerUnavailable:
             raise
         except SigningError as exc:
@@ -253,31 +254,6 @@ class LaneWorker(Generic[U]):
         await parts.uow.run(lambda u: parts.store.save_attempts(u, attempts, now_ms))
         reach("K6")
         await self._sender.send([replace(slot, tx=replace(slot.tx, state=TxState.SIGNED)) for slot in signed])
-
-    async def _sign(self, slot: OpenTx, fees: Fees, *, kind: AttemptKind, now_ms: int) -> Attempt:
-        call = slot.intent.call
-        real = kind is AttemptKind.REAL
-        gas_limit = slot.tx.gas_limit if real else min(slot.tx.gas_limit, CANCEL_GAS)
-        unsigned = UnsignedTx(
-            chain_id=self._lane.chain_id,
-            nonce=slot.tx.nonce,
-            to=call.to if real else self._lane.wallet,
-            data=call.data if real else b"",
-            value_wei=call.value_wei if real else 0,
-            gas_limit=gas_limit,
-            fees=fees,
-        )
-        done = await self._parts.signer.sign(self._lane.wallet, unsigned)
-        return Attempt(
-            hash=done.hash,
-            tx_id=slot.tx.id,
-            kind=kind,
-            raw=done.raw,
-            fees=fees,
-            gas_limit=gas_limit,
-            state=AttemptState.SIGNED,
-            created_ms=now_ms,
-        )
 
     # -- the checks, all before anything is taken ---------------------------------------------------------
 

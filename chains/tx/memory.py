@@ -10,9 +10,11 @@ from typing import TypeVar
 
 from chains.tx.model import (
     CLOSED_TX_STATES,
+    SENDABLE_ATTEMPT_STATES,
     TX_TRANSITIONS,
     UNMINED_TX_STATES,
     Attempt,
+    AttemptKind,
     AttemptState,
     Intent,
     IntentId,
@@ -26,6 +28,7 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
+    Wish,
 )
 from chains.tx.store import DuplicateId, StaleState
 from chains.types import BlockRef, ChainId, TxHash
@@ -188,6 +191,8 @@ class MemoryTxStore:
             tx = uow.txs.get(attempt.tx_id)
             if tx is None or tx.state not in UNMINED_TX_STATES:
                 raise StaleState("a slot is mined or closed")
+            if tx.wish is Wish.CANCEL and attempt.kind is AttemptKind.REAL:
+                raise StaleState("a slot is to be cancelled")
             unsent = (known for known in _attempts_of(uow, tx.id) if known.state is AttemptState.SIGNED)
             if attempt.hash in uow.attempts or any(unsent):
                 raise StaleState("a slot has an unsent attempt")
@@ -199,17 +204,41 @@ class MemoryTxStore:
     def mark_sent(self, uow: MemoryState, hashes: Sequence[TxHash], now_ms: int) -> None:
         for tx_hash in hashes:
             attempt = uow.attempts.get(tx_hash)
-            if attempt is None or attempt.state not in (AttemptState.SIGNED, AttemptState.SENT):
+            if attempt is None or attempt.state not in SENDABLE_ATTEMPT_STATES:
                 raise StaleState("an attempt is unknown or settled")
             uow.attempts[tx_hash] = replace(attempt, state=AttemptState.SENT, sent_ms=now_ms, node_answer=None)
             tx = uow.txs[attempt.tx_id]
             if tx.state is TxState.SIGNED:
                 uow.txs[tx.id] = replace(tx, state=TxState.BROADCAST, updated_ms=now_ms)
 
+    def set_aside(self, uow: MemoryState, attempt: TxHash) -> None:
+        known = uow.attempts.get(attempt)
+        if known is None or known.state is not AttemptState.SIGNED:
+            raise StaleState(f"attempt {attempt} is not unsent")
+        uow.attempts[attempt] = replace(known, state=AttemptState.REFUSED)
+
     def note_answer(self, uow: MemoryState, attempt: TxHash, answer: str) -> None:
         if attempt not in uow.attempts:
             raise StaleState(f"attempt {attempt} is unknown")
         uow.attempts[attempt] = replace(uow.attempts[attempt], node_answer=answer)
+
+    # -- wishes and notes ----------------------------------------------------------------------------
+    def wish(self, uow: MemoryState, tx_id: TxId, wish: Wish, *, reason: str, now_ms: int) -> bool:
+        tx = uow.txs.get(tx_id)
+        if tx is None or tx.state not in UNMINED_TX_STATES:
+            raise StaleState(f"slot {tx_id} is not unmined")
+        if tx.wish in (wish, Wish.CANCEL):
+            return False
+        uow.txs[tx_id] = replace(tx, wish=wish, wish_reason=reason, updated_ms=now_ms)
+        return True
+
+    def wish_granted(self, uow: MemoryState, tx_id: TxId) -> None:
+        tx = uow.txs[tx_id]
+        if tx.wish is Wish.BUMP:
+            uow.txs[tx_id] = replace(tx, wish=None, wish_reason=None)
+
+    def note_tx(self, uow: MemoryState, tx_id: TxId, note: str | None) -> None:
+        uow.txs[tx_id] = replace(uow.txs[tx_id], note=note)
 
     # -- confirmation --------------------------------------------------------------------------------
     def open_txs(self, uow: MemoryState, chain_id: ChainId, *, lane: Lane | None = None) -> Sequence[OpenTx]:
@@ -219,7 +248,12 @@ class MemoryTxStore:
             if tx.lane.chain_id == chain_id and lane in (None, tx.lane) and tx.state not in CLOSED_TX_STATES
         ]
         return [
-            OpenTx(tx=tx, intent=uow.intents[tx.intent_id], attempts=tuple(_attempts_of(uow, tx.id)))
+            OpenTx(
+                tx=tx,
+                intent=uow.intents[tx.intent_id],
+                attempts=tuple(_attempts_of(uow, tx.id)),
+                valid_until_ms=uow.plans[uow.intents[tx.intent_id].plan_id].valid_until_ms,
+            )
             for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
         ]
 

@@ -47,6 +47,15 @@ class TxState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class Wish(StrEnum):
+    """What was asked for an unmined slot and is not done yet."""
+
+    BUMP = "bump"
+    """Another attempt at a higher price now."""
+    CANCEL = "cancel"
+    """Close the nonce by a self-send. Never taken back: from here on no payload is signed for the slot."""
+
+
 class Outcome(StrEnum):
     NONE = "none"
     SUCCEEDED = "succeeded"
@@ -66,6 +75,7 @@ class AttemptState(StrEnum):
     SIGNED = "signed"
     SENT = "sent"
     REFUSED = "refused"
+    """No node is known to have taken it, and a newer attempt stands in for it. Watched like the others."""
     MINED = "mined"
     LOST = "lost"
     """Another attempt of the slot was mined."""
@@ -91,6 +101,7 @@ TX_TRANSITIONS: Final[Mapping[TxState, frozenset[TxState]]] = {
 
 CLOSED_TX_STATES: Final = frozenset({TxState.FINAL, TxState.SUPERSEDED})
 UNMINED_TX_STATES: Final = frozenset({TxState.RESERVED, TxState.SIGNED, TxState.BROADCAST})
+SENDABLE_ATTEMPT_STATES: Final = frozenset({AttemptState.SIGNED, AttemptState.SENT, AttemptState.REFUSED})
 
 
 class IllegalTransition(Exception):
@@ -171,6 +182,11 @@ class Tx:
     mined_hash: TxHash | None = None
     created_ms: int
     updated_ms: int
+    wish: Wish | None = None
+    wish_reason: str | None = None
+    """Who or what asked, for a person."""
+    note: str | None = None
+    """Why its price stays where it is though it waits, as "code: text"; for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +216,8 @@ class OpenTx:
     tx: Tx
     intent: Intent
     attempts: tuple[Attempt, ...]
+    valid_until_ms: int | None = None
+    """That of its plan."""
 
 
 def payload_hash(lane: Lane, call: CallRequest) -> str:

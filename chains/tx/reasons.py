@@ -1,4 +1,4 @@
-"""Why a plan is rejected or a lane held, as codes that programs may rely on: "code: text for a person"."""
+"""Why a plan is rejected, a lane held, or a slot left as it is: codes that programs may rely on, as "code: text"."""
 
 from enum import StrEnum
 
@@ -43,6 +43,19 @@ class HoldCode(StrEnum):
     """Several endpoints agree that a transaction did not end as one of them had told, and as it was booked."""
 
 
-def reason(code: RejectCode | HoldCode, text: str) -> str:
+class NoteCode(StrEnum):
+    """Why a slot that waits keeps the price it has, or is not closed yet. It is looked at again with each block."""
+
+    FEE_CAP = "fee_cap"
+    """What nodes would take for a replacement is above the chain's caps."""
+    BUMPS_USED = "bumps_used"
+    """It was made dearer as often as the chain's policy allows."""
+    NO_SIGNER = "no_signer"
+    """No key is unlocked for the wallet."""
+    SIGNING_FAILED = "signing_failed"
+    """The signer refused."""
+
+
+def reason(code: RejectCode | HoldCode | NoteCode, text: str) -> str:
     """The stored form, text cut to a length that fits a row and a screen."""
     return f"{code}: {text[:400]}"

@@ -14,7 +14,7 @@ from chains.crashpoints import reach
 from chains.errors import RpcError, RpcRefused
 from chains.node_errors import SendVerdict, classify
 from chains.tx.context import EngineParts
-from chains.tx.model import UNMINED_TX_STATES, Attempt, AttemptState, OpenTx, TxState
+from chains.tx.model import UNMINED_TX_STATES, Attempt, AttemptKind, AttemptState, OpenTx, TxState, Wish
 from chains.tx.store import StaleState
 from chains.types import TxHash
 
@@ -25,8 +25,33 @@ REBROADCAST_BLOCKS: Final = 5
 RETRY_BLOCKS: Final = 1
 """Block times after which an attempt that no node has accepted is sent again."""
 _GOOD: Final = (SendVerdict.ALREADY_KNOWN,)
+_TOO_CHEAP: Final = frozenset({SendVerdict.UNDERPRICED, SendVerdict.REPLACE_UNDERPRICED})
+_OTHERS_STAND: Final = _TOO_CHEAP | {SendVerdict.INSUFFICIENT_FUNDS, SendVerdict.FEE_CAP_NODE}
+"""Refusals of a replacement after which the cheaper attempts before it are what can still be mined."""
 
 log = logging.getLogger(__name__)
+
+
+def is_underpriced(attempt: Attempt) -> bool:
+    """The last answer to it was that its price is too low, or too little above that of the one it should replace."""
+    return _verdict(attempt) in _TOO_CHEAP
+
+
+def sendable(slot: OpenTx) -> list[OpenTx]:
+    """The slot once for each attempt to send again, that attempt being its last: the newest, and after it was refused
+    for its price also those before it. Never a payload beside or instead of a self-send that is wanted."""
+    newest = slot.attempts[-1]
+    closing = slot.tx.wish is Wish.CANCEL or newest.kind is AttemptKind.CANCEL
+    chosen = range(len(slot.attempts)) if _verdict(newest) in _OTHERS_STAND else [len(slot.attempts) - 1]
+    return [
+        replace(slot, attempts=slot.attempts[: index + 1])
+        for index in chosen
+        if not closing or slot.attempts[index].kind is AttemptKind.CANCEL
+    ]
+
+
+def _verdict(attempt: Attempt) -> str:
+    return (attempt.node_answer or "").partition(":")[0]
 
 
 class Sender(Generic[U]):
@@ -48,11 +73,13 @@ class Sender(Generic[U]):
             self._tried_s.pop(attempt.hash, None)
 
     async def rebroadcast(self, slots: Sequence[OpenTx], *, only_due: bool) -> None:
-        """Send the newest attempt of each unmined slot, in the order given."""
+        """Send what each unmined slot has to send (`sendable`), in the order given."""
         # Forgotten by age, not by what is open: an attempt being saved right now is not among the slots yet.
         oldest_s = self._parts.clock.monotonic_s() - REBROADCAST_BLOCKS * self._parts.config.block_time_ms / 1000
         self._tried_s = {tx_hash: at_s for tx_hash, at_s in self._tried_s.items() if at_s > oldest_s}
-        unmined = [slot for slot in slots if slot.tx.state in UNMINED_TX_STATES and slot.attempts]
+        unmined = [
+            one for slot in slots if slot.tx.state in UNMINED_TX_STATES and slot.attempts for one in sendable(slot)
+        ]
         await self.send([slot for slot in unmined if not only_due or self._is_due(slot.attempts[-1])])
 
     async def send(self, slots: Sequence[OpenTx]) -> None:
@@ -127,7 +154,7 @@ class Sender(Generic[U]):
     def _write_sent(self, uow: U, slots: Sequence[OpenTx]) -> None:
         now_ms = self._parts.clock.now_ms()
         self._parts.store.mark_sent(uow, [slot.attempts[-1].hash for slot in slots], now_ms)
-        for slot in slots:
+        for slot in {slot.tx.id: slot for slot in slots}.values():
             if slot.tx.state is TxState.SIGNED:
                 tx = replace(slot.tx, state=TxState.BROADCAST, updated_ms=now_ms)
                 self._parts.observer.on_sent(uow, slot.intent, tx)

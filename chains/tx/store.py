@@ -25,6 +25,7 @@ from chains.tx.model import (
     PlanId,
     Tx,
     TxId,
+    Wish,
 )
 from chains.types import BlockRef, ChainId, Receipt, TxHash
 
@@ -122,15 +123,38 @@ class TxStore(Protocol[U_contra]):
 
     # -- attempts ------------------------------------------------------------------------------------
     def save_attempts(self, uow: U_contra, attempts: Sequence[Attempt], now_ms: int) -> None:
-        """Store signed attempts; a reserved tx becomes signed. Raises: StaleState: an unsent attempt exists."""
+        """Store signed attempts; a reserved tx becomes signed.
+
+        Raises: StaleState: an unsent attempt exists, or it is a real one for a slot that is to be cancelled.
+        """
         ...
 
     def mark_sent(self, uow: U_contra, hashes: Sequence[TxHash], now_ms: int) -> None:
-        """Attempts signed | sent -> sent, their tx signed -> broadcast. `node_answer` of each is cleared."""
+        """Attempts signed | sent | refused -> sent, their tx signed -> broadcast. `node_answer` of each is cleared."""
+        ...
+
+    def set_aside(self, uow: U_contra, attempt: TxHash) -> None:
+        """An unsent attempt becomes refused, to make place for one that stands in for it. Raises: StaleState."""
         ...
 
     def note_answer(self, uow: U_contra, attempt: TxHash, answer: str) -> None:
         """Keep what a node said to a send; changes no state."""
+        ...
+
+    # -- wishes and notes ----------------------------------------------------------------------------
+    def wish(self, uow: U_contra, tx_id: TxId, wish: Wish, *, reason: str, now_ms: int) -> bool:
+        """Ask for something; False if that, or a cancel, was asked before: the first reason stays.
+
+        Raises: StaleState: the slot does not exist or is not unmined.
+        """
+        ...
+
+    def wish_granted(self, uow: U_contra, tx_id: TxId) -> None:
+        """A bump was made or cannot be made: it is not wished any more. A cancel stays."""
+        ...
+
+    def note_tx(self, uow: U_contra, tx_id: TxId, note: str | None) -> None:
+        """Keep why a slot waits; changes no state."""
         ...
 
     # -- confirmation --------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from chains.tx.model import AttemptKind, AttemptState, IntentState, Outcome, TxState
+from chains.tx.model import AttemptKind, AttemptState, IntentState, Outcome, TxState, Wish
 from service.db.types import U256, Addr, Hash32, Json
 
 metadata: Final = MetaData(
@@ -42,7 +42,7 @@ Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite gives row ids only to a column declared INTEGER."""
 
 
-def _one_of(column: str, values: "type[IntentState | TxState | Outcome | AttemptKind | AttemptState]") -> str:
+def _one_of(column: str, values: "type[IntentState | TxState | Outcome | AttemptKind | AttemptState | Wish]") -> str:
     return f"{column} IN ({', '.join(repr(str(v)) for v in values)})"
 
 
@@ -243,6 +243,39 @@ txs: Final = Table(
         postgresql_where=text("state <> 'superseded'"),
     ),
     Index("ix_txs_open", "chain_id", "state"),
+)
+
+pauses: Final = Table(
+    "pauses",
+    metadata,
+    # What takes no work until the operator ends it. `subject`: chain id, wallet address or key; empty for all.
+    # No MAC: a row here only takes away.
+    Column("scope", String(8), nullable=False),
+    Column("subject", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope", "subject"),
+    CheckConstraint("scope IN ('all', 'chain', 'wallet', 'key')", name="scope"),
+    CheckConstraint("(scope = 'all') = (subject = '')", name="subject"),
+)
+
+tx_wishes: Final = Table(
+    "tx_wishes",
+    metadata,
+    # What was asked for an unmined slot. A cancel stays for ever: no payload is signed for the slot any more.
+    Column("tx_id", Id, ForeignKey("txs.id"), primary_key=True),
+    Column("wish", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("asked_ms", BigInteger, nullable=False),
+    CheckConstraint(_one_of("wish", Wish), name="wish"),
+)
+
+tx_notes: Final = Table(
+    "tx_notes",
+    metadata,
+    # Why a slot's price stays where it is; gone once it does not.
+    Column("tx_id", Id, ForeignKey("txs.id"), primary_key=True),
+    Column("note", Text, nullable=False),
 )
 
 attempts: Final = Table(

@@ -20,6 +20,7 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
+    Wish,
     payload_hash,
 )
 from chains.types import BlockHash, BlockRef, CallRequest, ChainId, Fees, TxHash
@@ -69,6 +70,8 @@ def intent(row: Row[Any]) -> Intent:
 
 
 def tx(row: Row[Any]) -> Tx:
+    """`row` may go without what `tx_wishes` and `tx_notes` say: a slot that was just made has neither."""
+    extra = row._mapping
     block = None if row.block_number is None else BlockRef(number=row.block_number, hash=BlockHash(row.block_hash))
     return Tx(
         id=TxId(row.id),
@@ -82,6 +85,9 @@ def tx(row: Row[Any]) -> Tx:
         mined_hash=row.mined_hash,
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
+        wish=None if extra.get("wish") is None else Wish(row.wish),
+        wish_reason=extra.get("wish_reason"),
+        note=extra.get("note"),
     )
 
 

@@ -12,14 +12,30 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, Update, and_, case, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    Update,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chains.tx.model import (
     CLOSED_TX_STATES,
+    SENDABLE_ATTEMPT_STATES,
     TX_TRANSITIONS,
     UNMINED_TX_STATES,
     Attempt,
+    AttemptKind,
     AttemptState,
     IntentId,
     IntentState,
@@ -32,6 +48,7 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
+    Wish,
 )
 from chains.tx.store import DuplicateId, StaleState
 from chains.types import BlockHash, BlockRef, ChainId, TxHash
@@ -42,6 +59,12 @@ T = TypeVar("T")
 
 _GROUP: Final = 500
 """Values in one IN list: far below the parameter limits (SQLite 32,766, PostgreSQL's protocol 32,767)."""
+
+_SLOTS: Final = (
+    select(m.txs, m.tx_wishes.c.wish, m.tx_wishes.c.reason.label("wish_reason"), m.tx_notes.c.note)
+    .outerjoin(m.tx_wishes, m.tx_wishes.c.tx_id == m.txs.c.id)
+    .outerjoin(m.tx_notes, m.tx_notes.c.tx_id == m.txs.c.id)
+)
 
 _NO_BLOCK: Final[Mapping[str, Any]] = {
     "block_number": None,
@@ -105,7 +128,7 @@ class SqlTxStore:
 
     def plan_txs(self, uow: Connection, plan_id: PlanId) -> Sequence[Tx]:
         of_plan = select(m.intents.c.id).where(m.intents.c.plan_id == plan_id)
-        rows = uow.execute(select(m.txs).where(m.txs.c.intent_id.in_(of_plan)).order_by(m.txs.c.nonce))
+        rows = uow.execute(_SLOTS.where(m.txs.c.intent_id.in_(of_plan)).order_by(m.txs.c.nonce))
         return [txrows.tx(row) for row in rows]
 
     def queued_lanes(self, uow: Connection, chain_id: ChainId) -> Sequence[Lane]:
@@ -227,6 +250,11 @@ class SqlTxStore:
             )
             if uow.execute(left.limit(1)).first():
                 raise StaleState("a slot has an unsent attempt")
+        real = [attempt.tx_id for attempt in attempts if attempt.kind is AttemptKind.REAL]
+        for group in _groups(real):
+            unwanted = m.tx_wishes.c.tx_id.in_(group) & (m.tx_wishes.c.wish == Wish.CANCEL)
+            if uow.execute(select(m.tx_wishes.c.tx_id).where(unwanted).limit(1)).first():
+                raise StaleState("a slot is to be cancelled")
         rows = [txrows.attempt_row(attempt) for attempt in attempts]
         if rows and _insert_new(uow, m.attempts, rows, key="hash") != len(rows):
             raise StaleState("an attempt with these bytes exists already")
@@ -237,7 +265,7 @@ class SqlTxStore:
                 update(m.attempts)
                 .where(
                     m.attempts.c.hash.in_(group),
-                    m.attempts.c.state.in_([AttemptState.SIGNED, AttemptState.SENT]),
+                    m.attempts.c.state.in_(SENDABLE_ATTEMPT_STATES),
                 )
                 .values(state=AttemptState.SENT, sent_ms=now_ms, node_answer=None)
             )
@@ -252,22 +280,68 @@ class SqlTxStore:
                 .values(state=TxState.BROADCAST, updated_ms=now_ms)
             )
 
+    def set_aside(self, uow: Connection, attempt: TxHash) -> None:
+        statement = (
+            update(m.attempts)
+            .where(m.attempts.c.hash == attempt, m.attempts.c.state == AttemptState.SIGNED)
+            .values(state=AttemptState.REFUSED)
+        )
+        _must_hit(uow, statement, 1, f"attempt {attempt} is not unsent")
+
     def note_answer(self, uow: Connection, attempt: TxHash, answer: str) -> None:
         statement = update(m.attempts).where(m.attempts.c.hash == attempt).values(node_answer=answer)
         _must_hit(uow, statement, 1, f"attempt {attempt} is unknown")
+
+    # -- wishes and notes ----------------------------------------------------------------------------
+    def wish(self, uow: Connection, tx_id: TxId, wish: Wish, *, reason: str, now_ms: int) -> bool:
+        # The slot's row first: its lock orders a cancel and the saving of a real attempt.
+        slot = update(m.txs).where(m.txs.c.id == tx_id, m.txs.c.state.in_(UNMINED_TX_STATES))
+        _must_hit(uow, slot.values(updated_ms=now_ms), 1, f"slot {tx_id} is not unmined")
+        values = {"wish": wish, "reason": reason, "asked_ms": now_ms}
+        if _insert_new(uow, m.tx_wishes, [{"tx_id": tx_id, **values}], key="tx_id") == 1:
+            return True
+        stronger = (
+            update(m.tx_wishes)
+            .where(m.tx_wishes.c.tx_id == tx_id, m.tx_wishes.c.wish.not_in([wish, Wish.CANCEL]))
+            .values(**values)
+        )
+        return uow.execute(stronger).rowcount == 1
+
+    def wish_granted(self, uow: Connection, tx_id: TxId) -> None:
+        # There may be none.
+        uow.execute(delete(m.tx_wishes).where(m.tx_wishes.c.tx_id == tx_id, m.tx_wishes.c.wish == Wish.BUMP))
+
+    def note_tx(self, uow: Connection, tx_id: TxId, note: str | None) -> None:
+        if note is None:
+            uow.execute(delete(m.tx_notes).where(m.tx_notes.c.tx_id == tx_id))
+        elif _insert_new(uow, m.tx_notes, [{"tx_id": tx_id, "note": note}], key="tx_id") == 0:
+            statement = update(m.tx_notes).where(m.tx_notes.c.tx_id == tx_id).values(note=note)
+            _must_hit(uow, statement, 1, f"note of slot {tx_id}")
 
     # -- confirmation --------------------------------------------------------------------------------
     def open_txs(self, uow: Connection, chain_id: ChainId, *, lane: Lane | None = None) -> Sequence[OpenTx]:
         of = m.txs.c.chain_id == chain_id if lane is None else _of_lane(m.txs, lane)
         is_open = and_(of, m.txs.c.state.not_in(CLOSED_TX_STATES))
-        slots = [txrows.tx(row) for row in uow.execute(select(m.txs).where(is_open))]
+        slots = [txrows.tx(row) for row in uow.execute(_SLOTS.where(is_open))]
         wanted = uow.execute(select(m.intents).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open))))
         intents = {row.id: txrows.intent(row) for row in wanted}
         made: defaultdict[TxId, list[Attempt]] = defaultdict(list)
         for row in uow.execute(select(m.attempts).join(m.txs, m.txs.c.id == m.attempts.c.tx_id).where(is_open)):
             made[row.tx_id].append(txrows.attempt(row))
+        plans = select(m.plans.c.id, m.plans.c.valid_until_ms).where(
+            m.plans.c.valid_until_ms.is_not(None),
+            m.plans.c.id.in_(
+                select(m.intents.c.plan_id).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open)))
+            ),
+        )
+        until = {row.id: row.valid_until_ms for row in uow.execute(plans)}
         return [
-            OpenTx(tx=tx, intent=intents[tx.intent_id], attempts=_oldest_first(made[tx.id]))
+            OpenTx(
+                tx=tx,
+                intent=intents[tx.intent_id],
+                attempts=_oldest_first(made[tx.id]),
+                valid_until_ms=until.get(intents[tx.intent_id].plan_id),
+            )
             for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
         ]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chains.config import FeePolicy, FinalityPolicy, InvalidChainConfig, find_chain, load_chains
+from chains.config import FeePolicy, FinalityPolicy, InvalidChainConfig, SendingPolicy, find_chain, load_chains
 
 BASE = """
 [base]
@@ -55,6 +55,7 @@ def test_an_operator_adds_a_chain(tmp_path: Path) -> None:
     chains = load_chains(file)
     assert set(chains) == {"ethereum", "polygon", "base"}
     assert chains["base"].poa is False
+    assert chains["base"].sending == SendingPolicy()
 
 
 def test_an_operator_overrides_one_value_and_keeps_the_others(tmp_path: Path) -> None:
@@ -85,6 +86,10 @@ def test_an_operator_overrides_one_value_and_keeps_the_others(tmp_path: Path) ->
         ("block_time_ms = 2000", "block_time_ms = 2000\nfinalty = 3", "finalty: unknown key"),
         ("[base.finality]", "[base.finality", "not TOML"),
         ("[base]\n", "[Base]\n", "lower-case"),
+        ("[base.finality]", "[base.sending]\nmax_in_flight = 0\n[base.finality]", "at least 1"),
+        ("[base.finality]", "[base.sending]\nbump_after_blocks = 0\n[base.finality]", "at least 1"),
+        ("[base.finality]", "[base.sending]\nmax_bumps = 21\n[base.finality]", "0 to 20"),
+        ("[base.finality]", "[base.sending]\nbumps = 2\n[base.finality]", "bumps: unknown key"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, says: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chains.config import FeePolicy
 from chains.errors import FeeCapExceeded
-from chains.fees import FeeHistory, bump, suggest, within_cost_cap
+from chains.fees import FeeHistory, bump, replace_within, suggest, within_cost_cap
 from chains.types import Fees
 
 GWEI = 10**9
@@ -120,3 +120,21 @@ def test_a_bump_is_a_replacement_that_geth_takes_or_is_refused(max_fee: int, tip
     assert 100 * fees.max_fee_wei >= 110 * previous.max_fee_wei
     assert 100 * fees.priority_fee_wei >= 110 * previous.priority_fee_wei
     assert fees.priority_fee_wei <= fees.max_fee_wei <= POLICY.max_fee_cap_wei
+
+
+def test_the_headroom_of_a_replacement_shrinks_at_the_cost_cap_and_not_below_ten_percent_more() -> None:
+    previous, fresh = (
+        Fees(max_fee_wei=10 * GWEI, priority_fee_wei=GWEI),
+        Fees(max_fee_wei=90 * GWEI, priority_fee_wei=GWEI),
+    )
+    policy = FeePolicy(
+        max_fee_cap_wei=500 * GWEI,
+        priority_floor_wei=GWEI,
+        priority_cap_wei=20 * GWEI,
+        max_tx_cost_wei=11 * GWEI * 21_000,
+    )
+    cut = replace_within(previous, fresh, gas_limit=21_000, policy=policy)
+    assert cut == Fees(max_fee_wei=11 * GWEI, priority_fee_wei=1_100_000_000)
+    with pytest.raises(FeeCapExceeded) as caught:
+        replace_within(previous, fresh, gas_limit=21_001, policy=policy)
+    assert caught.value.needed_wei == 11 * GWEI

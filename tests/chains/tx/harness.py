@@ -9,7 +9,7 @@ from typing import Any
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, FinalityPolicy, load_chains
-from chains.errors import RpcError, RpcUnavailable, SigningError
+from chains.errors import RpcError, RpcRefused, RpcUnavailable, SigningError
 from chains.rpc.transport import HttpTransport, Transport
 from chains.signing.signer import LocalSigner, Signer, UnlockedKey
 from chains.tx.engine import TxEngine
@@ -127,6 +127,7 @@ class Tapped:
         self.raws: list[str] = []
         self.lose_sends = False
         self.die_in_sends = False
+        self.refuse_sends: RpcRefused | None = None
         self.fail_with: RpcError | None = None
         self.lacking: frozenset[str] = frozenset()
 
@@ -144,6 +145,8 @@ class Tapped:
         self.raws += sends
         if sends and self.lose_sends:
             raise RpcUnavailable("no answer in time", endpoint=self.name, method="eth_sendRawTransaction")
+        if sends and self.refuse_sends is not None:
+            return [self.refuse_sends] * len(calls)
         return await self._inner.batch(calls)
 
     async def close(self) -> None:

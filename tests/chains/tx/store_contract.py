@@ -20,6 +20,7 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
+    Wish,
     payload_hash,
 )
 from chains.tx.store import DuplicateId, StaleState, TxStore, UnitOfWork
@@ -353,6 +354,92 @@ class TxStoreContract:
         assert [attempt.hash for attempt in slot.attempts] == [attempt.hash for attempt in made]
 
     # -- confirmation ------------------------------------------------------------------------------------
+    async def test_an_unsent_attempt_that_is_set_aside_makes_place_for_another_and_may_still_be_sent(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        (tx,) = await self.placed(store, uow)
+        first, second = attempt_of(tx, 1), attempt_of(tx, 2)
+        await uow.run(lambda u: store.save_attempts(u, [first], NOW))
+
+        def replace_it(u: Any) -> None:
+            store.set_aside(u, first.hash)
+            store.save_attempts(u, [second], NOW)
+
+        await uow.run(replace_it)
+        (slot,) = await uow.read(lambda u: store.open_txs(u, CHAIN))
+        assert [a.state for a in slot.attempts] == [AttemptState.REFUSED, AttemptState.SIGNED]
+        await uow.run(lambda u: store.mark_sent(u, [first.hash], NOW))
+        (slot,) = await uow.read(lambda u: store.open_txs(u, CHAIN))
+        assert [a.state for a in slot.attempts] == [AttemptState.SENT, AttemptState.SIGNED]
+
+    async def test_only_an_unsent_attempt_is_set_aside(self, store: TxStore[Any], uow: UnitOfWork[Any]) -> None:
+        _, attempts = await self.sent(store, uow)
+        with pytest.raises(StaleState):
+            await uow.run(lambda u: store.set_aside(u, attempts[0].hash))
+
+    async def test_a_wish_is_kept_with_its_first_reason_and_a_cancel_outlasts_a_bump(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        (tx,) = await self.placed(store, uow)
+
+        async def wish(what: Wish, why: str) -> bool:
+            return await uow.run(lambda u: store.wish(u, tx.id, what, reason=why, now_ms=NOW))
+
+        async def kept() -> tuple[Wish | None, str | None]:
+            (slot,) = await uow.read(lambda u: store.open_txs(u, CHAIN))
+            return slot.tx.wish, slot.tx.wish_reason
+
+        assert await kept() == (None, None)
+        assert [await wish(Wish.BUMP, "a"), await wish(Wish.BUMP, "b")] == [True, False]
+        assert await kept() == (Wish.BUMP, "a")
+        await uow.run(lambda u: store.wish_granted(u, tx.id))
+        assert await kept() == (None, None)
+        assert [await wish(Wish.BUMP, "c"), await wish(Wish.CANCEL, "d"), await wish(Wish.BUMP, "e")] == [
+            True,
+            True,
+            False,
+        ]
+        await uow.run(lambda u: store.wish_granted(u, tx.id))
+        assert await kept() == (Wish.CANCEL, "d")
+        (of_plan,) = await uow.read(lambda u: store.plan_txs(u, PlanId("p")))
+        assert of_plan.wish is Wish.CANCEL
+
+    async def test_a_slot_to_be_cancelled_takes_a_self_send_and_no_payload(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        (tx,) = await self.placed(store, uow)
+        await uow.run(lambda u: store.wish(u, tx.id, Wish.CANCEL, reason="why", now_ms=NOW))
+        with pytest.raises(StaleState):
+            await uow.run(lambda u: store.save_attempts(u, [attempt_of(tx, 1)], NOW))
+        await uow.run(lambda u: store.save_attempts(u, [attempt_of(tx, 2, kind=AttemptKind.CANCEL)], NOW))
+
+    async def test_nothing_is_wished_of_a_slot_that_is_mined_or_does_not_exist(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        tx, attempts = await self.sent(store, uow)
+        await uow.run(
+            lambda u: store.mark_mined(u, tx.id, attempts[0].hash, block=BLOCK, outcome=Outcome.SUCCEEDED, now_ms=NOW)
+        )
+        for tx_id in (tx.id, TxId(99)):
+            with pytest.raises(StaleState):
+                await uow.run(lambda u, t=tx_id: store.wish(u, t, Wish.CANCEL, reason="why", now_ms=NOW))  # type: ignore[misc]
+
+    async def test_a_note_is_kept_changed_and_cleared(self, store: TxStore[Any], uow: UnitOfWork[Any]) -> None:
+        (tx,) = await self.placed(store, uow)
+        seen: list[str | None] = []
+        for note in ("fee_cap: a", "fee_cap: b", None):
+            await uow.run(lambda u, n=note: store.note_tx(u, tx.id, n))  # type: ignore[misc]
+            (slot,) = await uow.read(lambda u: store.open_txs(u, CHAIN))
+            seen.append(slot.tx.note)
+        assert seen == ["fee_cap: a", "fee_cap: b", None]
+
+    async def test_an_open_slot_knows_until_when_its_plan_is_valid(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        await self.placed(store, uow)
+        (slot,) = await uow.read(lambda u: store.open_txs(u, CHAIN))
+        assert slot.valid_until_ms == NOW + 60_000
+
     async def test_open_slots_come_by_lane_and_nonce_and_of_one_lane_when_asked(
         self, store: TxStore[Any], uow: UnitOfWork[Any]
     ) -> None:
