@@ -43,8 +43,12 @@ ETHEREUM_TRADES = [
     ("ETHUSDC", "buy", "base_amount", "0.1"),
     ("ETHUSDC", "buy", "quote_amount", "300"),
     ("WETHUSDC", "sell", "base_amount", "0.2"),
+    ("WETHUSDC", "sell", "quote_amount", "250"),
     ("WETHUSDC", "buy", "base_amount", "0.2"),
+    ("WETHUSDC", "buy", "quote_amount", "300"),
     ("ETHUSDT", "buy", "quote_amount", "150.5"),
+    ("ETHUSDT", "sell", "base_amount", "0.05"),
+    ("ETHUSDT", "sell", "quote_amount", "75"),
     ("WBTCETH", "buy", "base_amount", "0.01"),
     ("WBTCUSDT", "sell", "base_amount", "0.002"),
     ("USDCUSDT", "buy", "base_amount", "120"),
@@ -52,9 +56,13 @@ ETHEREUM_TRADES = [
 ]
 POLYGON_TRADES = [
     ("POLUSDC", "sell", "base_amount", "100"),
+    ("POLUSDC", "sell", "quote_amount", "50"),
     ("POLUSDC", "buy", "quote_amount", "50"),
     ("POLUSDC", "buy", "base_amount", "75"),
     ("WPOLUSDCE", "sell", "quote_amount", "20"),
+    ("WPOLUSDC", "sell", "base_amount", "40"),
+    ("WPOLUSDC", "buy", "quote_amount", "20"),
+    ("WPOLUSDC", "buy", "base_amount", "40"),
     ("POLWETH", "buy", "quote_amount", "0.01"),
     ("USDCEUSDC", "sell", "base_amount", "33.333333"),
 ]
@@ -124,7 +132,13 @@ async def test_a_market_order_on_polygon_trades_exactly_what_the_chain_quoted(
         ("ETHUSDC", "buy", "base_amount", "0.01"),
         ("ETHUSDC", "buy", "quote_amount", "20"),
         ("WETHUSDC", "sell", "base_amount", "0.05"),
+        ("WETHUSDC", "sell", "quote_amount", "20"),
         ("WETHUSDC", "buy", "base_amount", "0.05"),
+        ("WETHUSDC", "buy", "quote_amount", "20"),
+        ("ETHUSDT", "sell", "base_amount", "0.05"),
+        ("ETHUSDT", "sell", "quote_amount", "20"),
+        ("ETHUSDT", "buy", "base_amount", "0.01"),
+        ("ETHUSDT", "buy", "quote_amount", "20"),
     ],
 )
 async def test_every_shape_works_on_uniswap_v2(
@@ -147,7 +161,9 @@ async def test_every_shape_works_on_uniswap_v2(
         ("POLUSDC", "buy", "base_amount", "20"),
         ("POLUSDC", "buy", "quote_amount", "5"),
         ("WPOLUSDC", "sell", "base_amount", "20"),
+        ("WPOLUSDC", "sell", "quote_amount", "5"),
         ("WPOLUSDC", "buy", "base_amount", "20"),
+        ("WPOLUSDC", "buy", "quote_amount", "5"),
     ],
 )
 async def test_every_shape_works_on_quickswap(
