@@ -62,3 +62,16 @@ def test_an_example_with_a_wrong_secret_is_refused(language: str, client_environ
     done = run(language, "read", "GET", "/v1/ethereum/balances", environment=forged)
     assert done.returncode != 0
     assert json.loads(done.stdout)["code"] == "authentication_failed"
+
+
+def test_the_bot_of_the_quickstart_buys(client_environment: dict[str, str]) -> None:
+    page = (EXAMPLES.parent / "quickstart.md").read_text()
+    code = page[page.index("```python\n") + len("```python\n") :]
+    done = subprocess.run(
+        [sys.executable, "-c", code[: code.index("```")]],
+        capture_output=True,
+        text=True,
+        env=client_environment,
+        timeout=120,
+    )
+    assert done.stdout.startswith("FILLED "), done.stdout + done.stderr
