@@ -33,6 +33,7 @@ from tests.crash.trials import draw
 
 POLL_S: Final = 0.5
 SHOWN_FAILURES: Final = 10
+LINE_EVERY: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,8 @@ def _in_processes(
                 outcomes.append(outcome)
                 bad = sum(bool(o.findings) for o in outcomes)
                 progress.update(task, advance=1, bad=f"[red]{bad} failed[/]" if bad else "all held")
+                if not console.is_terminal and len(outcomes) % LINE_EVERY == 0:
+                    console.print(f"{len(outcomes)} of {len(seeds)} trials, {bad} failed")
     except KeyboardInterrupt:
         console.print("stopping after the trials under way")
     finally:

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,9 @@ KILLED: Final = (-signal.SIGKILL, -signal.SIGALRM)
 POLL_S: Final = 0.003
 MOST_TRIALS_A_FORK: Final = 20
 """A fork grows slow, and its clock runs ahead of ours by a second a block."""
+
+
+Look = Callable[[Evidence], list[Finding]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +77,15 @@ class Ground:
     """A migrated, empty database: migrating takes longer than most trials."""
     _forks: dict[str, _Fork] = field(default_factory=dict)
 
-    def run(self, trial: Trial) -> Verdict:
-        """One trial from beginning to end. Never raises for what the trial finds."""
+    def run(self, trial: Trial, *, look: Look = judge) -> Verdict:
+        """One trial from beginning to end. Never raises for what the trial finds. `look` is the oracle."""
         began = time.monotonic()
         fork = self._fork(trial.chain)
         with tempfile.TemporaryDirectory(prefix="cambist-crash-") as name:
             folder = Path(name)
             proxy = FaultProxy(fork.chain.rpc_url, seed=trial.seed, emulation=trial.emulation)
             with ThreadedProxy(proxy):
-                findings, killed_at = self._lives(trial, folder, fork, proxy=proxy)
+                findings, killed_at = self._lives(trial, folder, fork, proxy=proxy, look=look)
             log = (folder / "log").read_text() if findings and (folder / "log").exists() else ""
         return Verdict(
             trial=trial,
@@ -97,7 +100,9 @@ class Ground:
             fork.stack.close()
         self._forks.clear()
 
-    def _lives(self, trial: Trial, folder: Path, fork: _Fork, *, proxy: FaultProxy) -> tuple[list[Finding], list[str]]:
+    def _lives(
+        self, trial: Trial, folder: Path, fork: _Fork, *, proxy: FaultProxy, look: Look
+    ) -> tuple[list[Finding], list[str]]:
         key, destination = secrets.token_bytes(32), address_from_bytes(secrets.token_bytes(20))
         wallet = UnlockedKey(key).address
         self._prepare(trial, folder, fork, wallet=wallet, destination=destination)
@@ -130,7 +135,8 @@ class Ground:
             first = False
             if trial.blocks_down:
                 fork.rpc("anvil_mine", hex(trial.blocks_down))
-        return self._judged(trial, folder, fork, proxy=proxy, wallet=wallet, destination=destination), killed_at
+        evidence = self._evidence(trial, folder, fork, proxy=proxy, wallet=wallet, destination=destination)
+        return look(evidence), killed_at
 
     def _one(self, life: Life, kill: Kill | None, *, proxy: FaultProxy) -> dict[str, Any]:
         self.zygote.begin(life_to_json(life))
@@ -156,21 +162,19 @@ class Ground:
             watcher.join()
             proxy.remove(held)
 
-    def _judged(
+    def _evidence(
         self, trial: Trial, folder: Path, fork: _Fork, *, proxy: FaultProxy, wallet: str, destination: str
-    ) -> list[Finding]:
+    ) -> Evidence:
         acks = folder / "acks"
-        return judge(
-            Evidence(
-                trial=trial,
-                database=folder / "data" / DATABASE,
-                acks=acks.read_text().splitlines() if acks.exists() else [],
-                result=json.loads((folder / "result.json").read_text()),
-                recorder=proxy.recorder,
-                node=fork.rpc,
-                wallet=wallet,
-                destination=destination,
-            )
+        return Evidence(
+            trial=trial,
+            database=folder / "data" / DATABASE,
+            acks=acks.read_text().splitlines() if acks.exists() else [],
+            result=json.loads((folder / "result.json").read_text()),
+            recorder=proxy.recorder,
+            node=fork.rpc,
+            wallet=wallet,
+            destination=destination,
         )
 
     def _prepare(self, trial: Trial, folder: Path, fork: _Fork, *, wallet: str, destination: str) -> None:
