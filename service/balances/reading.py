@@ -2,7 +2,8 @@
 
 Guarantees: all amounts of an answer are of one block, the chain's latest, which is part of the answer; an asset
 that could not be read is None, never zero; what is available is never negative, and errs on the low side: holds are
-read before the chain, so that a plan which settles in between counts once too often rather than not at all.
+read before the chain, so that a plan which settles in between counts once too often rather than not at all. A plan
+that was mined by that block has taken its amounts already, and holds nothing of what is left.
 Not guaranteed: that what is available now still is later; `reservations.hold` checks again when a plan is accepted.
 """
 
@@ -12,7 +13,7 @@ from chains.types import Header
 from contracts.assets import Asset
 from service.journal.holdings import holdings
 from service.journal.needs import BooksServices, WalletRow
-from service.journal.reservations import held
+from service.journal.reservations import holds, still_held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,9 @@ async def read_balances(services: BooksServices, wallet: WalletRow, *, chain: st
         contracts.errors.ContractError: the chain has no working Multicall3.
     """
     parts = services.chains[chain]
-    reserved = await services.db.read(lambda c: held(c, wallet.id, parts.config.chain_id))
+    found = await services.db.read(lambda c: holds(c, wallet.id, parts.config.chain_id))
     head = await parts.client.head()
+    reserved = still_held(found, at=head.number)
     totals = await holdings(parts, wallet.address, block=head.ref)
     rows = (Balance(asset=a, total=totals[a.id], reserved=reserved.get(a.id, 0)) for a in parts.assets)
     return Balances(block=head, rows=tuple(rows))

@@ -7,14 +7,15 @@ Not guaranteed: that the chain still has the amount (a balance is as old as its 
 that it holds. A reservation is not a journal entry: it moves nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 
-from chains.tx.model import PlanId
+from chains.tx.model import PlanId, TxState
 from chains.types import ChainId
 from contracts.assets import AssetId
-from service.db.models import reservations
+from service.db.models import intents, reservations, txs
 
 
 class AlreadyHeld(Exception):
@@ -31,6 +32,15 @@ class NotEnoughFree(Exception):
         self.free = free
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """An open plan's hold of one asset, in base units. `mined_at`: the height by which all of it was mined, or None."""
+
+    asset_id: AssetId
+    raw: int
+    mined_at: int | None
+
+
 def hold(
     c: Connection,
     *,
@@ -41,11 +51,13 @@ def hold(
     amounts: Mapping[AssetId, int],
     now_ms: int,
     available: Mapping[AssetId, int] | None = None,
+    available_at: int | None = None,
 ) -> None:
     """Hold the amounts for a plan (stored before, in the same unit of work). Amounts of zero are left out.
 
     `available`: the wallet's balances that the caller read on the chain. With it the hold is made only if, of every
-    asset, balance less what other plans hold covers it; an asset missing there counts as none.
+    asset, balance less what other plans hold covers it; an asset missing there counts as none. `available_at` is
+    the height they were read at: plans mined by then have taken theirs. Without it all open plans count.
 
     Raises:
         NotEnoughFree: `available` was given and does not cover the amounts.
@@ -55,7 +67,7 @@ def hold(
         raise AlreadyHeld(plan_id)
     wanted = {asset: raw for asset, raw in amounts.items() if raw}
     if available is not None:
-        taken = held(c, wallet_id, chain_id)
+        taken = still_held(holds(c, wallet_id, chain_id), at=available_at)
         for asset, raw in wanted.items():
             free = max(0, available.get(asset, 0) - taken.get(asset, 0))
             if raw > free:
@@ -90,14 +102,35 @@ def release(c: Connection, plan_id: PlanId, now_ms: int) -> bool:
 
 def held(c: Connection, wallet_id: int, chain_id: ChainId) -> Mapping[AssetId, int]:
     """What open plans of the wallet hold on a chain, by asset, in base units."""
+    return still_held(holds(c, wallet_id, chain_id), at=None)
+
+
+def still_held(found: Iterable[Hold], *, at: int | None) -> Mapping[AssetId, int]:
+    """What is to be taken from a balance read at a height, by asset; without a height, all of it."""
     sums: dict[AssetId, int] = {}
+    for one in found:
+        if at is None or one.mined_at is None or one.mined_at > at:
+            sums[one.asset_id] = sums.get(one.asset_id, 0) + one.raw
+    return sums
+
+
+def holds(c: Connection, wallet_id: int, chain_id: ChainId) -> Sequence[Hold]:
+    """The open plans' holds of the wallet on a chain."""
     rows = c.execute(
-        select(reservations.c.asset, reservations.c.raw).where(
+        select(reservations.c.plan_id, reservations.c.asset, reservations.c.raw).where(
             reservations.c.wallet_id == wallet_id,
             reservations.c.chain_id == chain_id,
             reservations.c.released_ms.is_(None),
         )
+    ).all()
+    mined_at = {plan_id: _mined_at(c, plan_id) for plan_id in {row.plan_id for row in rows}}
+    return [Hold(asset_id=row.asset, raw=row.raw, mined_at=mined_at[row.plan_id]) for row in rows]
+
+
+def _mined_at(c: Connection, plan_id: PlanId) -> int | None:
+    slot = and_(txs.c.intent_id == intents.c.id, txs.c.state != TxState.SUPERSEDED)
+    found = c.execute(
+        select(txs.c.block_number).select_from(intents.outerjoin(txs, slot)).where(intents.c.plan_id == plan_id)
     )
-    for asset, raw in rows:
-        sums[asset] = sums.get(asset, 0) + raw
-    return sums
+    heights = found.scalars().all()
+    return None if not heights or None in heights else max(heights)

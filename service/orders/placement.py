@@ -141,7 +141,8 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
 
     def check(c: Connection) -> Sequence[CallRequest]:
         calls = _calls(c, caller, prepared)
-        held = reservations.held(c, caller.wallet.id, runtime.config.chain_id)
+        holds = reservations.holds(c, caller.wallet.id, runtime.config.chain_id)
+        held = reservations.still_held(holds, at=prepared.priced.header.number)
         for asset_id, wanted in _needs(runtime, prepared, approvals=len(calls) - 1).items():
             free = max(0, prepared.balances.get(asset_id, 0) - held.get(asset_id, 0))
             if wanted > free:
@@ -234,6 +235,7 @@ def _hold(
             amounts=_needs(runtime, prepared, approvals=approvals),
             now_ms=now_ms,
             available=prepared.balances,
+            available_at=prepared.priced.header.number,
         )
     except reservations.NotEnoughFree as short:
         raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short
@@ -268,6 +270,7 @@ def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
             "type": OrderType.MARKET.value,
             "base_amount": asked.trade.base_amount,
             "quote_amount": asked.trade.quote_amount,
+            "venue": None if asked.trade.venue is None else asked.trade.venue.value,
             "slippage_bps": asked.slippage_bps,
             "max_price_impact_bps": asked.max_price_impact_bps,
         },

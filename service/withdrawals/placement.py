@@ -57,6 +57,8 @@ class Placed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
     call: CallRequest
+    height: int
+    """Of the block that the balances were read at."""
     balances: dict[AssetId, int]
     amounts: dict[AssetId, int]
 
@@ -154,7 +156,12 @@ async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> _P
         raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
     fees = await suggested_fees(runtime)
     gas_wei = await _gas(runtime, caller, call=call) * fees.max_fee_wei
-    return _Prepared(call=call, balances=balances, amounts=needs((asked.asset.id, asked.amount), (native.id, gas_wei)))
+    return _Prepared(
+        call=call,
+        height=head.number,
+        balances=balances,
+        amounts=needs((asked.asset.id, asked.amount), (native.id, gas_wei)),
+    )
 
 
 async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> int:
@@ -186,6 +193,7 @@ def _hold(
             amounts=prepared.amounts,
             now_ms=now_ms,
             available=prepared.balances,
+            available_at=prepared.height,
         )
     except reservations.NotEnoughFree as short:
         raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short

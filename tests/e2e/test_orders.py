@@ -204,6 +204,26 @@ async def test_orders_that_sell_the_same_token_at_the_same_time_do_not_disturb_e
         assert await stack.nothing_reserved()
 
 
+async def test_what_an_order_left_is_free_as_soon_as_the_order_is_mined(ethereum: LocalChain, tmp_path: Path) -> None:
+    funds = {"ethereum": {"ETH": 10 * E18, "USDC": 1_000 * 10**6}}
+    async with running(tmp_path, {"ethereum": ethereum}, funds=funds) as stack:
+        first = await stack.post("/v1/ethereum/orders", {"market": "ETHUSDC", "side": "buy", "quote_amount": "600"})
+        for _ in range(2):
+            # Mined, but no block on top of it: nothing is confirmed.
+            await stack.chain().engine.step()
+        rows = {row["asset"]: row for row in (await stack.get("/v1/ethereum/balances")).json()["balances"]}
+        assert (await stack.get(f"/v1/orders/{first.json()['id']}")).json()["state"] == "NEW"
+        usdc = rows["USDC"]
+        assert (usdc["total"], usdc["reserved"], usdc["available"]) == ("400", "0", "400")
+
+        second = await stack.post("/v1/ethereum/orders", {"market": "ETHUSDC", "side": "buy", "quote_amount": "400"})
+        assert second.status_code == 202, second.text
+        assert (await stack.settle(f"/v1/orders/{second.json()['id']}"))["state"] == "FILLED"
+        assert (await stack.get(f"/v1/orders/{first.json()['id']}")).json()["state"] == "FILLED"
+        await stack.check_books()
+        assert await stack.nothing_reserved()
+
+
 async def test_the_same_client_id_five_times_at_once_gives_one_order(ethereum: LocalChain, tmp_path: Path) -> None:
     async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
         body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5", "client_order_id": "once"}

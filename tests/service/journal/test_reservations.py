@@ -6,12 +6,14 @@ from collections.abc import Mapping
 import pytest
 from sqlalchemy import Connection
 
-from chains.tx.model import PlanId
+from chains.tx.model import Lane, Outcome, PlanId
 from contracts.assets import AssetId
 from service.db.engine import Database
+from service.db.txstore import SqlTxStore
 from service.journal import reservations
 from service.journal.reservations import AlreadyHeld, NotEnoughFree
-from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, POLYGON, USDC, Owner, seed_owner, seed_plan
+from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, POLYGON, USDC, Owner, make_plan, seed_owner, seed_plan
+from tests.service.trading_seed import mine, reserve, send
 
 
 def hold(
@@ -21,6 +23,7 @@ def hold(
     *,
     amounts: Mapping[AssetId, int],
     available: Mapping[AssetId, int] | None = None,
+    available_at: int | None = None,
 ) -> None:
     reservations.hold(
         c,
@@ -31,6 +34,7 @@ def hold(
         amounts=amounts,
         now_ms=NOW_MS,
         available=available,
+        available_at=available_at,
     )
 
 
@@ -103,3 +107,30 @@ async def test_concurrent_holds_never_add_up_to_more_than_there_is(db: Database)
 
     assert sum(await asyncio.gather(*(try_one(f"plan {n}") for n in range(5)))) == 2
     assert await db.read(lambda c: reservations.held(c, owner.wallet_id, ETHEREUM)) == {ETH: 8}
+
+
+async def test_what_is_mined_by_the_block_of_a_balance_is_not_taken_from_it_again(db: Database) -> None:
+    def work(c: Connection) -> Owner:
+        owner = seed_owner(c)
+        plan = make_plan("a", Lane(chain_id=ETHEREUM, wallet=owner.address), intents=2)
+        SqlTxStore().open_lane(c, Lane(chain_id=ETHEREUM, wallet=owner.address), 0)
+        SqlTxStore().add_plan(c, plan)
+        hold(c, owner, plan.id, amounts={USDC: 60})
+        first, second = reserve(c, plan)
+        mine(c, first, send(c, first, number=1), outcome=Outcome.SUCCEEDED, block=100)
+        # Half of a plan may have moved nothing yet.
+        assert left(c, owner, at=101) == {USDC: 60}
+        mine(c, second, send(c, second, number=2), outcome=Outcome.SUCCEEDED, block=101)
+        return owner
+
+    def left(c: Connection, owner: Owner, *, at: int | None) -> Mapping[AssetId, int]:
+        return reservations.still_held(reservations.holds(c, owner.wallet_id, ETHEREUM), at=at)
+
+    owner = await db.run(work)
+    assert await db.read(lambda c: left(c, owner, at=100)) == {USDC: 60}
+    assert await db.read(lambda c: left(c, owner, at=101)) == {}
+    assert await db.read(lambda c: left(c, owner, at=None)) == {USDC: 60}
+    rest = {USDC: 40}
+    with pytest.raises(NotEnoughFree):
+        await db.run(lambda c: hold(c, owner, seed_plan(c, "b", owner), amounts=rest, available=rest, available_at=100))
+    await db.run(lambda c: hold(c, owner, seed_plan(c, "b", owner), amounts=rest, available=rest, available_at=101))
