@@ -270,7 +270,6 @@ def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
             "type": OrderType.MARKET.value,
             "base_amount": asked.trade.base_amount,
             "quote_amount": asked.trade.quote_amount,
-            "venue": None if asked.trade.venue is None else asked.trade.venue.value,
             "slippage_bps": asked.slippage_bps,
             "max_price_impact_bps": asked.max_price_impact_bps,
         },
