@@ -19,6 +19,7 @@ from service.auth.replay import NonceCache
 from service.auth.signature import KEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from service.build import Services
 from service.errors import ERRORS, ApiError
+from service.observability.timing import Timing
 from service.problems import MAX_NAME, MEDIA_TYPE, install_handlers
 from service.ratelimits.buckets import Buckets
 from service.routers import ROUTERS
@@ -85,6 +86,7 @@ def create_app(services: Services) -> FastAPI:
         by_address=_buckets(services, settings.ip_requests_per_minute),
         by_key=_buckets(services, settings.key_requests_per_minute),
     )
+    app.add_middleware(Timing, metrics=services.metrics, clock=services.clock)
     return app
 
 

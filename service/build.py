@@ -27,10 +27,12 @@ from contracts.pools import PoolDirectory
 from service.auth.secrets import MasterKey
 from service.clock import SystemClock
 from service.db.engine import Database
-from service.db.txstore import SqlTxStore
 from service.endpoints import check_chain, pool_of
 from service.markets.ticker import TickerBoard
+from service.observability.metrics import Metrics
 from service.settings import Settings
+from service.workers.counting import CountingStore, TimingObserver
+from service.workers.heartbeats import Heartbeats, WatchedClient
 from service.workers.keyring import Keyring, unlock_all
 from service.workers.observer import ChainObserver
 from service.workers.presign import PreSign
@@ -72,6 +74,8 @@ class Services:
     chains: Mapping[str, ChainRuntime]
     keystore: Keystore
     keyring: Keyring
+    metrics: Metrics
+    heartbeats: Heartbeats
 
     async def unlock(self, password: str) -> None:
         """Unlock all key files, each in a thread. Raises: SigningError."""
@@ -105,7 +109,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         db = await Database.open(settings.database_address)
         opened.push_async_callback(db.close)
         await db.migrate()
-        keyring = Keyring()
+        keyring, metrics, heartbeats = Keyring(), Metrics(), Heartbeats(clock)
         chains: dict[str, ChainRuntime] = {}
         for key, endpoints in settings.rpc.items():
             pool = await pool_of(configs[key], endpoints, db=db, clock=clock)
@@ -114,7 +118,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
             await check_chain(pool, client, db=db, clock=clock)
             chains[key] = _runtime(
                 client, pool, assets=listed[client.config.chain_id], deployments=deployments,
-                db=db, keyring=keyring, master=master, clock=clock,
+                db=db, keyring=keyring, master=master, metrics=metrics, heartbeats=heartbeats, clock=clock,
             )  # fmt: skip
         opened.pop_all()
     return Services(
@@ -127,6 +131,8 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         chains=MappingProxyType(chains),
         keystore=Keystore(settings.keystore_dir),
         keyring=keyring,
+        metrics=metrics,
+        heartbeats=heartbeats,
     )
 
 
@@ -139,29 +145,33 @@ def _runtime(
     db: Database,
     keyring: Keyring,
     master: MasterKey,
+    metrics: Metrics,
+    heartbeats: Heartbeats,
     clock: Clock,
 ) -> ChainRuntime:
-    store = SqlTxStore()
-    witnessed = EvmClient(client.config, pool.with_quorum()) if pool.can_agree else client
+    config = client.config
+    store = CountingStore(config, metrics)
+    witnessed = EvmClient(config, pool.with_quorum()) if pool.can_agree else client
+    observer = ChainObserver(config, assets, deployments=deployments, store=store, clock=clock)
     engine = TxEngine(
-        client=client,
-        config=client.config,
+        client=WatchedClient(config, pool, heartbeats=heartbeats),
+        config=config,
         signer=keyring,
         store=store,
         uow=db,
         check=PreSign(db=db, assets=assets, deployments=deployments, master=master, clock=clock),
-        observer=ChainObserver(client.config, assets, deployments=deployments, store=store, clock=clock),
+        observer=TimingObserver(observer, config, metrics=metrics, clock=clock),
         clock=clock,
         witness=witnessed if pool.can_agree else None,
     )
     return ChainRuntime(
-        config=client.config,
+        config=config,
         endpoints=pool,
         client=client,
         witnessed=witnessed,
         assets=assets,
         deployments=deployments,
-        pools=PoolDirectory(client.config.chain_id),
+        pools=PoolDirectory(config.chain_id),
         tickers=TickerBoard(),
         engine=engine,
     )

@@ -1,7 +1,8 @@
 """Whether the process lives and whether it can do its work, for supervisors and load balancers.
 
-`/livez` answers as long as the process does. `/readyz` asks the database and every chain's endpoint, and compares
-how far the books are behind the chain: a worker that no longer works shows there, whatever the reason.
+`/livez` answers as long as the process does. `/readyz` asks the database and every chain, whether one of its endpoints
+is alive, and compares how far the books are behind the chain: a worker that no longer works shows there, whatever the
+reason; and the loops of this process have to give signs of life.
 
 Guarantees: the answer comes within `TIMEOUT_S` and a moment; it names no address and no account. Not guaranteed:
 that a chain's endpoint is honest.
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from chains.errors import ChainError
+from chains.rpc.health import State
 from service.auth.callers import PublicCaller
 from service.build import ChainRuntime, Services
 from service.db.errors import DatabaseError
@@ -29,7 +31,8 @@ TIMEOUT_S: Final = 3.0
 MAX_LAG_BLOCKS: Final = 64
 """How far the books may be behind the newest confirmed block: minutes, where a healthy worker is at 0 to 2 blocks."""
 
-Health = Literal["ok", "unreachable", "behind"]
+Health = Literal["ok", "unreachable", "stale", "behind"]
+_FRESH: Final = (State.ALIVE, State.FINALIZED_LAGGING)
 
 
 class Alive(BaseModel):
@@ -48,8 +51,13 @@ class Readiness(BaseModel):
     status: Literal["ok", "not_ready"]
     database: Health
     chains: dict[str, Health] = Field(
-        description="By chain: `unreachable` endpoint, or books that are `behind`.",
+        description="By chain: no endpoint answers (`unreachable`), those that do are all behind the chain (`stale`),"
+        " or the books are (`behind`).",
         examples=[{"ethereum": "ok", "polygon": "ok"}],
+    )
+    workers: dict[str, Literal["ok", "silent"]] = Field(
+        description="By loop of this process: `silent` when it gave no sign of life for too long.",
+        examples=[{"engine-ethereum": "ok", "engine-polygon": "ok", "books": "ok", "prune-nonces": "ok"}],
     )
 
 
@@ -73,11 +81,13 @@ async def readiness(services: Services) -> Readiness:
     database, *chains = await asyncio.gather(
         _within(_database(services)), *(_within(_chain(services, chain)) for chain in services.chains.values())
     )
-    well = database == "ok" and all(chain == "ok" for chain in chains)
+    late = services.heartbeats.late()
+    well = database == "ok" and all(chain == "ok" for chain in chains) and not any(late.values())
     return Readiness(
         status="ok" if well else "not_ready",
         database=database,
         chains=dict(zip(services.chains, chains, strict=True)),
+        workers={name: "silent" if is_late else "ok" for name, is_late in late.items()},
     )
 
 
@@ -97,6 +107,9 @@ async def _database(services: Services) -> Health:
 async def _chain(services: Services, chain: ChainRuntime) -> Health:
     cursor = await services.db.read(lambda c: SqlTxStore().cursor(c, chain.config.chain_id))
     head = await chain.client.head()
+    if not any(endpoint.state in _FRESH for endpoint in chain.endpoints.figures().endpoints if not endpoint.send_only):
+        # The pool answers from the least bad ones then.
+        return "stale"
     if cursor is None:
         # No wallet yet, so no books either.
         return "ok"

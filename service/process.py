@@ -106,17 +106,24 @@ async def run_until_stopped(
     Raises:
         BaseExceptionGroup: a part failed or ended early; the others were cancelled.
     """
+    async with asyncio.TaskGroup() as parts:
+        all_parts = [http_part("http", app, listener=listener, tls=tls), *workers]
+        tasks = [parts.create_task(_part(part, stop), name=part.name) for part in all_parts]
+        parts.create_task(_enforce_deadline(tasks, stop), name="deadline")
+
+
+def http_part(name: str, app: Callable[..., Awaitable[None]], *, listener: socket.socket, tls: Tls | None) -> Worker:
+    """A server on that socket as a part of the process; the socket is closed at its end."""
     server = _HttpServer(_http_config(app, tls=tls))
 
-    async def serve(_: asyncio.Event) -> None:
-        await server.serve(sockets=[listener])
+    async def serve(stop: asyncio.Event) -> None:
+        with listener:
+            async with asyncio.TaskGroup() as group:
+                stopping = group.create_task(_stop_http(server, stop))
+                await server.serve(sockets=[listener])
+                stopping.cancel()
 
-    with listener:
-        async with asyncio.TaskGroup() as parts:
-            all_parts = [Worker(name="http", run=serve), *workers]
-            tasks = [parts.create_task(_part(part, stop), name=part.name) for part in all_parts]
-            parts.create_task(_stop_http(server, stop), name="stop")
-            parts.create_task(_enforce_deadline(tasks, stop), name="deadline")
+    return Worker(name=name, run=serve)
 
 
 @contextlib.contextmanager

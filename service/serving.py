@@ -8,6 +8,7 @@ was asked to stop is gone within `GIVE_UP_S`, whatever hangs.
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -20,14 +21,27 @@ from service.build import Services, build
 from service.control.acts import perform
 from service.control.server import Operator, control_server
 from service.health import readiness
-from service.process import Tls, Worker, bind, refuse_unsafe_bind, run_until_stopped, stop_on_signals, url_of
+from service.observability.exporter import metrics_app
+from service.process import (
+    Tls,
+    Worker,
+    bind,
+    http_part,
+    refuse_unsafe_bind,
+    run_until_stopped,
+    stop_on_signals,
+    url_of,
+)
 from service.settings import Settings
+from service.workers.heartbeats import LATE_S
 from service.workers.runner import run_workers
 
 GIVE_UP_S: Final = 9.5
 """After a signal. Supervisors kill after 10 s, without a word in the log."""
 OPEN_EVERY_S: Final = 15.0
 """How often wallets are looked at whose books are not open on every chain."""
+
+BOOKS: Final = "books"
 
 _log: Final = structlog.get_logger("cambist.process")
 
@@ -45,6 +59,7 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
     stop = asyncio.Event()
     with (
         bind(settings.host, settings.port) as listener,
+        _metrics_listener(settings) as metrics_listener,
         _backstop() as started,
         stop_on_signals(stop, then=started),
     ):
@@ -65,13 +80,16 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
             async def open_books(stop: asyncio.Event) -> None:
                 await _open_books(services, stop)
 
+            parts = [Worker(name="workers", run=work), Worker(name="books", run=open_books)]
+            if metrics_listener is not None:
+                parts.append(http_part("metrics", metrics_app(services), listener=metrics_listener, tls=None))
             async with control_server(settings.control_socket, act):
                 _log.info("serving", url=url, chains=sorted(services.chains), pid=os.getpid())
                 await run_until_stopped(
                     create_app(services),
                     listener=listener,
                     tls=tls,
-                    workers=[Worker(name="workers", run=work), Worker(name="books", run=open_books)],
+                    workers=parts,
                     stop=stop,
                 )
         finally:
@@ -94,7 +112,9 @@ async def status(services: Services, *, url: str) -> dict[str, Any]:
 
 async def _open_books(services: Services, stop: asyncio.Event) -> None:
     """Open the books of known wallets on chains and assets that were configured later, again until all are open."""
+    services.heartbeats.expect(BOOKS, within_s=LATE_S + OPEN_EVERY_S)
     while not stop.is_set():
+        services.heartbeats.beat(BOOKS)
         opened = await open_missing_chains(services)
         for failure in opened.failures:
             _log.warning("books not open", chain=failure.chain, reason=str(failure))
@@ -103,6 +123,22 @@ async def _open_books(services: Services, stop: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_EVERY_S):
                 await stop.wait()
+    services.heartbeats.forget(BOOKS)
+
+
+@contextlib.contextmanager
+def _metrics_listener(settings: Settings) -> Iterator[socket.socket | None]:
+    """Bound before anything starts, as the API's. Raises: OSError, which names this address."""
+    if settings.metrics_port == 0:
+        yield None
+        return
+    try:
+        listener = bind(settings.metrics_host, settings.metrics_port)
+    except OSError as exc:
+        place = f"{settings.metrics_host}:{settings.metrics_port}"
+        raise OSError(exc.errno, f"no metrics at {place}: {exc.strerror or exc}") from exc
+    with listener:
+        yield listener
 
 
 @contextlib.contextmanager

@@ -87,6 +87,7 @@ def status(json: JsonOption = False) -> None:
             "health": health["status"],
             "database": health["database"],
             "chains": ", ".join(f"{chain} {state}" for chain, state in health["chains"].items()) or "none configured",
+            "workers": ", ".join(f"{name} {state}" for name, state in health["workers"].items()),
             "unlocked": "\n".join(answer["unlocked_wallets"]) or "no wallet",
         },
         title="Server",

@@ -12,8 +12,10 @@ from typing import Final
 
 from service.auth.replay import prune
 from service.build import ChainRuntime, Services
+from service.workers.heartbeats import LATE_FOR_PRUNING_S, engine_loop
 
 PRUNE_EVERY_S: Final = 60.0
+PRUNING: Final = "prune-nonces"
 
 
 async def run_workers(services: Services, stop: asyncio.Event) -> None:
@@ -25,20 +27,26 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as loops:
         for chain in services.chains.values():
             loops.create_task(chain.endpoints.run(stop), name=f"endpoints-{chain.config.key}")
-            loops.create_task(_engine(chain, stop), name=f"engine-{chain.config.key}")
+            loops.create_task(_engine(services, chain, stop=stop), name=engine_loop(chain.config))
         loops.create_task(_prune(services, stop), name="prune-nonces")
 
 
-async def _engine(chain: ChainRuntime, stop: asyncio.Event) -> None:
+async def _engine(services: Services, chain: ChainRuntime, *, stop: asyncio.Event) -> None:
+    name = engine_loop(chain.config)
+    services.heartbeats.expect(name)
     await chain.engine.recover()
     await chain.engine.run(stop)
+    services.heartbeats.forget(name)
 
 
 async def _prune(services: Services, stop: asyncio.Event) -> None:
     """Forget the nonces of requests that are too old to be accepted again."""
+    services.heartbeats.expect(PRUNING, within_s=LATE_FOR_PRUNING_S)
     while not stop.is_set():
+        services.heartbeats.beat(PRUNING)
         now_ms = services.clock.now_ms()
         await services.db.run(lambda c, now_ms=now_ms: prune(c, now_ms=now_ms))  # type: ignore[misc]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PRUNE_EVERY_S):
                 await stop.wait()
+    services.heartbeats.forget(PRUNING)

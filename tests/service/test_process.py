@@ -16,6 +16,7 @@ from service.process import (
     UnsafeBind,
     Worker,
     bind,
+    http_part,
     reasons,
     refuse_unsafe_bind,
     run_until_stopped,
@@ -59,6 +60,18 @@ async def test_it_serves_until_it_is_stopped_and_then_ends(listener: socket.sock
     assert "server" not in answer.headers
     stop.set()
     await asyncio.wait_for(running, timeout=process.SHUTDOWN_S)
+
+
+async def test_a_second_server_answers_beside_the_first_and_ends_with_it(listener: socket.socket) -> None:
+    stop, second = asyncio.Event(), bind("127.0.0.1", 0)
+    urls = [url_of(one, tls=None) for one in (listener, second)]
+    part = http_part("metrics", hello, listener=second, tls=None)
+    running = asyncio.create_task(run(listener, stop, part))
+    async with httpx.AsyncClient() as client:
+        assert [(await get_when_up(client, url)).text for url in urls] == ["hello", "hello"]
+    stop.set()
+    await asyncio.wait_for(running, timeout=process.SHUTDOWN_S)
+    assert second.fileno() == -1
 
 
 async def test_a_worker_that_fails_ends_the_whole_process_with_its_reason(listener: socket.socket) -> None:

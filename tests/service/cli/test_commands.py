@@ -57,7 +57,12 @@ def fresh(prefix: str) -> str:
 def test_status_tells_where_the_server_listens_and_that_it_is_well(stack: Stack, cambist: Cambist) -> None:
     status = cambist.run("status", "--json")
     assert status["url"] == stack.url
-    assert status["health"] == {"status": "ok", "database": "ok", "chains": {"ethereum": "ok", "polygon": "ok"}}
+    assert status["health"] == {
+        "status": "ok",
+        "database": "ok",
+        "chains": {"ethereum": "ok", "polygon": "ok"},
+        "workers": dict.fromkeys(("engine-ethereum", "engine-polygon", "prune-nonces", "books"), "ok"),
+    }
 
 
 def test_a_wallet_is_made_and_can_sign_at_once(cambist: Cambist) -> None:

@@ -1,0 +1,50 @@
+"""What this process counts and times, in a registry of its own.
+
+Guarantees: names of chains and routes, states and codes are the only labels: no account, no address, no endpoint's URL.
+Not guaranteed: that a count survives a restart, or that of a unit of work which was rolled back nothing was counted;
+what must be exact is in the database.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+ACCEPT_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""A request that needs the chain takes some 10 to 500 ms."""
+CONFIRM_BUCKETS_S: Final = (2, 5, 10, 20, 30, 45, 60, 120, 300, 900, 3600, 21_600)
+"""Two Ethereum blocks are 24 s, sixteen on Polygon some 35 s; a low fee waits for hours."""
+
+
+class Metrics:
+    """One a process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.registry: Final = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests: Final = Counter(
+            "cambist_http_requests",
+            "Requests answered, by route and status.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.accept_seconds: Final = Histogram(
+            "cambist_accept_seconds",
+            "From a request's arrival to the answer that it is accepted, which is after the commit.",
+            ["route"],
+            buckets=ACCEPT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.confirm_seconds: Final = Histogram(
+            "cambist_confirm_seconds",
+            "From accepting an order or withdrawal to each of its transactions at confirmed depth.",
+            ["chain", "outcome"],
+            buckets=CONFIRM_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.attempts: Final = Counter(
+            "cambist_attempts",
+            "Signed attempts: the first of a slot, a bump or a cancel at the same nonce.",
+            ["chain", "kind"],
+            registry=self.registry,
+        )

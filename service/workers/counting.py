@@ -1,0 +1,74 @@
+"""The engine's store and observer with counters beside them.
+
+Guarantees: what they promise is unchanged; a counter never decides anything. A unit of work that is rolled back has
+been counted all the same.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from chains.config import ChainConfig
+from chains.tx.model import Attempt, AttemptKind, Intent, Plan, Tx
+from chains.tx.store import Clock, TxObserver
+from chains.types import Receipt
+from service.db import models as m
+from service.db.txstore import SqlTxStore
+from service.observability.metrics import Metrics
+
+
+class CountingStore(SqlTxStore):
+    """`SqlTxStore` that counts first attempts, bumps and cancels."""
+
+    def __init__(self, config: ChainConfig, metrics: Metrics) -> None:
+        self._chain: Final = config.key
+        self._attempts: Final = metrics.attempts
+
+    def save_attempts(self, uow: Connection, attempts: Sequence[Attempt], now_ms: int) -> None:
+        super().save_attempts(uow, attempts, now_ms)
+        for attempt in attempts:
+            kind = "cancel" if attempt.kind is AttemptKind.CANCEL else self._kind(uow, attempt)
+            self._attempts.labels(self._chain, kind).inc()
+
+    def _kind(self, uow: Connection, attempt: Attempt) -> str:
+        made = uow.execute(select(func.count()).where(m.attempts.c.tx_id == attempt.tx_id)).scalar_one()
+        return "first" if made == 1 else "bump"
+
+
+class TimingObserver:
+    """`TxObserver[Connection]` that times confirmations."""
+
+    def __init__(self, inner: TxObserver[Connection], config: ChainConfig, *, metrics: Metrics, clock: Clock) -> None:
+        self._inner: Final = inner
+        self._chain: Final = config.key
+        self._confirm_seconds: Final = metrics.confirm_seconds
+        self._clock: Final = clock
+
+    def on_rejected(self, uow: Connection, plan: Plan, reason: str) -> None:
+        self._inner.on_rejected(uow, plan, reason)
+
+    def on_placed(self, uow: Connection, plan: Plan, txs: Sequence[Tx]) -> None:
+        self._inner.on_placed(uow, plan, txs)
+
+    def on_sent(self, uow: Connection, intent: Intent, tx: Tx) -> None:
+        self._inner.on_sent(uow, intent, tx)
+
+    def on_mined(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
+        self._inner.on_mined(uow, intent, tx, receipt)
+
+    def on_confirmed(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
+        self._inner.on_confirmed(uow, intent, tx, receipt)
+        accepted_ms = uow.execute(select(m.plans.c.created_ms).where(m.plans.c.id == intent.plan_id)).scalar_one()
+        # Seconds of a duration, not of money.
+        seconds = (self._clock.now_ms() - accepted_ms) / 1000
+        self._confirm_seconds.labels(self._chain, str(tx.outcome)).observe(seconds)
+
+    def on_final(self, uow: Connection, intent: Intent, tx: Tx) -> None:
+        self._inner.on_final(uow, intent, tx)
+
+    def on_reorged(self, uow: Connection, intent: Intent, tx: Tx) -> None:
+        self._inner.on_reorged(uow, intent, tx)
+
+    def on_superseded(self, uow: Connection, intent: Intent, tx: Tx) -> None:
+        self._inner.on_superseded(uow, intent, tx)
