@@ -88,10 +88,13 @@ async def best_quote(
     bought: Asset,
     amount: int,
     exact: Exact,
+    venue: Venue | None = None,
     pools: PoolDirectory | None = None,
     block: BlockRef | None = None,
 ) -> SwapQuote:
     """The best single route at `block` (the head when None): most bought, or least sold; then least gas.
+
+    `venue` leaves only that protocol's pools to choose from.
 
     `pools` is the caller's cache for this chain; without one the factories are asked again.
 
@@ -99,7 +102,7 @@ async def best_quote(
         UnlistedAsset: an asset is not in `assets`.
         UnsupportedPair: the same asset twice, or native against wrapped (that is a wrap, not a trade).
         InvalidTradeAmount: not in 1 .. 2^128 - 1.
-        NoRoute: no pool connects the two.
+        NoRoute: no pool connects the two (on that venue).
         InsufficientLiquidity: pools do, but none fills the amount.
         AmountTooSmall: the amount buys nothing.
     """
@@ -112,7 +115,7 @@ async def best_quote(
     at = block if block is not None else (await client.head()).ref
 
     paths = legs(token_in, token_out, connectors=[asset.token_address for asset in assets.connectors])
-    venues = [found.venue for found in deployments.venues(assets.chain_id)]
+    venues = [found.venue for found in deployments.venues(assets.chain_id) if venue in (None, found.venue)]
     ends = dict.fromkeys(pair for path in paths for pair in pairwise(path))
     keys = [key for pair in ends for key in pool_keys(venues, pair)]
     await discover(client, directory, deployments=deployments, keys=keys, block=at)

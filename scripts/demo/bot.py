@@ -47,11 +47,13 @@ class Trip:
     market: str
     sell_base: str
     buy_with_quote: str
+    buy_on: str | None = None
+    """Whose pools the purchase goes through; None takes the best price."""
 
 
 TRIPS = (
     Trip(chain="ethereum", market="ETHUSDC", sell_base="0.75", buy_with_quote="900"),
-    Trip(chain="polygon", market="POLUSDC", sell_base="400", buy_with_quote="125"),
+    Trip(chain="polygon", market="POLUSDC", sell_base="400", buy_with_quote="125", buy_on="quickswap_v2"),
 )
 SHOWN_MARKETS = {
     "ethereum": ("ETHUSDC", "ETHUSDT", "WBTCUSDC", "DAIUSDC"),
@@ -200,7 +202,8 @@ class _Bot:
             f" by {quote['route']['venue']} ({route}), impact {quote['price_impact_bps']} bps"
         )
         sale = self._order(trip, base, moved)
-        purchase = self._order(trip, {"market": trip.market, "side": "buy", "quote_amount": trip.buy_with_quote}, moved)
+        buy = {"market": trip.market, "side": "buy", "quote_amount": trip.buy_with_quote}
+        purchase = self._order(trip, buy if trip.buy_on is None else {**buy, "venue": trip.buy_on}, moved)
         self.screen.fact("each was sent twice with the same client id, and traded once")
         self.screen.table(
             ["order", "sold", "bought", "price", "venue", "gas"],

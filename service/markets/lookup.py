@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Request
 from chains.config import ChainConfig, find_chain
 from chains.units import InvalidAmount, parse_units
 from contracts.assets import Asset, Market
+from contracts.deployments import Venue
 from contracts.errors import UnlistedAsset
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
@@ -73,7 +74,9 @@ def parse_amount(text: str, asset: Asset, *, field: str) -> int:
     return raw
 
 
-def parse_trade(market: Market, *, side: str, base_amount: str | None, quote_amount: str | None) -> Trade:
+def parse_trade(
+    market: Market, *, side: str, base_amount: str | None, quote_amount: str | None, venue: str | None
+) -> Trade:
     """A trade from a request.
 
     Raises:
@@ -86,4 +89,5 @@ def parse_trade(market: Market, *, side: str, base_amount: str | None, quote_amo
         side=Side(side),
         base_amount=None if base_amount is None else parse_amount(base_amount, market.base, field="base_amount"),
         quote_amount=None if quote_amount is None else parse_amount(quote_amount, market.quote, field="quote_amount"),
+        venue=None if venue is None else Venue(venue),
     )

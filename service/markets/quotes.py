@@ -57,6 +57,7 @@ async def price_trade(runtime: QuotedChain, trade: Trade, *, slippage_bps: int) 
         bought=trade.bought,
         amount=trade.amount,
         exact=trade.exact,
+        venue=trade.venue,
         pools=runtime.pools,
         block=header.ref,
     )

@@ -22,6 +22,7 @@ from service.markets.schemas import (
     TickerOut,
     Tickers,
     Time,
+    VenueName,
 )
 from service.markets.ticker import ticker_document
 
@@ -30,6 +31,7 @@ router = APIRouter(prefix="/v1", tags=["markets"])
 MarketSymbol = Annotated[str, Query(max_length=48, examples=["ETHUSDC"])]
 AmountQuery = Annotated[str | None, Query(max_length=160, examples=["0.25"])]
 Bps = Annotated[int | None, Query(ge=0, le=10_000, examples=[50])]
+VenueQuery = Annotated[VenueName | None, Query(examples=["uniswap_v3"])]
 
 
 @router.get("/ping")
@@ -90,10 +92,13 @@ async def quote(
     base_amount: AmountQuery = None,
     quote_amount: AmountQuery = None,
     slippage_bps: Bps = None,
+    venue: VenueQuery = None,
 ) -> QuoteOut:
     """What a market order would trade right now, and the limits it would carry. Exactly one amount is given."""
     runtime = chain_named(services, chain)
-    trade = parse_trade(market_named(runtime, market), side=side, base_amount=base_amount, quote_amount=quote_amount)
+    trade = parse_trade(
+        market_named(runtime, market), side=side, base_amount=base_amount, quote_amount=quote_amount, venue=venue
+    )
     settings = services.settings
     bps = settings.default_slippage_bps if slippage_bps is None else slippage_bps
     if bps > settings.max_slippage_bps:

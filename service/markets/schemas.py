@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+VenueName = Literal["uniswap_v3", "uniswap_v2", "quickswap_v2"]
+"""`contracts.deployments.Venue` as a client writes it; a test holds the two equal."""
 AmountText = Annotated[str, Field(min_length=1, max_length=160, examples=["0.25"])]
 """A decimal number as text. What it may be depends on the asset, so that its own error says it."""
 

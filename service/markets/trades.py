@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from chains.units import less_bps, plus_bps
 from contracts.assets import Asset, Market
+from contracts.deployments import Venue
 from contracts.routes import Exact
 
 __all__ = ["Exact", "Limits", "Side", "Trade", "exact_side", "in_base_and_quote", "limits"]
@@ -26,12 +27,13 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
-    """Base units. Exactly one of `base_amount` and `quote_amount` is set."""
+    """Base units. Exactly one of `base_amount` and `quote_amount` is set. `venue` None lets the best price choose."""
 
     market: Market
     side: Side
     base_amount: int | None
     quote_amount: int | None
+    venue: Venue | None = None
 
     def __post_init__(self) -> None:
         if (self.base_amount is None) == (self.quote_amount is None):

@@ -40,6 +40,7 @@ from service.orders.guards import check_price_impact
 from service.orders.lifecycle import EVENT
 from service.orders.model import Order, OrderDraft, OrderType
 from service.orders.view import order_document
+from service.pauses import refuse_if_paused
 from service.plans.building import queued_plan
 from service.plans.funds import BalanceUnknown, balances_at, needs
 from service.plans.params import params_hash
@@ -107,6 +108,7 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         caller.claim_nonce(c)
         if (known := _known(c, caller, asked, digest)) is not None:
             return Placed(order=known, created=False)
+        refuse_if_paused(c, chain_id=runtime.config.chain_id, wallet=caller.wallet.address, key_id=caller.key_id)
         now_ms = services.clock.now_ms()
         calls = _calls(c, caller, prepared)
         lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
@@ -270,6 +272,7 @@ def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
             "type": OrderType.MARKET.value,
             "base_amount": asked.trade.base_amount,
             "quote_amount": asked.trade.quote_amount,
+            "venue": None if asked.trade.venue is None else asked.trade.venue.value,
             "slippage_bps": asked.slippage_bps,
             "max_price_impact_bps": asked.max_price_impact_bps,
         },

@@ -106,7 +106,13 @@ async def get_order(
 
 def _asked(body: OrderIn, market: Market) -> placement.Asked:
     return placement.Asked(
-        trade=parse_trade(market, side=body.side, base_amount=body.base_amount, quote_amount=body.quote_amount),
+        trade=parse_trade(
+            market,
+            side=body.side,
+            base_amount=body.base_amount,
+            quote_amount=body.quote_amount,
+            venue=body.venue,
+        ),
         slippage_bps=body.slippage_bps,
         max_price_impact_bps=body.max_price_impact_bps,
         client_id=body.client_order_id,

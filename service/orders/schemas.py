@@ -16,6 +16,7 @@ from service.markets.schemas import (
     PriceText,
     QuoteOut,
     Route,
+    VenueName,
 )
 
 CLIENT_ID = r"^[A-Za-z0-9_-]{1,64}$"
@@ -35,6 +36,8 @@ class OrderIn(Document):
     slippage_bps: int | None = Field(default=None, ge=0, le=10_000, examples=[50])
     """How much worse than the quote the swap may be, in basis points; enforced on the chain."""
     max_price_impact_bps: int | None = Field(default=None, ge=0, le=10_000, examples=[100])
+    venue: VenueName | None = Field(default=None, examples=[None])
+    """Trade through this protocol only; without it the best price among all chooses."""
     client_order_id: str | None = Field(default=None, pattern=CLIENT_ID, examples=["my-order-1"])
     """Unique for ever. The same id with the same order answers with that order, and never trades twice."""
 

@@ -1,5 +1,7 @@
 """Which swap a trade is, and the limits it carries."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from chains.types import ChainId
 from chains.units import BPS
 from contracts.assets import load_assets
+from contracts.deployments import Venue
+from service.markets.schemas import VenueName
 from service.markets.trades import Side, Trade, in_base_and_quote, limits
 
 MARKET = load_assets(ChainId(1)).markets["ETHUSDC"]
@@ -54,3 +58,7 @@ def test_limits_are_never_looser_than_the_slippage_bound(amount_in: int, amount_
 def test_what_was_sold_is_base_when_selling_and_quote_when_buying() -> None:
     assert in_base_and_quote(Side.SELL, sold_raw=1, bought_raw=2) == (1, 2)
     assert in_base_and_quote(Side.BUY, sold_raw=1, bought_raw=2) == (2, 1)
+
+
+def test_a_client_can_name_every_venue_and_no_other() -> None:
+    assert set(get_args(VenueName)) == set(Venue)
