@@ -1,6 +1,9 @@
 """The table of node wordings: a real message for every row, and the order that keeps contract texts out of it."""
 
+import json
 import re
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -83,6 +86,10 @@ MESSAGES: list[tuple[SendVerdict, str]] = [
 ]
 
 
+CORPUS: Final = json.loads((Path(__file__).parent / "data" / "node_errors.json").read_text())
+"""Texts of clients' sources and of hosted endpoints, each with where it is from and the class it must get."""
+
+
 @pytest.mark.parametrize(("verdict", "message"), MESSAGES, ids=[message[:40] or "empty" for _, message in MESSAGES])
 def test_a_message_gets_its_verdict(verdict: SendVerdict, message: str) -> None:
     assert classify(-32000, message) is verdict
@@ -92,7 +99,26 @@ def test_a_message_gets_its_verdict(verdict: SendVerdict, message: str) -> None:
 def test_every_row_is_met_by_a_real_message_and_names_its_client(row: object) -> None:
     pattern, verdict, client = row.pattern, row.verdict, row.client  # type: ignore[attr-defined]
     assert client
-    assert any(verdict is known and re.search(pattern, message.lower()) for known, message in MESSAGES)
+    met = [*MESSAGES, *((SendVerdict(entry["class"]), entry["text"]) for entry in CORPUS)]
+    assert any(verdict is known and re.search(pattern, message.lower()) for known, message in met)
+
+
+@pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: f"{entry['client']}: {entry['text'][:50]}")
+def test_every_text_of_the_corpus_gets_its_class(entry: dict[str, str | int]) -> None:
+    assert classify(int(entry["code"]), str(entry["text"])) is SendVerdict(str(entry["class"]))
+
+
+@pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: f"{entry['client']}: {entry['text'][:50]}")
+def test_no_text_of_a_contract_is_taken_for_a_nodes(entry: dict[str, str | int]) -> None:
+    assert classify(3, str(entry["text"])) is V.REVERTED
+    assert classify(-32000, f"execution reverted: {entry['text']}") is V.REVERTED
+
+
+def test_the_corpus_is_large_and_says_where_each_text_is_from() -> None:
+    assert len(CORPUS) >= 150
+    assert all(entry["client"] and entry["source"] for entry in CORPUS)
+    assert len({(entry["client"], entry["text"], entry["code"]) for entry in CORPUS}) == len(CORPUS)
+    assert {entry["class"] for entry in CORPUS} == {verdict.value for verdict in SendVerdict}
 
 
 def test_the_code_of_a_revert_outweighs_any_text() -> None:
