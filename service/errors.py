@@ -108,6 +108,7 @@ _ROWS: Final = (
     ("node_unavailable", 503, "The chain's node does not answer", _AGAIN),
     ("node_failed", 502, "The chain's node gave no usable answer", _AGAIN),
     ("signer_unavailable", 503, "The wallet's key is not at hand", "The operator unlocks the wallet."),
+    ("paused", 503, "The operator has paused this", "Nothing was accepted. Wait until the operator lets it go on."),
     ("try_again", 503, "Another request was in the way", _AGAIN),
     ("not_saved", 503, "The request could not be saved; nothing happened", _AGAIN),
     ("outcome_unknown", 504, "Whether the request was saved is not known", "Look for its client id, then repeat."),

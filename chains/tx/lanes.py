@@ -44,7 +44,7 @@ from chains.tx.reasons import HoldCode, RejectCode, reason
 from chains.tx.sending import Sender
 from chains.tx.signing import sign_attempt
 from chains.tx.simulation import Failing, NotYet, Simulator
-from chains.tx.store import PreSignRefused, StaleState
+from chains.tx.store import PreSignPaused, PreSignRefused, StaleState
 from chains.types import Fees
 
 U = TypeVar("U")
@@ -194,6 +194,8 @@ class LaneWorker(Generic[U]):
             raise _Reject(RejectCode.PAYLOAD_MISMATCH, f"step {intent.position + 1} is not what was accepted")
         try:
             await self._parts.check.check(intent)
+        except PreSignPaused as exc:
+            raise _Wait(str(exc)) from exc
         except PreSignRefused as exc:
             raise _Reject(RejectCode.PRESIGN_REFUSED, str(exc)) from exc
 

@@ -220,11 +220,15 @@ class PreSignRefused(Exception):
     """The decoded payload is not what its intent says, or a limit no longer holds. The plan is rejected."""
 
 
+class PreSignPaused(PreSignRefused):
+    """A person paused this. Before a nonce was taken the plan waits; a nonce that was taken is closed."""
+
+
 class PreSignCheck(Protocol):
     """Asked right before signing. Decodes the payload again and compares it with what was wanted."""
 
     async def check(self, intent: Intent) -> None:
-        """Raises: PreSignRefused."""
+        """Raises: PreSignRefused, PreSignPaused."""
         ...
 
 

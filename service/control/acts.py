@@ -13,7 +13,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from service.build import Services
-from service.control import key_acts, wallet_acts
+from service.control import key_acts, panic_acts, tx_acts, wallet_acts
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from service.control.server import Operator
@@ -32,6 +32,15 @@ class Act:
 
 
 ACTS: Final[Mapping[str, Act]] = {
+    "tx.list": Act(params=tx_acts.ListTxs, run=tx_acts.list_),
+    "tx.show": Act(params=tx_acts.ShowTx, run=tx_acts.show, shown=("named",)),
+    "tx.bump": Act(params=tx_acts.AskTx, run=tx_acts.bump, shown=("tx", "reason")),
+    "tx.cancel": Act(params=tx_acts.AskTx, run=tx_acts.cancel, shown=("tx", "reason")),
+    "tx.resolve": Act(
+        params=tx_acts.ResolveLane,
+        run=tx_acts.resolve,
+        shown=("chain", "wallet", "hold_reason", "nonce_before", "next_nonce"),
+    ),
     "wallet.create": Act(params=wallet_acts.CreateWallet, run=wallet_acts.create, shown=("label", "address")),
     "wallet.import": Act(params=wallet_acts.ImportWallet, run=wallet_acts.import_, shown=("label", "kind", "address")),
     "wallet.register": Act(params=wallet_acts.RegisterWallet, run=wallet_acts.register, shown=("label", "address")),
@@ -42,7 +51,16 @@ ACTS: Final[Mapping[str, Act]] = {
         shown=("label", "wallet", "permissions", "ip_allowlist", "destinations", "lifetime_hours", "key"),
     ),
     "key.list": Act(params=NoParams, run=key_acts.list_),
-    "key.revoke": Act(params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label")),
+    "key.revoke": Act(params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing")),
+    "panic.on": Act(
+        params=panic_acts.PanicOn,
+        run=panic_acts.on,
+        shown=("chain", "wallet", "key", "scope", "subject", "reason", "closing"),
+    ),
+    "panic.off": Act(
+        params=panic_acts.PauseTarget, run=panic_acts.off, shown=("chain", "wallet", "key", "scope", "subject")
+    ),
+    "panic.status": Act(params=NoParams, run=panic_acts.status),
 }
 
 

@@ -1,7 +1,7 @@
 """Owner's acts on API keys: create, list, revoke.
 
 Guarantees: a secret is in the answer of its creation and nowhere else; a key is revoked in the same unit of work in
-which that is durable, so that a request accepted afterwards does not exist.
+which that is durable, so that a request accepted afterwards does not exist, and what the key has open is to be closed.
 """
 
 import base64
@@ -19,6 +19,7 @@ from service.build import Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
 from service.control.wallet_acts import find_wallet
+from service.pauses import Scope, Target, close_slots
 
 HOUR_MS = 3_600_000
 _ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
@@ -83,7 +84,7 @@ async def list_(services: Services, params: Params) -> dict[str, Any]:
 
 
 async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
-    """Revoke by key or label."""
+    """Revoke by key or label, and ask for a self-send at each of the key's open slots."""
     now_ms = services.clock.now_ms()
 
     def run(c: Connection) -> dict[str, Any]:
@@ -91,9 +92,14 @@ async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
         if not named:
             raise ActFailed("no_such_key", f"there is no key {params.key!r}", hint="cambist key list")
         revoked = keys.revoke_key(c, named[0].id, master=services.master, now_ms=now_ms)
-        return _document(c, services, revoked or named[0], now_ms=now_ms)
+        target = Target(scope=Scope.KEY, subject=named[0].id)
+        closing = close_slots(c, target, reason="its key was revoked", now_ms=now_ms)
+        return _document(c, services, revoked or named[0], now_ms=now_ms) | {"closing": closing}
 
-    return await services.db.run(run)
+    answer = await services.db.run(run)
+    for chain in services.chains.values():
+        chain.engine.wake()
+    return answer
 
 
 def _document(c: Connection, services: Services, key: ApiKey, *, now_ms: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from service.errors import ApiError
 from service.ids import withdrawal_plan_id
 from service.journal import books, reservations
 from service.markets.quotes import GAS_HEADROOM_PERCENT, suggested_fees
+from service.pauses import refuse_if_paused
 from service.plans.building import queued_plan
 from service.plans.funds import BalanceUnknown, needs, witnessed_balances
 from service.plans.params import params_hash
@@ -112,6 +113,7 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         caller.claim_nonce(c)
         if (known := _known(c, caller, asked, digest)) is not None:
             return Placed(withdrawal=known, created=False)
+        refuse_if_paused(c, chain_id=runtime.config.chain_id, wallet=caller.wallet.address, key_id=caller.key_id)
         _check_allowed(c, services, runtime, caller=caller, asked=asked)
         now_ms = services.clock.now_ms()
         lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)

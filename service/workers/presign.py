@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from chains.tx.model import Intent, payload_hash
-from chains.tx.store import Clock, PreSignRefused
+from chains.tx.store import Clock, PreSignPaused, PreSignRefused
 from contracts.assets import AssetList
 from contracts.decoding import Approve, NativeTransfer, Swap, Transfer, decode_call
 from contracts.deployments import Deployments
+from service import pauses
 from service.accounts.wallets import get_wallet
 from service.auth import keys
 from service.auth.authority import Tampered
@@ -64,7 +65,8 @@ class PreSign:
         self._check_withdrawal(c, intent, withdrawal)
 
     def _check_authority(self, c: Connection, intent: Intent, *, key_id: str, wallet_id: int) -> None:
-        """The key still stands, and the wallet is the one whose lane this is. Expiry only refuses new requests."""
+        """The key still stands and nothing is paused, and the wallet is the one whose lane this is. Expiry only refuses
+        new requests."""
         try:
             wallet = get_wallet(c, wallet_id, master=self.master)
             key = keys.load_key(c, key_id, master=self.master)
@@ -74,6 +76,9 @@ class PreSign:
             raise PreSignRefused("the wallet is not the one that was asked to act")
         if key is None or key.revoked_ms is not None or key.wallet_id != wallet_id:
             raise PreSignRefused("the key that asked for this was revoked")
+        paused = pauses.in_force(c, chain_id=intent.lane.chain_id, wallet=wallet.address, key_id=key_id)
+        if paused is not None:
+            raise PreSignPaused(f"paused: {paused.reason}")
 
     def _check_swap(self, intent: Intent, order: Order) -> None:
         decoded = decode_call(self.deployments, self.assets, intent.lane.chain_id, intent.call)

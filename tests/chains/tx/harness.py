@@ -26,7 +26,7 @@ from chains.tx.model import (
     TxState,
     payload_hash,
 )
-from chains.tx.store import PreSignRefused
+from chains.tx.store import PreSignPaused, PreSignRefused
 from chains.types import Address, BlockRef, CallRequest, Fees, Receipt, SignedTx, UnsignedTx
 from scripts.devnet.rpc import DevRpc
 from tests.clock import FakeClock
@@ -81,9 +81,12 @@ class Check:
 
     refuse_from: int | None = None
     asked: int = 0
+    paused: bool = False
 
     async def check(self, intent: Intent) -> None:
         self.asked += 1
+        if self.paused:
+            raise PreSignPaused("paused by a test")
         if self.refuse_from is not None and self.asked >= self.refuse_from:
             raise PreSignRefused("not what was wanted")
 

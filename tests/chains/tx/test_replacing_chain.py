@@ -285,3 +285,14 @@ async def test_a_slot_that_was_cancelled_before_it_was_signed_is_filled_with_a_s
     await bench.step()
     slot = (await bench.open())[-1]
     assert [attempt.kind for attempt in slot.attempts] == [AttemptKind.CANCEL]
+
+
+async def test_a_paused_plan_waits_with_nothing_taken_and_goes_on_afterwards(bench: Bench) -> None:
+    bench.check.paused = True
+    await bench.queue("p", PAY)
+    await bench.step()
+    assert await bench.txs("p") == []
+    assert bench.seen.kinds() == []
+    bench.check.paused = False
+    await bench.step()
+    assert await bench.state_of("p") == [TxState.BROADCAST]
