@@ -143,6 +143,7 @@ class _Work:
                     refused[subject.client_id] = str(answer)
             waiting = [s for s in waiting if s.client_id not in self._acked() and s.client_id not in refused]
             await self._step()
+            await self._step()  # a replacement may be due before there is a block
             await self.stack.mine(chain)
             await self._step()
             if self.life.reorg and number == 0:

@@ -27,7 +27,7 @@ K7: Final = "K7"
 """Killed from outside when the proxy holds the answer to a send."""
 AT_RANDOM: Final = "random"
 """Killed from outside after some time."""
-NAMED: Final = ("K1", "K2", "K3", "K4", "K5", "K6", "K8", "K8b", "K11", "K12", "K14", "K17")
+NAMED: Final = ("K1", "K2", "K3", "K4", "K5", "K6", "K8", "K8b", "K9", "K10", "K11", "K12", "K14", "K17")
 POINTS: Final = (*NAMED, K7, AT_RANDOM)
 LONGEST_RANDOM_MS: Final = 900
 """From the start of a life: setting up and settling take about so long."""
@@ -78,6 +78,8 @@ class Trial:
         )
 
 
+CALLED_UNDERPRICED: Final = {"underpriced": Phase.BEFORE, "underpriced after accepting": Phase.AFTER}
+"""A replacement follows, and so these faults lead to K9 and K10."""
 FAULTS: Final[Mapping[str, Callable[[], list[Rule]]]] = {
     "none": list,
     "answer lost": lambda: [Rule(action=Drop(), method=SEND, phase=Phase.AFTER, times=2)],
@@ -99,6 +101,12 @@ FAULTS: Final[Mapping[str, Callable[[], list[Rule]]]] = {
     "already known without having it": lambda: [
         Rule(action=NodeError(code=-32000, text="already known"), method=SEND, times=1)
     ],
+    **{
+        name: lambda phase=phase: [  # type: ignore[misc]
+            Rule(action=NodeError(code=-32000, text="transaction underpriced"), method=SEND, phase=phase, times=2)
+        ]
+        for name, phase in CALLED_UNDERPRICED.items()
+    },
     "no simulation of sequences": lambda: [
         Rule(action=NodeError(code=-32601, text="Method not found"), method="eth_simulateV1")
     ],
@@ -119,7 +127,8 @@ def draw(seed: int, *, point: str | None = None) -> Trial:
     kills = [first]
     while len(kills) < 3 and chance.random() < 0.25:
         kills.append(_kill(chance, chance.choice(POINTS)))
-    fault = chance.choice(sorted(FAULTS))
+    replacing = any(kill.point in ("K9", "K10") for kill in kills)
+    fault = chance.choice(sorted(CALLED_UNDERPRICED if replacing else FAULTS))
     subjects = [_subject(chance, chain, seed=seed, index=index) for index in range(chance.choice((1, 1, 2, 3)))]
     if any(kill.point == "K17" for kill in kills):
         subjects[0] = _buy(chain, raw=20_000_000 + seed % 10_000, index=0)  # an approval, then the swap
@@ -139,7 +148,9 @@ def draw(seed: int, *, point: str | None = None) -> Trial:
 def _kill(chance: random.Random, point: str) -> Kill:
     if point == AT_RANDOM:
         return Kill(point=point, after_ms=chance.randrange(20, LONGEST_RANDOM_MS))
-    return Kill(point=point, count=chance.choice((1, 1, 1, 2)) if point not in ("K1", "K2", "K14", "K17") else 1)
+    return Kill(
+        point=point, count=chance.choice((1, 1, 1, 2)) if point not in ("K1", "K2", "K9", "K10", "K14", "K17") else 1
+    )
 
 
 def _subject(chance: random.Random, chain: str, *, seed: int, index: int) -> Subject:
