@@ -164,6 +164,7 @@ class LaneWorker(Generic[U]):
     async def _place(self, view: _View[U], plan: Plan) -> None:
         intents = [intent for intent in plan.intents if intent.state is IntentState.QUEUED]
         self._check_earlier_steps(view, plan)
+        self._check_room(view, len(intents))
         reach("K3")
         if self._lane.wallet not in await self._parts.signer.addresses():
             raise _Reject(RejectCode.NO_SIGNER, f"no key is unlocked for {self._lane.wallet}")
@@ -278,6 +279,12 @@ class LaneWorker(Generic[U]):
             if tx.outcome is not Outcome.SUCCEEDED:
                 text = f"step {intent.position + 1} ended as {tx.state}, {tx.outcome}"
                 raise _Reject(RejectCode.EARLIER_STEP_FAILED, text)
+
+    def _check_room(self, view: _View[U], wanted: int) -> None:
+        """Pools keep so many of a sender's transactions and may drop the rest. A longer plan still goes alone."""
+        most = self._parts.config.sending.max_in_flight
+        if view.unmined and len(view.unmined) + wanted > most:
+            raise _Wait(f"{len(view.unmined)} transactions of the lane are not mined yet, {most} may be")
 
     async def _open_lane(self, account: AccountState) -> LaneState:
         """First use of the wallet here: start at the chain's nonce, once nothing else of it is pending."""

@@ -296,3 +296,23 @@ async def test_a_paused_plan_waits_with_nothing_taken_and_goes_on_afterwards(ben
     bench.check.paused = False
     await bench.step()
     assert await bench.state_of("p") == [TxState.BROADCAST]
+
+
+async def test_no_more_than_the_policy_says_are_unmined_and_the_others_follow_in_order(ethereum: LocalChain) -> None:
+    config = replace(config_for("ethereum"), sending=SendingPolicy(max_in_flight=3))
+    async with bench_on(ethereum.rpc_url, config) as bench:
+        await bench.queue("a", PAY, PAY)
+        await bench.queue("b", PAY, PAY)
+        await bench.queue("c", PAY)
+        await bench.step()
+        assert [len(await bench.txs(name)) for name in "abc"] == [2, 0, 0]
+        await bench.step(blocks=1)
+        assert [tx.nonce for name in "bc" for tx in await bench.txs(name)] == [2, 3, 4]
+
+
+async def test_a_plan_longer_than_the_bound_is_placed_in_an_empty_lane(ethereum: LocalChain) -> None:
+    config = replace(config_for("ethereum"), sending=SendingPolicy(max_in_flight=1))
+    async with bench_on(ethereum.rpc_url, config) as bench:
+        await bench.queue("a", PAY, PAY)
+        await bench.step()
+        assert len(await bench.txs("a")) == 2
