@@ -119,8 +119,9 @@ FAULTS: Final[Mapping[str, Callable[[], list[Rule]]]] = {
 }  # fmt: skip
 
 
-def draw(seed: int, *, point: str | None = None) -> Trial:
-    """The trial of a seed; `point` fixes where the first life ends."""
+def draw(seed: int, *, point: str | None = None, fault: str | None = None) -> Trial:
+    """The trial of a seed; `point` fixes where the first life ends, `fault` what the node does (unless a point needs
+    one of its own)."""
     chance = random.Random(seed)
     chain = chance.choice(("ethereum", "ethereum", "polygon"))
     first = _kill(chance, point or chance.choice(POINTS))
@@ -128,7 +129,8 @@ def draw(seed: int, *, point: str | None = None) -> Trial:
     while len(kills) < 3 and chance.random() < 0.25:
         kills.append(_kill(chance, chance.choice(POINTS)))
     replacing = any(kill.point in ("K9", "K10") for kill in kills)
-    fault = chance.choice(sorted(CALLED_UNDERPRICED if replacing else FAULTS))
+    drawn = chance.choice(sorted(CALLED_UNDERPRICED if replacing else FAULTS))
+    fault = drawn if fault is None or replacing else fault
     subjects = [_subject(chance, chain, seed=seed, index=index) for index in range(chance.choice((1, 1, 2, 3)))]
     if any(kill.point == "K17" for kill in kills):
         subjects[0] = _buy(chain, raw=20_000_000 + seed % 10_000, index=0)  # an approval, then the swap

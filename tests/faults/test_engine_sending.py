@@ -1,14 +1,18 @@
 """The engine while the node misbehaves about sends: the catalogue's cases, named by their ids."""
 
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 import pytest
 
 from chains.errors import SignerUnavailable
+from chains.tx.engine import TxEngine
+from chains.tx.memory import MemoryState, MemoryUnitOfWork
 from chains.tx.model import Outcome, TxState
 from chains.types import Address, CallRequest, SignedTx, UnsignedTx
 from scripts.devnet.rpc import RpcError
-from tests.chains.tx.harness import SINK
+from tests.chains.tx.harness import SINK, STORE
 from tests.faults.emulation import GETH
 from tests.faults.engine_bench import GWEI, PAY, RECEIPT, SEND, FaultBench, fault_bench
 from tests.faults.rules import (
@@ -28,6 +32,7 @@ from tests.faults.rules import (
 )
 
 pytestmark = pytest.mark.chain
+T = TypeVar("T")
 
 REVERTER = Address("0x00000000000000000000000000000000000bAd00")
 
@@ -337,3 +342,79 @@ async def test_F20_a_clock_that_jumps_expires_nothing_that_has_no_deadline_and_s
     assert len(f.proxy.recorder.txs) == 1
     assert len(f.proxy.recorder.sendings) == 1
     await f.ends_well()
+
+
+async def test_F09_a_bump_keeps_geths_rule_of_ten_percent_on_both_fees(f: FaultBench) -> None:
+    f.proxy.emulate(GETH)
+    await f.bench.queue("p", PAY)
+    await f.bench.step()
+    for _ in range(f.bench.config.sending.bump_after_blocks + 2):
+        f.node("anvil_setNextBlockBaseFeePerGas", hex(50 * GWEI))
+        await f.bench.step(blocks=1)
+    bids = [(seen.max_fee_wei, seen.priority_fee_wei) for seen in f.proxy.recorder.txs]
+    assert len(bids) >= 2
+    for (fee, tip), (next_fee, next_tip) in itertools.pairwise(bids):
+        assert next_fee * 100 >= fee * 110
+        assert next_tip * 100 >= tip * 110
+    assert "replacement transaction underpriced" not in [sending.answer for sending in f.proxy.recorder.sendings]
+    f.node("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
+    await f.ends_well()
+    assert (set(f.sent_nonces()), f.paid()) == ({0}, 1_000)
+
+
+async def test_F14_a_bump_beside_a_mined_original_leaves_one_payment_and_the_right_hash(f: FaultBench) -> None:
+    f.proxy.add(Rule(action=NodeError(code=-32000, text="transaction underpriced"), method=SEND, phase=Phase.AFTER))
+    await f.bench.queue("p", PAY)
+    await f.bench.step()
+    f.proxy.clear()
+    f.proxy.add(Rule(action=NodeError(code=-32000, text="receipt index busy"), method=RECEIPT, times=2))
+    await f.bench.step(blocks=1)
+    await f.ends_well()
+    (tx,) = await f.bench.txs("p")
+    [mined] = [seen.hash for seen in f.proxy.recorder.txs if f.node(RECEIPT, seen.hash) is not None]
+    assert (tx.mined_hash, f.paid()) == (mined, 1_000)
+
+
+class _FullDisk:
+    """Units of work that cannot be committed from the `n`-th on."""
+
+    def __init__(self, inner: MemoryUnitOfWork, *, fails_from: int) -> None:
+        self._inner, self._left = inner, fails_from
+
+    async def run(self, work: Callable[[MemoryState], T]) -> T:
+        self._left -= 1
+        if self._left <= 0:
+            raise OSError(28, "No space left on device")
+        return await self._inner.run(work)
+
+    async def read(self, work: Callable[[MemoryState], T]) -> T:
+        return await self._inner.read(work)
+
+
+@pytest.mark.parametrize("fails_from", [1, 2, 3, 4])
+async def test_F88_with_a_full_disk_nothing_is_sent_that_is_not_durable(f: FaultBench, fails_from: int) -> None:
+    await f.bench.queue("p", PAY)
+    engine = TxEngine(
+        client=f.bench.client,
+        config=f.bench.config,
+        signer=f.bench.signer,
+        store=STORE,
+        uow=_FullDisk(f.bench.uow, fails_from=fails_from),
+        check=f.bench.check,
+        observer=f.bench.seen,
+        clock=f.bench.clock,
+    )
+
+    async def work() -> None:
+        for _ in range(4):
+            await engine.step()
+            f.bench.mine()
+
+    with pytest.raises(OSError, match="No space left"):
+        await work()
+    stored = {attempt.hash for attempt in await f.attempts()}
+    assert {seen.hash for seen in f.proxy.recorder.txs} <= stored
+    f.bench.restart()
+    await f.bench.engine.recover()
+    await f.ends_well()
+    assert f.paid() == 1_000
