@@ -1,0 +1,100 @@
+"""What the database knows of transactions, for the operator: lists, and everything about one of them.
+
+Guarantees: reads only; what was signed (a bearer cheque) is in no answer, nor is who a destination is beyond what the
+calldata says. Not guaranteed: every state's moment; the rows keep the first and the last.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, select
+
+from chains.tx.model import CLOSED_TX_STATES, Attempt, Plan, PlanId, Tx
+from chains.types import Address, ChainId
+from service.db import models as m
+from service.db import txrows
+from service.db.txstore import SqlTxStore
+
+MAX_DIGITS: Final = 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One plan, whole. `subject` is the order's or withdrawal's row, of `kind`."""
+
+    plan: Plan
+    txs: Sequence[Tx]
+    attempts: Mapping[int, Sequence[Attempt]]
+    kind: str | None
+    subject: Mapping[str, Any]
+
+
+def list_txs(
+    c: Connection,
+    *,
+    chain_id: ChainId | None = None,
+    wallet: Address | None = None,
+    with_closed: bool = False,
+    limit: int,
+) -> list[Row[Any]]:
+    """Slots with their plan, newest first."""
+    statement = select(m.txs, m.intents.c.plan_id, m.intents.c.position).join(
+        m.intents, m.intents.c.id == m.txs.c.intent_id
+    )
+    if chain_id is not None:
+        statement = statement.where(m.txs.c.chain_id == chain_id)
+    if wallet is not None:
+        statement = statement.where(m.txs.c.wallet == wallet)
+    if not with_closed:
+        statement = statement.where(m.txs.c.state.not_in(CLOSED_TX_STATES))
+    return list(c.execute(statement.order_by(m.txs.c.id.desc()).limit(limit)))
+
+
+def held_lanes(c: Connection) -> list[Row[Any]]:
+    """Lanes that wait for a person."""
+    return list(c.execute(select(m.lanes).where(m.lanes.c.hold_reason.is_not(None)).order_by(m.lanes.c.chain_id)))
+
+
+def find_plan(c: Connection, named: str) -> PlanId | None:
+    """The plan that a text names: a transaction's number, an attempt's hash, a plan's or an intent's id, or `order:12`
+    and `withdrawal:12` by the number that the API shows."""
+    if _is_number(named):
+        return _plan_of_intents(c, m.intents.c.id.in_(select(m.txs.c.intent_id).where(m.txs.c.id == int(named))))
+    if named.startswith("0x"):
+        of = select(m.attempts.c.tx_id).where(m.attempts.c.hash == named.lower())
+        return _plan_of_intents(c, m.intents.c.id.in_(select(m.txs.c.intent_id).where(m.txs.c.id.in_(of))))
+    kind, _, number = named.partition(":")
+    table = {"order": m.orders, "withdrawal": m.withdrawals}.get(kind)
+    if table is not None and _is_number(number):
+        found = c.execute(select(table.c.plan_id).where(table.c.id == int(number))).scalar_one_or_none()
+        return None if found is None else PlanId(found)
+    return _plan_of_intents(c, (m.intents.c.plan_id == named) | (m.intents.c.id == named))
+
+
+def story(c: Connection, plan_id: PlanId) -> Story | None:
+    """Everything about one plan. Raises: TamperedPayload."""
+    store = SqlTxStore()
+    plan = store.plan(c, plan_id)
+    if plan is None:
+        return None
+    txs = store.plan_txs(c, plan_id)
+    attempts: dict[int, list[Attempt]] = {tx.id: [] for tx in txs}
+    made = select(m.attempts).where(m.attempts.c.tx_id.in_(list(attempts)))
+    for row in c.execute(made.order_by(m.attempts.c.created_ms)):
+        attempts[row.tx_id].append(txrows.attempt(row))
+    for kind, table in (("order", m.orders), ("withdrawal", m.withdrawals)):
+        subject = c.execute(select(table).where(table.c.plan_id == plan_id)).mappings().one_or_none()
+        if subject is not None:
+            return Story(plan=plan, txs=txs, attempts=attempts, kind=kind, subject=dict(subject))
+    return Story(plan=plan, txs=txs, attempts=attempts, kind=None, subject={})
+
+
+def _is_number(text: str) -> bool:
+    """An id: what is longer is none, and no integer of a database."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+
+
+def _plan_of_intents(c: Connection, condition: Any) -> PlanId | None:
+    found = c.execute(select(m.intents.c.plan_id).where(condition).limit(1)).scalar_one_or_none()
+    return None if found is None else PlanId(found)
