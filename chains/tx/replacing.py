@@ -37,7 +37,7 @@ from chains.tx.model import (
     payload_hash,
 )
 from chains.tx.reasons import NoteCode, reason
-from chains.tx.sending import Sender, is_underpriced
+from chains.tx.sending import Sender, is_underpriced, is_unfunded
 from chains.tx.signing import cancel_gas, sign_attempt
 from chains.tx.store import PreSignRefused, StaleState
 from chains.types import BlockHash, Fees, Header, TxHash
@@ -86,7 +86,8 @@ def need_of(slot: OpenTx, *, head: Header, blocks_old: int, policy: SendingPolic
         return None
     newest = slot.attempts[-1]
     cheap = is_underpriced(newest) and reprices(slot) < MAX_REPRICES
-    old = (newest.state is AttemptState.SENT or is_underpriced(newest)) and blocks_old >= policy.bump_after_blocks
+    settled = (newest.state is AttemptState.SENT and not is_unfunded(newest)) or is_underpriced(newest)
+    old = settled and blocks_old >= policy.bump_after_blocks
     if slot.tx.wish is Wish.CANCEL and newest.kind is not AttemptKind.CANCEL:
         return Need(slot=slot, kind=AttemptKind.CANCEL, why=slot.tx.wish_reason or "asked", asked=True)
     if newest.kind is AttemptKind.CANCEL:

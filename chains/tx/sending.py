@@ -37,6 +37,11 @@ def is_underpriced(attempt: Attempt) -> bool:
     return _verdict(attempt) in _TOO_CHEAP
 
 
+def is_unfunded(attempt: Attempt) -> bool:
+    """The last answer to it was that the wallet cannot pay for it: a higher price is of no use."""
+    return _verdict(attempt) == SendVerdict.INSUFFICIENT_FUNDS
+
+
 def sendable(slot: OpenTx) -> list[OpenTx]:
     """The slot once for each attempt to send again, that attempt being its last: the newest, and after it was refused
     for its price also those before it. Never a payload beside or instead of a self-send that is wanted."""

@@ -128,6 +128,7 @@ class Tapped:
         self._inner = inner
         self.name = inner.name
         self.raws: list[str] = []
+        self.sent = asyncio.Event()
         self.lose_sends = False
         self.die_in_sends = False
         self.refuse_sends: RpcRefused | None = None
@@ -146,6 +147,8 @@ class Tapped:
         if sends and self.die_in_sends:
             raise Killed
         self.raws += sends
+        if sends:
+            self.sent.set()
         if sends and self.lose_sends:
             raise RpcUnavailable("no answer in time", endpoint=self.name, method="eth_sendRawTransaction")
         if sends and self.refuse_sends is not None:

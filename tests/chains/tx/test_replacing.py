@@ -57,8 +57,11 @@ def test_an_attempt_whose_outcome_is_unknown_is_sent_again_and_not_replaced() ->
     assert need(waiting((REAL, SIGNED, "unknown: no answer")), blocks_old=40) is None
 
 
-def test_without_gas_funds_nothing_is_replaced() -> None:
-    assert need(waiting((REAL, SIGNED, "insufficient_funds: for gas")), blocks_old=40) is None
+@pytest.mark.parametrize("state", [SIGNED, SENT])
+def test_without_gas_funds_nothing_is_made_dearer_but_a_cancel_is_made(state: AttemptState) -> None:
+    unfunded = (REAL, state, "insufficient_funds: for gas")
+    assert need(waiting(unfunded), blocks_old=40) is None
+    assert need(waiting(unfunded, wish=Wish.CANCEL)) == (CANCEL, True)
 
 
 @pytest.mark.parametrize("answer", [CHEAP, "replace_underpriced: replacement transaction underpriced"])

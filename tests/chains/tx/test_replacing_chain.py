@@ -1,5 +1,6 @@
 """Bumps and closings against a real Anvil. Anvil's pool takes any higher price, so prices are asserted here."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -171,17 +172,37 @@ async def test_without_gas_funds_the_bytes_wait_and_go_out_by_themselves_once_th
     first = await stuck(bench)
     bench.rpc("anvil_dropAllTransactions")
     bench.rpc("anvil_setBalance", bench.key.address, "0x0")
-    for _ in range(4):
+    await bench.step()
+    for _ in range(5):
         await bench.step(blocks=1)
     (slot,) = await bench.open()
-    assert slot.attempts[-1].tx_id == first.tx.id
-    assert slot.tx.nonce == first.tx.nonce
+    assert [attempt.raw for attempt in slot.attempts] == [first.attempts[0].raw]
+    assert (slot.attempts[0].node_answer or "").startswith("insufficient_funds: ")
     assert (await bench.lane_state()).hold_reason is None
-    assert "insufficient_funds" in (slot.attempts[-1].node_answer or "")
     bench.rpc("anvil_setBalance", bench.key.address, hex(ETHER))
     await bench.step()
     await bench.step(blocks=1)
-    assert await bench.state_of("p") == [TxState.MINED]
+    (tx,) = await bench.txs("p")
+    assert (tx.state, tx.nonce, tx.mined_hash) == (TxState.MINED, first.tx.nonce, first.attempts[0].hash)
+
+
+async def test_bytes_that_were_never_affordable_keep_their_nonce_and_hold_nothing_for_ever(bench: Bench) -> None:
+    """F17: the funds go between the look at them and the send."""
+    bench.tap.refuse_sends = RpcRefused(
+        "insufficient funds for gas * price + value", endpoint="x", method="eth_sendRawTransaction", code=-32000
+    )
+    first = await stuck(bench)
+    await bench.step(blocks=5)
+    (slot,) = await bench.open()
+    assert (slot.tx.state, slot.attempts[0].state) == (TxState.SIGNED, AttemptState.SIGNED)
+    bench.tap.refuse_sends = None
+    await bench.step()
+    await bench.step(blocks=1)
+    (tx,) = await bench.txs("p")
+    assert (tx.state, tx.mined_hash) == (TxState.MINED, first.attempts[0].hash)
+    await bench.queue("q", PAY)
+    await bench.step()
+    assert await bench.state_of("q") == [TxState.BROADCAST]
 
 
 # -- asked for ---------------------------------------------------------------------------------------------
@@ -316,3 +337,22 @@ async def test_a_plan_longer_than_the_bound_is_placed_in_an_empty_lane(ethereum:
         await bench.queue("a", PAY, PAY)
         await bench.step()
         assert len(await bench.txs("a")) == 2
+
+
+async def test_a_cancel_is_sent_within_a_second_by_an_engine_at_work(bench: Bench) -> None:
+    """F97."""
+    slot = await stuck(bench)
+    stop = asyncio.Event()
+    bench.tap.sent.clear()
+    await bench.queue("q", PAY)
+    running = asyncio.create_task(bench.engine.run(stop))
+    async with asyncio.timeout(20):
+        await bench.tap.sent.wait()  # it is at work: the second payment went out
+    bench.tap.sent.clear()
+    async with asyncio.timeout(1):
+        await bench.engine.request_cancel(slot.tx.id, "the operator asked")
+        await bench.tap.sent.wait()
+    stop.set()
+    await running
+    slot = (await bench.open())[0]
+    assert slot.attempts[-1].kind is AttemptKind.CANCEL
