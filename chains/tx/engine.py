@@ -109,7 +109,7 @@ class TxEngine(Generic[U]):
         """
         try:
             await self._parts.client.verify_chain()
-            await self._rebroadcast(only_due=False)
+            await self._sender.rebroadcast(await self._open(), only_due=False)
             for lane in sorted({slot.tx.lane for slot in await self._open() if slot.tx.state is TxState.RESERVED}):
                 await self._place_in(lane, most=1)
         except TRANSIENT as exc:
@@ -127,8 +127,7 @@ class TxEngine(Generic[U]):
                     await self._place_in(lane)
                 except TRANSIENT as exc:
                     log.warning("lane %s goes on later: %s", lane.wallet, exc)
-        await self._replace()
-        await self._rebroadcast(only_due=True)
+        await self._tend()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Call `recover` first.
@@ -155,8 +154,7 @@ class TxEngine(Generic[U]):
             if await self._look():
                 backoff.succeeded()
                 wait_ms = self._poll_ms
-                await self._replace()
-                await self._rebroadcast(only_due=True)
+                await self._tend()
             else:
                 wait_ms = backoff.failed()
             await wait_for_any(stop, self._wished, timeout_ms=wait_ms)
@@ -202,15 +200,19 @@ class TxEngine(Generic[U]):
             log.warning("%s cannot be followed now: %s", self._parts.config.key, exc)
             return False
 
-    async def _replace(self) -> None:
-        """Bump and close what needs it. Not while the chain is in doubt."""
-        head = self._confirmer.head
-        if head is None or not self._may_place():
-            return
-        try:
-            await self._replacer.round(head, await self._open())
-        except TRANSIENT as exc:
-            log.warning("%s: replacing goes on later: %s", self._parts.config.key, exc)
+    async def _tend(self) -> None:
+        """Bump and close what needs it (not while the chain is in doubt), and send again what is due."""
+        head, slots = self._confirmer.head, await self._open()
+        if head is not None and self._may_place():
+            try:
+                moved = await self._replacer.round(head, slots)
+            except TRANSIENT as exc:
+                log.warning("%s: replacing goes on later: %s", self._parts.config.key, exc)
+                moved = True
+            if moved:
+                # As they are now: a payload that was to be closed is not to be sent again.
+                slots = await self._open()
+        await self._sender.rebroadcast(slots, only_due=True)
 
     async def _place_in(self, lane: Lane, *, most: int | None = None) -> None:
         placed = 0
@@ -218,9 +220,6 @@ class TxEngine(Generic[U]):
             if await self._worker(lane).place_next() not in (Placing.PLACED, Placing.REJECTED):
                 return
             placed += 1
-
-    async def _rebroadcast(self, *, only_due: bool) -> None:
-        await self._sender.rebroadcast(await self._open(), only_due=only_due)
 
     async def _open(self) -> list[OpenTx]:
         chain_id = self._parts.config.chain_id

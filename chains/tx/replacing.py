@@ -120,8 +120,8 @@ class Replacer(Generic[U]):
         self._seen_at: dict[TxHash, int] = {}
         self._done: tuple[BlockHash, tuple[TxHash, ...]] | None = None
 
-    async def round(self, head: Header, slots: Sequence[OpenTx]) -> None:
-        """Replace what needs it, slots of a lane in the order of nonces.
+    async def round(self, head: Header, slots: Sequence[OpenTx]) -> bool:
+        """Replace what needs it, slots of a lane in the order of nonces; False if the slots are as they were.
 
         Raises: RpcError, SignerUnavailable, StaleState: nothing is lost, call again.
         """
@@ -130,7 +130,7 @@ class Replacer(Generic[U]):
         self._seen_at = {known: at for known, at in self._seen_at.items() if known in hashes}
         this = head.hash, tuple(need.slot.attempts[-1].hash for need in needs)
         if not needs or this == self._done:
-            return
+            return False
         lanes = sorted({need.slot.tx.lane for need in needs})
         nonces = await self._parts.client.nonces([(lane.wallet, "latest") for lane in lanes])
         used = dict(zip(lanes, nonces, strict=True))
@@ -142,7 +142,7 @@ class Replacer(Generic[U]):
             for need in needs:
                 await self._stay(need, NoteCode.FEE_CAP, str(exc))
             self._done = this
-            return
+            return True
         for lane, group in groupby(needs, key=lambda need: need.slot.tx.lane):
             # Below the chain's nonce a receipt is on its way, or a foreign transaction took it: not a matter of price.
             for need in (need for need in group if need.slot.tx.nonce >= used[lane]):
@@ -154,6 +154,7 @@ class Replacer(Generic[U]):
                     continue
                 await self._replace(need, fresh)
         self._done = this
+        return True
 
     # -- private ------------------------------------------------------------------------------------------
 
