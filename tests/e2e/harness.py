@@ -38,7 +38,9 @@ from service.journal.reconcile import ChainReport, Verdict, reconcile_chain
 from service.plans.funds import balances_at
 from service.settings import Settings
 
-DONE: Final = frozenset({"FILLED", "REJECTED", "EXPIRED", "CANCELED", "confirmed", "final", "failed", "rejected"})
+DONE: Final = frozenset(
+    {"FILLED", "REJECTED", "EXPIRED", "CANCELED", "confirmed", "final", "failed", "rejected", "cancelled"}
+)
 MAX_ROUNDS: Final = 12
 KEY_LIFETIME_MS: Final = 3_600_000
 FUNDING_DEPTH: Final = 20

@@ -14,6 +14,7 @@ from chains.types import Address, CallRequest, ChainId
 from scripts.devnet.network import LocalChain
 from service.db import models as m
 from service.db.txrows import TamperedPayload
+from service.pauses import Scope, Target, pause, resume
 from tests.e2e.harness import BOB, Stack, running
 from tests.faults.proxy import FaultProxy
 from tests.faults.remote import ThreadedProxy
@@ -259,5 +260,53 @@ async def test_F67_a_recipient_that_reverts_when_mined_fails_it_with_the_fee_boo
     assert found["state"] == "failed"
     lost = before - await stack.balance_of(stack.wallet.address, "ETH")
     assert 0 < lost < 10**16
+    await stack.check_books()
+    assert await stack.nothing_reserved()
+
+
+def target_of(stack: Stack, scope: Scope) -> Target:
+    subject = {
+        Scope.ALL: "",
+        Scope.CHAIN: "1",
+        Scope.WALLET: stack.wallet.address,
+        Scope.KEY: stack.keys["withdraw"].id,
+    }
+    return Target(scope=scope, subject=subject[scope])
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_F97_a_pause_refuses_new_requests_holds_the_queue_and_lasts_over_a_restart(
+    stack: Stack, proxy: FaultProxy, scope: Scope
+) -> None:
+    path = await accepted(stack, pay("queued"))
+    target, now_ms = target_of(stack, scope), stack.services.clock.now_ms()
+    await stack.services.db.run(lambda c: pause(c, target, reason="panic", now_ms=now_ms))
+    again = await stack.restarted()
+    try:
+        await again.round()
+        refused = await again.post(PATH, pay("new"), key="withdraw")
+        assert (400 <= refused.status_code < 600, refused.json()["code"]) == (True, "paused")
+        assert (await again.get(path)).json()["state"] == "processing"
+        assert sent(proxy, again) == 0
+        await again.services.db.run(lambda c: resume(c, target))
+        assert (await again.settle(path))["state"] in ("confirmed", "final")
+        await again.check_books()
+    finally:
+        await again.client.aclose()
+        await again.services.close()
+
+
+async def test_F97_a_pause_closes_what_was_sent_by_a_self_send_at_its_nonce(stack: Stack, proxy: FaultProxy) -> None:
+    before = await stack.balance_of(BOB, "ETH")
+    path = await accepted(stack, pay("w"))
+    await stack.chain().engine.step()
+    assert sent(proxy, stack) == 1
+    target, now_ms = target_of(stack, Scope.WALLET), stack.services.clock.now_ms()
+    await stack.services.db.run(lambda c: pause(c, target, reason="panic", now_ms=now_ms))
+    for _ in range(2):
+        await stack.chain().engine.step()
+    assert (await stack.settle(path))["state"] == "cancelled"
+    assert await stack.balance_of(BOB, "ETH") == before
+    assert {tx.nonce for tx in proxy.recorder.txs if tx.effect.sender == stack.wallet.address} == {0}
     await stack.check_books()
     assert await stack.nothing_reserved()
