@@ -40,13 +40,14 @@ async def _directly(settings: Settings, name: str, params: Mapping[str, Any]) ->
     # The whole service takes a second to load, which a command that talks to a running server need not wait for.
     from service.build import build
     from service.cli.explained import explained
-    from service.control.acts import perform
+    from service.control.acts import ACTS, perform
     from service.observability.logs import configure_logging
 
     # The audit line must outlive the command, and standard error is the person's.
     with explained(), _operator_log(settings) as log:
         configure_logging(settings, log)
-        services = await build(settings)
+        asks_chains = name not in ACTS or ACTS[name].asks_chains
+        services = await build(settings if asks_chains else settings.model_copy(update={"rpc": {}}))
         try:
             return dict(await perform(services, name, params, this_operator()))
         finally:

@@ -24,16 +24,20 @@ _log: Final = structlog.get_logger("cambist.audit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What an act takes and does. `shown` names the parameters and results that may stand in the audit line."""
+    """What an act takes and does. `shown` names the parameters and results that may stand in the audit line.
+
+    `asks_chains` False: the database is enough, so that a key is revoked although no node answers.
+    """
 
     params: type[BaseModel]
     run: Callable[[Services, Any], Awaitable[dict[str, Any]]]
     shown: tuple[str, ...] = ()
+    asks_chains: bool = True
 
 
 ACTS: Final[Mapping[str, Act]] = {
-    "tx.list": Act(params=tx_acts.ListTxs, run=tx_acts.list_),
-    "tx.show": Act(params=tx_acts.ShowTx, run=tx_acts.show, shown=("named",)),
+    "tx.list": Act(params=tx_acts.ListTxs, run=tx_acts.list_, asks_chains=False),
+    "tx.show": Act(params=tx_acts.ShowTx, run=tx_acts.show, shown=("named",), asks_chains=False),
     "tx.bump": Act(params=tx_acts.AskTx, run=tx_acts.bump, shown=("tx", "reason")),
     "tx.cancel": Act(params=tx_acts.AskTx, run=tx_acts.cancel, shown=("tx", "reason")),
     "tx.resolve": Act(
@@ -44,23 +48,30 @@ ACTS: Final[Mapping[str, Act]] = {
     "wallet.create": Act(params=wallet_acts.CreateWallet, run=wallet_acts.create, shown=("label", "address")),
     "wallet.import": Act(params=wallet_acts.ImportWallet, run=wallet_acts.import_, shown=("label", "kind", "address")),
     "wallet.register": Act(params=wallet_acts.RegisterWallet, run=wallet_acts.register, shown=("label", "address")),
-    "wallet.list": Act(params=NoParams, run=wallet_acts.list_),
+    "wallet.list": Act(params=NoParams, run=wallet_acts.list_, asks_chains=False),
     "key.create": Act(
         params=key_acts.CreateKey,
         run=key_acts.create,
         shown=("label", "wallet", "permissions", "ip_allowlist", "destinations", "lifetime_hours", "key"),
+        asks_chains=False,
     ),
-    "key.list": Act(params=NoParams, run=key_acts.list_),
-    "key.revoke": Act(params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing")),
+    "key.list": Act(params=NoParams, run=key_acts.list_, asks_chains=False),
+    "key.revoke": Act(
+        params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing"), asks_chains=False
+    ),
     "panic.on": Act(
         params=panic_acts.PanicOn,
         run=panic_acts.on,
         shown=("chain", "wallet", "key", "scope", "subject", "reason", "closing"),
+        asks_chains=False,
     ),
     "panic.off": Act(
-        params=panic_acts.PauseTarget, run=panic_acts.off, shown=("chain", "wallet", "key", "scope", "subject")
+        params=panic_acts.PauseTarget,
+        run=panic_acts.off,
+        shown=("chain", "wallet", "key", "scope", "subject"),
+        asks_chains=False,
     ),
-    "panic.status": Act(params=NoParams, run=panic_acts.status),
+    "panic.status": Act(params=NoParams, run=panic_acts.status, asks_chains=False),
 }
 
 
