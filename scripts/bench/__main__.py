@@ -24,8 +24,8 @@ def crash(
     """Kill -9 at random points under faults, restart, compare with the chain."""
     from scripts.bench.crash import run  # loads the whole service
 
-    held = run(trials=trials, seed=seed, jobs=jobs, console=Console(), report_file=report).held
-    raise typer.Exit(0 if held else 1)
+    done = run(trials=trials, seed=seed, jobs=jobs, console=Console(), report_file=report)
+    raise typer.Exit(0 if done.held and done.complete else 1)
 
 
 if __name__ == "__main__":
