@@ -108,6 +108,12 @@ _ROWS: Final = (
     ("node_unavailable", 503, "The chain's node does not answer", _AGAIN),
     ("node_failed", 502, "The chain's node gave no usable answer", _AGAIN),
     ("signer_unavailable", 503, "The wallet's key is not at hand", "The operator unlocks the wallet."),
+    (
+        "wallet_held",
+        503,
+        "The wallet takes no new work until a person has looked",
+        "Nothing was accepted. The operator sees why (`cambist tx list`) and lets it go on (`cambist tx resolve`).",
+    ),
     ("paused", 503, "The operator has paused this", "Nothing was accepted. Wait until the operator lets it go on."),
     ("try_again", 503, "Another request was in the way", _AGAIN),
     ("not_saved", 503, "The request could not be saved; nothing happened", _AGAIN),

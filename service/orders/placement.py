@@ -44,7 +44,7 @@ from service.pauses import refuse_if_paused
 from service.plans.building import queued_plan
 from service.plans.funds import BalanceUnknown, balances_at, needs
 from service.plans.params import params_hash
-from service.plans.refusals import client_id_conflict, not_enough
+from service.plans.refusals import client_id_conflict, not_enough, refuse_if_held
 
 PLAN_MARGIN_MS: Final = 15_000
 """A plan that was not placed this long before its on-chain deadline is not placed any more."""
@@ -109,9 +109,10 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         if (known := _known(c, caller, asked, digest)) is not None:
             return Placed(order=known, created=False)
         refuse_if_paused(c, chain_id=runtime.config.chain_id, wallet=caller.wallet.address, key_id=caller.key_id)
+        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
+        refuse_if_held(c, lane)
         now_ms = services.clock.now_ms()
         calls = _calls(c, caller, prepared)
-        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
         valid_until_ms = prepared.deadline_s * 1000 - PLAN_MARGIN_MS
         plan = queued_plan(plan_id, lane, calls=calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
         SqlTxStore().add_plan(c, plan)

@@ -1,7 +1,11 @@
 """Refusals that orders and withdrawals share."""
 
+from sqlalchemy import Connection
+
+from chains.tx.model import Lane
 from chains.units import format_units
 from contracts.assets import AssetId
+from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.journal.needs import ChainParts
 
@@ -23,3 +27,11 @@ def client_id_conflict(kind: str, client_id: str) -> ApiError:
     return ApiError(
         "conflict_client_id", f"{client_id!r} is the client id of another {kind}; take a new one for a new {kind}"
     )
+
+
+def refuse_if_held(c: Connection, lane: Lane) -> None:
+    """A held lane would leave the plan waiting with its funds reserved. Raises: ApiError: wallet_held."""
+    state = SqlTxStore().lane(c, lane)
+    if state is not None and state.hold_reason is not None:
+        # The reason may quote a node; it is the operator's to read.
+        raise ApiError("wallet_held", "a transaction of this wallet on this chain needs a person's eye first")

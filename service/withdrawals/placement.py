@@ -30,7 +30,7 @@ from service.pauses import refuse_if_paused
 from service.plans.building import queued_plan
 from service.plans.funds import BalanceUnknown, needs, witnessed_balances
 from service.plans.params import params_hash
-from service.plans.refusals import client_id_conflict, not_enough
+from service.plans.refusals import client_id_conflict, not_enough, refuse_if_held
 from service.withdrawals import storage
 from service.withdrawals.lifecycle import EVENT
 from service.withdrawals.model import Withdrawal, WithdrawalDraft
@@ -114,9 +114,10 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         if (known := _known(c, caller, asked, digest)) is not None:
             return Placed(withdrawal=known, created=False)
         refuse_if_paused(c, chain_id=runtime.config.chain_id, wallet=caller.wallet.address, key_id=caller.key_id)
+        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
+        refuse_if_held(c, lane)
         _check_allowed(c, services, runtime, caller=caller, asked=asked)
         now_ms = services.clock.now_ms()
-        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
         plan = queued_plan(plan_id, lane, calls=[prepared.call], created_ms=now_ms, valid_until_ms=None)
         SqlTxStore().add_plan(c, plan)
         _hold(c, runtime, caller, prepared=prepared, plan_id=plan_id, now_ms=now_ms)

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from chains.tx.model import Lane
+from chains.types import ChainId
 from scripts.devnet.network import LocalChain
 from service.db import models as m
+from service.db.txstore import SqlTxStore
 from tests.e2e.harness import BOB, Stack, running
 
 E18 = 10**18
@@ -141,3 +144,18 @@ async def test_two_orders_cannot_hold_the_same_funds(stack: Stack) -> None:
     second = await stack.post("/v1/ethereum/orders", body)
     assert (second.status_code, second.json()["code"]) == (409, "insufficient_balance")
     assert await stack.count(m.orders) == 1
+
+
+async def test_a_wallet_that_waits_for_a_person_takes_nothing_on(stack: Stack) -> None:
+    wallet = (await stack.get("/v1/ethereum/deposit-address")).json()["address"]
+    lane = Lane(chain_id=ChainId(1), wallet=wallet)
+    await stack.services.db.run(lambda c: SqlTxStore().hold_lane(c, lane, "foreign_nonce: someone else's transaction"))
+    body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.1", "client_order_id": "while-held"}
+    order = await stack.post("/v1/ethereum/orders", body)
+    out = {"asset": "ETH", "amount": "0.1", "address": BOB, "client_withdrawal_id": "while-held"}
+    withdrawal = await stack.post("/v1/ethereum/withdrawals", out, key="withdraw")
+    assert [(answer.status_code, answer.json()["code"]) for answer in (order, withdrawal)] == [(503, "wallet_held")] * 2
+    assert await stack.nothing_reserved()
+
+    await stack.services.db.run(lambda c: SqlTxStore().hold_lane(c, lane, None))
+    assert (await stack.post("/v1/ethereum/orders", body)).status_code == 202
