@@ -46,7 +46,7 @@ SERVICE_START_S = 60.0
 SERVICE_STOP_S = 12.0
 COMMAND_S = 120.0
 POLL_S = 0.1
-WATCHER = 'while read -r _; do :; done; kill -9 -- "-$1"'
+WATCHER = 'while read -r _; do :; done; kill -s KILL -- "-$1"'
 """Reads a pipe that only this process holds; see scripts/devnet/anvil.py."""
 
 

@@ -35,6 +35,10 @@ LOG_TAIL_LINES = 15
 # Anvil's name for the endpoint to fork. The URL may hold a key, and arguments can be read by every process of
 # the machine: it goes through a file that exists until Anvil has read it.
 FORK_ALIAS = "origin"
+KEPT_STATES = 2_000
+"""Past states kept in memory. By default Anvil 1.7.1 moves them to disk after about a thousand blocks, contracts' code
+not included: reads at a past block of a fork then fail with `missing bytecode for code hash` (measured). A state takes
+about half a megabyte, so this bounds a fork at about one gigabyte."""
 FOUNDRY_TOML = """[rpc_endpoints]
 {alias} = "{url}"
 """
@@ -77,6 +81,7 @@ def run_anvil(
         log.unlink(missing_ok=True)
         # No dev accounts: their keys are public, and a fork of a real network would hold real accounts.
         command = [str(binary), "--port", str(port or 0), "--accounts", "0", "--color", "never", *arguments]
+        command += ["--prune-history", str(KEPT_STATES)]
         settings = home / "foundry.toml"
         if fork_url is not None:
             settings.write_text(FOUNDRY_TOML.format(alias=FORK_ALIAS, url=fork_url))
