@@ -35,8 +35,8 @@ check: $(STAMP) ## fast loop: format, lint, types, layers, own AST rules, unit t
 test: $(STAMP) ## everything: check, then all tests against local chains, SQLite and PostgreSQL
 	@bash scripts/test.sh $(BIN) $(JOBS)
 
-bench: $(STAMP) ## benchmarks, side by side in one run
-	@$(BIN)/python -m scripts.bench $(ARGS)
+bench: $(STAMP) ## benchmarks; ARGS="crash --trials 1000 --seed 1" is the long proof
+	@$(BIN)/python -m scripts.bench $(or $(ARGS),crash --trials 40 --seed 1)
 
 format: $(STAMP) ## format and fix what ruff can fix
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
