@@ -139,7 +139,7 @@ def test_ctrl_c_ends_everything(place: Path) -> None:
         try:
             status = process.wait(GONE_S)
         except subprocess.TimeoutExpired:
-            # Python drops an interrupt that meets it in a destructor or a callback; a person presses the keys again.
+            # Known defect, cause not found: the first interrupt has been seen to have no effect. Press again.
             process.send_signal(signal.SIGINT)
             status = process.wait(GONE_S)
         assert status == 130
