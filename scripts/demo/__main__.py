@@ -9,7 +9,6 @@ python -m scripts.demo --stop      end what --detach left
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from scripts.devnet.anvil import AnvilFailed
 from scripts.devnet.artifacts import REPOSITORY, ArtifactError
 from scripts.devnet.network import WrongNetwork
 from scripts.devnet.npm import NpmUnavailable, PackFailed
+from scripts.interrupts import end_on_signals
 
 FAILURES = (
     AnvilFailed,
@@ -52,8 +52,7 @@ def main() -> int:
     asked = parser.parse_args()
     place: Path = asked.folder.resolve()
     screen = Screen()
-    # A supervisor's SIGTERM ends things in order, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_signals()
     try:
         if asked.stop:
             return _stop(place, screen)

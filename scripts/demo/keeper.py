@@ -6,7 +6,6 @@ of its own, started by `python -m scripts.demo --detach` and ended by `--stop`.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from scripts.demo import folder
 from scripts.demo.show import Screen
 from scripts.demo.stack import running_stack
 from scripts.devnet import artifacts
+from scripts.interrupts import end_on_signals
 
 START_S = 180.0
 POLL_S = 0.1
@@ -64,7 +64,7 @@ def start(place: Path, screen: Screen) -> dict[str, str]:
 def main() -> int:
     """Hold everything until SIGTERM."""
     place = Path(sys.argv[1])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_signals()
     folder.mark(place)
     try:
         with running_stack(place, Screen(Console(highlight=False, width=110))) as stack:

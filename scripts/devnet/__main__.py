@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,7 @@ from scripts.devnet.cheats import feed_answer
 from scripts.devnet.flow import OrderFlow, order_flow
 from scripts.devnet.network import Devnet, LocalChain, WrongNetwork, start_devnet
 from scripts.devnet.rpc import DevRpc
+from scripts.interrupts import end_on_signals
 
 STATUS_INTERVAL_S = 1.0
 UP_EXAMPLES = """
@@ -57,9 +57,7 @@ def up(
     log_dir: Annotated[Path | None, typer.Option(help="Keep the Anvils' logs in this folder.")] = None,
 ) -> None:
     """Run both chains in the foreground until Ctrl-C."""
-    # A supervisor's SIGTERM ends things as Ctrl-C does; and a shell starts background jobs with SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     started = time.monotonic()
     try:
         with ExitStack() as stack:
