@@ -11,7 +11,7 @@ Not guaranteed: that a request which raised `SignerUnavailable` was not signed (
 
 import asyncio
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import coincurve
@@ -73,26 +73,43 @@ class KmsSigner:
         """As configured; each is checked against its key before its first signature."""
         return tuple(self._keys)
 
+    async def prove(self, sender: Address) -> None:
+        """Raises: SignerUnavailable; SigningError: no KMS key is configured for it, or the key is another address's."""
+        await self._within_time(self._check(sender, self._key_id(sender)))
+
+    async def close(self) -> None:
+        """boto3's connections close with the process."""
+
     async def sign(self, sender: Address, tx: UnsignedTx) -> SignedTx:
         """Raises:
         SignerUnavailable: no usable answer; it may have signed.
         SigningError: no key for `sender`, another key's signature, or KMS refuses.
         """
-        key_id = self._keys.get(sender)
-        if key_id is None:
-            raise SigningError(f"no KMS key for {sender}")
+        key_id = self._key_id(sender)
         digest = eip1559.signing_hash(tx)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._check(sender, key_id)
-                der = await self._client.sign_digest(key_id, digest)
-        except TimeoutError:
-            raise SignerUnavailable(f"KMS: no answer in {self._timeout_s:g} s") from None
+        der = await self._within_time(self._checked_signature(sender, key_id, digest))
         r, s = _low_s(der)
         for parity in (0, 1):
             if _recovers(sender, digest, parity=parity, r=r, s=s):
                 return eip1559.verified(eip1559.assemble(tx, parity=parity, r=r, s=s).raw, tx, sender=sender)
         raise SigningError(f"the signature made for {sender} is not its own; nothing was sent")
+
+    def _key_id(self, sender: Address) -> str:
+        key_id = self._keys.get(sender)
+        if key_id is None:
+            raise SigningError(f"no KMS key for {sender}")
+        return key_id
+
+    async def _within_time(self, asking: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asking
+        except TimeoutError:
+            raise SignerUnavailable(f"KMS: no answer in {self._timeout_s:g} s") from None
+
+    async def _checked_signature(self, sender: Address, key_id: str, digest: bytes) -> bytes:
+        await self._check(sender, key_id)
+        return await self._client.sign_digest(key_id, digest)
 
     async def _check(self, sender: Address, key_id: str) -> None:
         if sender in self._checked:

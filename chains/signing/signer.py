@@ -24,6 +24,21 @@ class Signer(Protocol):
         ...
 
 
+class RemoteSigner(Signer, Protocol):
+    """A signer whose keys are elsewhere. `addresses` may ask it, or say what was configured."""
+
+    async def prove(self, sender: Address) -> None:
+        """Ask the signer whether it has the key of `sender`, before anything relies on it.
+
+        Raises:
+            SignerUnavailable: no usable answer.
+            SigningError: it has not.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
 class UnlockedKey:
     """A private key in memory, with its address."""
 

@@ -89,6 +89,11 @@ class Web3Signer:
             raise SigningError(f"{self.name}: the answer holds no signed transaction") from exc
         return eip1559.verified(raw, tx, sender=sender)
 
+    async def prove(self, sender: Address) -> None:
+        """Raises: SignerUnavailable; SigningError: it does not list the address."""
+        if sender not in await self.addresses():
+            raise SigningError(f"{self.name} has no key for {sender}")
+
     async def close(self) -> None:
         session, self._session = self._session, None
         if session is not None:

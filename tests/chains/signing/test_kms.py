@@ -116,6 +116,16 @@ async def test_the_public_key_is_asked_once_and_a_wrong_key_signs_nothing() -> N
         await signer.sign(address_of(5), TX)
 
 
+async def test_it_proves_a_key_by_its_public_key_without_a_signature() -> None:
+    kms = FakeKms()
+    await signer_of(kms).prove(SENDER)
+    assert kms.asked == ["public alias/hot"]
+    with pytest.raises(SigningError, match="is that of"):
+        await signer_of(FakeKms(SECRET + 1)).prove(SENDER)
+    with pytest.raises(SigningError, match="no KMS key"):
+        await signer_of(kms).prove(address_of(5))
+
+
 async def test_a_signature_of_other_bytes_or_another_key_is_refused() -> None:
     kms = FakeKms()
     for der in (kms.signature(b"\x01" * 32), FakeKms(SECRET + 1).signature(eip1559.signing_hash(TX))):

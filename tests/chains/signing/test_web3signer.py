@@ -1,27 +1,28 @@
 """The remote signer against a real HTTPS server that wants a client certificate."""
 
 import asyncio
-import datetime
-import ipaddress
-import ssl
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from chains.errors import SignerUnavailable, SigningError
 from chains.signing import eip1559
 from chains.signing.kms import ORDER
 from chains.signing.signer import UnlockedKey
 from chains.signing.web3signer import MAX_ANSWER_BYTES, SignerTls, Web3Signer
-from chains.types import Address, ChainId, Fees, UnsignedTx, address_from_bytes
+from chains.types import ChainId, Fees, UnsignedTx, address_from_bytes
+from tests.chains.signing.remote import (
+    PASSWORD,
+    Certificates,
+    SigningService,
+    make_certificates,
+    signing_service,
+    tls_of,
+)
 
 KEY = UnlockedKey(b"\x01" * 32)
 OTHER_KEY = UnlockedKey(b"\x02" * 32)
@@ -34,142 +35,28 @@ TX = UnsignedTx(
     gas_limit=90_000,
     fees=Fees(max_fee_wei=90 * 10**9, priority_fee_wei=30 * 10**9),
 )
-PASSWORD = "certificate password canary"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificates:
-    ca: Path
-    server: Path
-    server_key: Path
-    client: Path
-    client_key: Path
-    stranger: Path
-    stranger_key: Path
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority, a server and a client of it, and a client of nobody."""
-    folder = tmp_path_factory.mktemp("certificates")
-    now = datetime.datetime.now(datetime.UTC)
-
-    def make(
-        name: str, issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None, *, password: bytes = b""
-    ) -> Any:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer[0].subject if issuer else subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-            )
-        )
-        certificate = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
-        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if password:
-            encryption = serialization.BestAvailableEncryption(password)
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        )
-        return certificate, key
-
-    authority = make("ca", None)
-    make("server", authority)
-    make("client", authority, password=PASSWORD.encode())
-    make("stranger", None)
-    return Certificates(
-        ca=folder / "ca.pem",
-        server=folder / "server.pem",
-        server_key=folder / "server.key",
-        client=folder / "client.pem",
-        client_key=folder / "client.key",
-        stranger=folder / "stranger.pem",
-        stranger_key=folder / "stranger.key",
-    )
-
-
-@dataclass(slots=True)
-class Service:
-    """A signing service; `answer` makes its response from the request."""
-
-    url: str = ""
-    answer: Callable[[dict[str, Any]], Any] = field(default=lambda request: None)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        self.requests.append(body)
-        made = self.answer(body)
-        if asyncio.iscoroutine(made):
-            made = await made
-        if isinstance(made, web.StreamResponse):
-            return made
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], **made})
-
-
-def honest(request: dict[str, Any]) -> dict[str, Any]:
-    """Signs what it is asked, from what the request says, as Web3Signer does."""
-    if request["method"] == "eth_accounts":
-        return {"result": [KEY.address.lower()]}
-    [asked] = request["params"]
-    return {"result": "0x" + KEY.sign(parsed(asked)).raw.hex()}
-
-
-def parsed(asked: dict[str, str]) -> UnsignedTx:
-    return UnsignedTx(
-        chain_id=ChainId(int(asked["chainId"], 16)),
-        nonce=int(asked["nonce"], 16),
-        to=Address(asked["to"]),
-        data=bytes.fromhex(asked["data"][2:]),
-        value_wei=int(asked["value"], 16),
-        gas_limit=int(asked["gas"], 16),
-        fees=Fees(max_fee_wei=int(asked["maxFeePerGas"], 16), priority_fee_wei=int(asked["maxPriorityFeePerGas"], 16)),
-    )
-
-
-def tls_of(certificates: Certificates) -> SignerTls:
-    return SignerTls(
-        client_cert_file=certificates.client,
-        client_key_file=certificates.client_key,
-        client_key_password=PASSWORD,
-        ca_file=certificates.ca,
-    )
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
-async def service(certificates: Certificates) -> AsyncIterator[Service]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates.ca))
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(certificates.server, certificates.server_key)
-    running = Service(answer=honest)
-    app = web.Application()
-    app.add_routes([web.post("/", running.handle)])
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    running.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
-    yield running
-    await runner.cleanup()
+async def service(certificates: Certificates) -> AsyncIterator[SigningService]:
+    async with signing_service(certificates, KEY) as running:
+        yield running
 
 
 @pytest.fixture
-async def signer(service: Service, certificates: Certificates) -> AsyncIterator[Web3Signer]:
+async def signer(service: SigningService, certificates: Certificates) -> AsyncIterator[Web3Signer]:
     made = Web3Signer(service.url, tls=tls_of(certificates), timeout_s=5)
     yield made
     await made.close()
 
 
 async def test_it_signs_over_mutual_tls_with_bytes_equal_to_a_local_signers(
-    signer: Web3Signer, service: Service
+    signer: Web3Signer, service: SigningService
 ) -> None:
     assert await signer.addresses() == (KEY.address,)
     assert await signer.sign(KEY.address, TX) == KEY.sign(TX)
@@ -189,8 +76,8 @@ async def test_it_signs_over_mutual_tls_with_bytes_equal_to_a_local_signers(
     ]
 
 
-async def test_an_answer_in_clefs_shape_is_understood(signer: Web3Signer, service: Service) -> None:
-    service.answer = lambda request: {"result": {"raw": honest(request)["result"], "tx": {"nonce": "0x7"}}}
+async def test_an_answer_in_clefs_shape_is_understood(signer: Web3Signer, service: SigningService) -> None:
+    service.answer = lambda request: {"result": {"raw": service.honest(request)["result"], "tx": {"nonce": "0x7"}}}
     assert await signer.sign(KEY.address, TX) == KEY.sign(TX)
 
 
@@ -210,20 +97,20 @@ async def test_an_answer_in_clefs_shape_is_understood(signer: Web3Signer, servic
     ids=["chain", "nonce", "recipient", "data", "no data", "value", "gas", "max fee", "tip"],
 )
 async def test_a_signed_transaction_that_differs_in_any_field_is_refused(
-    signer: Web3Signer, service: Service, changed: UnsignedTx
+    signer: Web3Signer, service: SigningService, changed: UnsignedTx
 ) -> None:
     service.answer = lambda request: {"result": "0x" + KEY.sign(changed).raw.hex()}
     with pytest.raises(SigningError, match="not the one that was asked for"):
         await signer.sign(KEY.address, TX)
 
 
-async def test_another_senders_signature_is_refused(signer: Web3Signer, service: Service) -> None:
+async def test_another_senders_signature_is_refused(signer: Web3Signer, service: SigningService) -> None:
     service.answer = lambda request: {"result": "0x" + OTHER_KEY.sign(TX).raw.hex()}
     with pytest.raises(SigningError, match="not its own"):
         await signer.sign(KEY.address, TX)
 
 
-async def test_a_high_s_signature_is_refused(signer: Web3Signer, service: Service) -> None:
+async def test_a_high_s_signature_is_refused(signer: Web3Signer, service: SigningService) -> None:
     raw = KEY.sign(TX).raw
     r, s = int.from_bytes(raw[-65:-33], "big"), int.from_bytes(raw[-32:], "big")
     for parity in (0, 1):
@@ -235,7 +122,7 @@ async def test_a_high_s_signature_is_refused(signer: Web3Signer, service: Servic
 
 @pytest.mark.parametrize("result", [None, 5, "", "0x", "0x02", "0xzz", {"tx": {}}, "0x02" + "00" * 200], ids=str)
 async def test_anything_that_is_no_signed_transaction_is_refused(
-    signer: Web3Signer, service: Service, result: Any
+    signer: Web3Signer, service: SigningService, result: Any
 ) -> None:
     service.answer = lambda request: {"result": result}
     with pytest.raises(SigningError):
@@ -243,11 +130,11 @@ async def test_anything_that_is_no_signed_transaction_is_refused(
 
 
 async def test_F23_a_signer_that_times_out_may_be_asked_again_for_the_same_bytes(
-    service: Service, certificates: Certificates
+    service: SigningService, certificates: Certificates
 ) -> None:
     async def slow(request: dict[str, Any]) -> dict[str, Any]:
         await asyncio.sleep(0 if len(service.requests) > 1 else 30)
-        return honest(request)
+        return service.honest(request)
 
     service.answer = slow
     signer = Web3Signer(service.url, tls=tls_of(certificates), timeout_s=0.5)
@@ -270,14 +157,14 @@ async def test_F23_a_signer_that_times_out_may_be_asked_again_for_the_same_bytes
     ids=["503", "429", "html", "wrong id", "internal error"],
 )
 async def test_answers_that_say_nothing_of_the_transaction_leave_it_to_be_asked_again(
-    signer: Web3Signer, service: Service, answer: web.Response
+    signer: Web3Signer, service: SigningService, answer: web.Response
 ) -> None:
     service.answer = lambda request: answer
     with pytest.raises(SignerUnavailable):
         await signer.sign(KEY.address, TX)
 
 
-async def test_a_refusal_is_final_and_says_why(signer: Web3Signer, service: Service) -> None:
+async def test_a_refusal_is_final_and_says_why(signer: Web3Signer, service: SigningService) -> None:
     refusal = {"error": {"code": -39001, "message": "The 'from' account is not unlocked"}}
     service.answer = lambda request: refusal
     with pytest.raises(SigningError, match="not unlocked") as raised:
@@ -285,7 +172,9 @@ async def test_a_refusal_is_final_and_says_why(signer: Web3Signer, service: Serv
     assert raised.value.retry == "never"
 
 
-async def test_an_answer_over_the_size_limit_or_a_redirect_is_refused(signer: Web3Signer, service: Service) -> None:
+async def test_an_answer_over_the_size_limit_or_a_redirect_is_refused(
+    signer: Web3Signer, service: SigningService
+) -> None:
     service.answer = lambda request: web.Response(text="0" * (MAX_ANSWER_BYTES + 10))
     with pytest.raises(SigningError, match="over"):
         await signer.sign(KEY.address, TX)
@@ -294,7 +183,9 @@ async def test_an_answer_over_the_size_limit_or_a_redirect_is_refused(signer: We
         await signer.sign(KEY.address, TX)
 
 
-async def test_without_the_right_certificates_nothing_is_asked(service: Service, certificates: Certificates) -> None:
+async def test_without_the_right_certificates_nothing_is_asked(
+    service: SigningService, certificates: Certificates
+) -> None:
     for tls in (
         SignerTls(ca_file=certificates.ca),  # none
         SignerTls(
@@ -322,7 +213,13 @@ def test_plain_http_is_refused_and_secrets_are_in_no_repr() -> None:
     assert "canary" not in shown + repr(SignerTls(client_key_password=PASSWORD))
 
 
-async def test_fields_out_of_range_never_leave(signer: Web3Signer, service: Service) -> None:
+async def test_fields_out_of_range_never_leave(signer: Web3Signer, service: SigningService) -> None:
     with pytest.raises(SigningError, match="nonce"):
         await signer.sign(KEY.address, replace(TX, nonce=-1))
     assert service.requests == []
+
+
+async def test_it_proves_the_keys_that_it_lists_and_no_others(signer: Web3Signer) -> None:
+    await signer.prove(KEY.address)
+    with pytest.raises(SigningError, match=f"no key for {OTHER_KEY.address}"):
+        await signer.prove(OTHER_KEY.address)
