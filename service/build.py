@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, load_chains
+from chains.recent import NotingClient, RecentHead
 from chains.rpc.pool import RpcPool
 from chains.signing.keystore import Keystore
 from chains.tx.engine import TxEngine
@@ -36,6 +37,7 @@ from service.workers.heartbeats import Heartbeats, WatchedClient
 from service.workers.keyring import Keyring, unlock_all
 from service.workers.observer import ChainObserver
 from service.workers.presign import PreSign
+from service.workers.signers import Signers, open_signers
 
 
 class ChainNotConfigured(ValueError):
@@ -46,13 +48,14 @@ class ChainNotConfigured(ValueError):
 class ChainRuntime:
     """One active chain. `pools` only remembers which liquidity pools exist.
 
-    `client` asks the best endpoint; `witnessed` is the same chain where two endpoints must say the same, as far as
-    there are two.
+    `client` asks the best endpoint, and `recent_head` is the head as it was last read here; `witnessed` is the same
+    chain where two endpoints must say the same, as far as there are two.
     """
 
     config: ChainConfig
     endpoints: RpcPool
     client: EvmClient
+    recent_head: RecentHead
     witnessed: EvmClient
     assets: AssetList
     deployments: Deployments
@@ -74,6 +77,7 @@ class Services:
     chains: Mapping[str, ChainRuntime]
     keystore: Keystore
     keyring: Keyring
+    signers: Signers
     metrics: Metrics
     heartbeats: Heartbeats
 
@@ -85,6 +89,7 @@ class Services:
         """Let go of connections, threads and the database. Calling it again does nothing."""
         for chain in self.chains.values():
             await chain.endpoints.close()
+        await self.signers.close()
         self.keystore.close()
         await self.db.close()
 
@@ -93,8 +98,8 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
     """Open the database (migrated), read the data files, and meet the configured chains.
 
     Raises:
-        DatabaseError, ChainError, InvalidData, InvalidChainConfig, ChainNotConfigured: a part cannot be used as
-        configured; nothing stays open.
+        DatabaseError, ChainError, InvalidData, InvalidChainConfig, ChainNotConfigured, SignerUnusable: a part cannot
+        be used as configured; nothing stays open.
     """
     clock = SystemClock() if clock is None else clock
     configs = load_chains(settings.chains_file)
@@ -110,15 +115,18 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         opened.push_async_callback(db.close)
         await db.migrate()
         keyring, metrics, heartbeats = Keyring(), Metrics(), Heartbeats(clock)
+        signers = await open_signers(settings.signers, keyring)
+        opened.push_async_callback(signers.close)
         chains: dict[str, ChainRuntime] = {}
         for key, endpoints in settings.rpc.items():
             pool = await pool_of(configs[key], endpoints, db=db, clock=clock)
             opened.push_async_callback(pool.close)
-            client = EvmClient(configs[key], pool)
+            recent_head = RecentHead(clock)
+            client = NotingClient(configs[key], pool, recent=recent_head, clock=clock)
             await check_chain(pool, client, db=db, clock=clock)
             chains[key] = _runtime(
-                client, pool, assets=listed[client.config.chain_id], deployments=deployments,
-                db=db, keyring=keyring, master=master, metrics=metrics, heartbeats=heartbeats, clock=clock,
+                client, pool, recent_head, assets=listed[client.config.chain_id], deployments=deployments,
+                db=db, signers=signers, master=master, metrics=metrics, heartbeats=heartbeats, clock=clock,
             )  # fmt: skip
         opened.pop_all()
     return Services(
@@ -131,6 +139,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         chains=MappingProxyType(chains),
         keystore=Keystore(settings.keystore_dir),
         keyring=keyring,
+        signers=signers,
         metrics=metrics,
         heartbeats=heartbeats,
     )
@@ -139,11 +148,12 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
 def _runtime(
     client: EvmClient,
     pool: RpcPool,
+    recent_head: RecentHead,
     *,
     assets: AssetList,
     deployments: Deployments,
     db: Database,
-    keyring: Keyring,
+    signers: Signers,
     master: MasterKey,
     metrics: Metrics,
     heartbeats: Heartbeats,
@@ -154,9 +164,9 @@ def _runtime(
     witnessed = EvmClient(config, pool.with_quorum()) if pool.can_agree else client
     observer = ChainObserver(config, assets, deployments=deployments, store=store, clock=clock)
     engine = TxEngine(
-        client=WatchedClient(config, pool, heartbeats=heartbeats),
+        client=WatchedClient(config, pool, recent=recent_head, clock=clock, heartbeats=heartbeats),
         config=config,
-        signer=keyring,
+        signer=signers,
         store=store,
         uow=db,
         check=PreSign(db=db, assets=assets, deployments=deployments, master=master, clock=clock),
@@ -168,6 +178,7 @@ def _runtime(
         config=config,
         endpoints=pool,
         client=client,
+        recent_head=recent_head,
         witnessed=witnessed,
         assets=assets,
         deployments=deployments,

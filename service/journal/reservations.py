@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, insert, select, update
 
 from chains.tx.model import PlanId, TxState
-from chains.types import ChainId
+from chains.types import Address, ChainId
 from contracts.assets import AssetId
 from service.db.models import intents, reservations, txs
 
@@ -125,6 +125,15 @@ def holds(c: Connection, wallet_id: int, chain_id: ChainId) -> Sequence[Hold]:
     ).all()
     mined_at = {plan_id: _mined_at(c, plan_id) for plan_id in {row.plan_id for row in rows}}
     return [Hold(asset_id=row.asset, raw=row.raw, mined_at=mined_at[row.plan_id]) for row in rows]
+
+
+def newest_mined(c: Connection, wallet: Address, chain_id: ChainId) -> int | None:
+    """The height of the wallet's newest transaction that is known to be mined.
+
+    Of a balance read at or above it, what `holds` says is true: a released hold's transaction has taken its amounts.
+    """
+    of_wallet = and_(txs.c.chain_id == chain_id, txs.c.wallet == wallet, txs.c.block_number.is_not(None))
+    return c.execute(select(txs.c.block_number).where(of_wallet).order_by(txs.c.nonce.desc()).limit(1)).scalar()
 
 
 def _mined_at(c: Connection, plan_id: PlanId) -> int | None:

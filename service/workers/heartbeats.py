@@ -7,8 +7,8 @@ Not guaranteed: that a loop which beats gets anything done; how far the books ar
 from collections.abc import Mapping
 from typing import Final
 
-from chains.client import EvmClient
 from chains.config import ChainConfig
+from chains.recent import NotingClient, RecentHead
 from chains.rpc.transport import Transport
 from chains.tx.store import Clock
 from chains.types import Header
@@ -52,11 +52,13 @@ class Heartbeats:
         return {name: silent > self._allowed_s[name] for name, silent in self.silent_s().items()}
 
 
-class WatchedClient(EvmClient):
+class WatchedClient(NotingClient):
     """The engine's client: every turn of an engine begins with the head, which is its sign of life."""
 
-    def __init__(self, config: ChainConfig, transport: Transport, *, heartbeats: Heartbeats) -> None:
-        super().__init__(config, transport)
+    def __init__(
+        self, config: ChainConfig, transport: Transport, *, recent: RecentHead, clock: Clock, heartbeats: Heartbeats
+    ) -> None:
+        super().__init__(config, transport, recent=recent, clock=clock)
         self._heartbeats: Final = heartbeats
 
     async def head(self) -> Header:

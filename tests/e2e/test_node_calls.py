@@ -1,5 +1,6 @@
 """How much a request asks of the node, counted in front of it: what a hosted endpoint charges for."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -8,7 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from chains.types import Header
 from scripts.devnet.network import LocalChain
+from service.balances.reading import MAX_HEAD_AGE_S
 from tests.e2e.harness import Stack, running
 from tests.faults.proxy import FaultProxy
 
@@ -27,6 +30,12 @@ async def stack(ethereum: LocalChain, proxy: FaultProxy, tmp_path: Path) -> Asyn
         yield found
 
 
+async def header_at(stack: Stack, number: int) -> Header:
+    header = await stack.chain().client.header(number)
+    assert header is not None
+    return header
+
+
 async def asked(proxy: FaultProxy, stack: Stack, path: str, **params: str) -> Counter[str]:
     """The calls behind a request, once what it may remember is warm."""
     for _ in range(2):
@@ -36,9 +45,42 @@ async def asked(proxy: FaultProxy, stack: Stack, path: str, **params: str) -> Co
     return Counter(method for method, _ in proxy.calls)
 
 
-async def test_all_balances_are_one_call_for_the_head_and_one_at_its_block(proxy: FaultProxy, stack: Stack) -> None:
-    calls = await asked(proxy, stack, "/v1/ethereum/balances")
-    assert calls == {"eth_getBlockByNumber": 1, "eth_call": 1}
+async def test_all_balances_are_one_call(proxy: FaultProxy, stack: Stack) -> None:
+    assert await asked(proxy, stack, "/v1/ethereum/balances") == {"eth_call": 1}
+
+
+async def test_balances_are_not_of_a_block_below_one_in_which_the_wallet_acted(stack: Stack) -> None:
+    was = (await stack.chain().client.head()).number
+    order = {"market": "ETHUSDC", "side": "sell", "type": "market", "base_amount": "1", "client_order_id": "a"}
+    placed = await stack.post("/v1/ethereum/orders", order)
+    assert placed.status_code == 202, placed.text
+    await stack.settle(f"/v1/orders/{placed.json()['id']}")
+    # Another process has seen the end of the order; this one still remembers the head from before.
+    stack.chain().recent_head.note(await header_at(stack, was), asked_s=stack.services.clock.monotonic_s())
+    shown = (await stack.get("/v1/ethereum/balances")).json()
+    assert shown["block"]["number"] > was
+    total = next(row["total"] for row in shown["balances"] if row["asset"] == "USDC")
+    assert stack.raw("USDC", total) > FUNDS["ethereum"]["USDC"]
+
+
+async def test_balances_at_a_head_that_a_reorg_took_away_are_read_at_the_new_one(
+    ethereum: LocalChain, stack: Stack
+) -> None:
+    await stack.mine("ethereum", 3)
+    gone = await stack.chain().client.head()
+    await asyncio.to_thread(stack.rpcs["ethereum"], "anvil_reorg", 2, [])
+    assert stack.chain().recent_head.within(MAX_HEAD_AGE_S) == gone
+    shown = (await stack.get("/v1/ethereum/balances")).json()
+    assert shown["block"]["number"] == gone.number
+    assert shown["block"]["hash"] != gone.hash
+
+
+async def test_a_remembered_head_is_asked_for_again_when_it_is_too_old(stack: Stack) -> None:
+    await stack.get("/v1/ethereum/balances")
+    await stack.mine("ethereum")
+    await asyncio.sleep(MAX_HEAD_AGE_S)
+    shown = (await stack.get("/v1/ethereum/balances")).json()
+    assert shown["block"]["number"] == (await stack.chain().client.head()).number
 
 
 async def test_reconciling_all_assets_is_one_call(proxy: FaultProxy, stack: Stack) -> None:

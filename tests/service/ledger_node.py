@@ -13,6 +13,7 @@ from eth_abi.abi import encode
 from chains.client import EvmClient
 from chains.config import ChainConfig, load_chains
 from chains.errors import RpcError, RpcRefused, RpcUnavailable
+from chains.recent import NotingClient, RecentHead
 from chains.types import Address, BlockRef, address_from_bytes
 from contracts.abi import decode_input, load_abi
 from contracts.assets import Asset, AssetList, load_assets
@@ -126,21 +127,24 @@ class ScriptedChain:
 
     config: ChainConfig
     client: EvmClient
+    recent_head: RecentHead
     assets: AssetList
     deployments: Deployments
     node: LedgerNode
 
 
-def scripted_chains() -> dict[str, ScriptedChain]:
+def scripted_chains(clock: FakeClock) -> dict[str, ScriptedChain]:
     """Ethereum and Polygon as they are configured, each over its own node."""
     deployments = load_deployments()
     chains: dict[str, ScriptedChain] = {}
     for key in ("ethereum", "polygon"):
         config = load_chains()[key]
+        recent = RecentHead(clock)
         node = LedgerNode(config, deployments.address(config.chain_id, MULTICALL3))
         chains[key] = ScriptedChain(
             config=config,
-            client=EvmClient(config, node),
+            client=NotingClient(config, node, recent=recent, clock=clock),
+            recent_head=recent,
             assets=load_assets(config.chain_id),
             deployments=deployments,
             node=node,
@@ -167,4 +171,4 @@ def make_master() -> MasterKey:
 
 
 def scripted_services(db: Database, clock: FakeClock) -> ScriptedServices:
-    return ScriptedServices(db=db, clock=clock, chains=scripted_chains(), master=make_master())
+    return ScriptedServices(db=db, clock=clock, chains=scripted_chains(clock), master=make_master())
