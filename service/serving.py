@@ -100,7 +100,7 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
 
 async def status(services: Services, *, url: str) -> dict[str, Any]:
     """What `cambist status` shows of a running server."""
-    unlocked = await services.keyring.addresses()
+    unlocked = await services.signers.addresses()
     return {
         "url": url,
         "pid": os.getpid(),

@@ -14,7 +14,6 @@ Not guaranteed: that files exist or endpoints answer; `cambist config check` loo
 import difflib
 import os
 import re
-import stat
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -41,6 +40,8 @@ from pydantic_settings import (
 
 from chains.rpc.addresses import EndpointAddress, InvalidEndpoints, parse_endpoints
 from chains.rpc.transport import SecretUrl
+from service.private_files import read_private
+from service.signer_settings import Signers
 
 PREFIX: Final = "CAMBIST_"
 CONFIG_FILE: Final = f"{PREFIX}CONFIG_FILE"
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
     rpc: Endpoints = {}
     """Addresses with their names; only the names are shown."""
 
+    # Signing outside this process, by name.
+    signers: Signers = {}
+
     # HTTP.
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
@@ -164,10 +168,7 @@ class Settings(BaseSettings):
         """
         if self.keystore_password_file is None:
             return None
-        with self.keystore_password_file.open(encoding="utf-8") as file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise PermissionError(f"{self.keystore_password_file} can be read by others: chmod 600 it")
-            return file.read().strip() or None
+        return read_private(self.keystore_password_file) or None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -47,7 +47,7 @@ async def _directly(settings: Settings, name: str, params: Mapping[str, Any]) ->
     with explained(), _operator_log(settings) as log:
         configure_logging(settings, log)
         asks_chains = name not in ACTS or ACTS[name].asks_chains
-        services = await build(settings if asks_chains else settings.model_copy(update={"rpc": {}}))
+        services = await build(settings if asks_chains else settings.model_copy(update={"rpc": {}, "signers": {}}))
         try:
             return dict(await perform(services, name, params, this_operator()))
         finally:

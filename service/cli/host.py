@@ -96,11 +96,11 @@ def status(json: JsonOption = False) -> None:
 
 @config_app.command("check", epilog="Example:\n\n  cambist config check --json")
 def check(json: JsonOption = False) -> None:
-    """Show the effective settings, secrets masked, and ask each chain's endpoint who it is."""
+    """Show the effective settings, secrets masked, and ask each endpoint for its chain, each signer for its keys."""
     from service.cli.checking import check_settings  # loads the chain stack
 
     settings = settings_of_host()
-    with progress("asking the endpoints"):
+    with progress("asking the endpoints and signers"):
         report = asyncio.run(check_settings(settings))
     if json:
         print_json(report)
@@ -109,7 +109,11 @@ def check(json: JsonOption = False) -> None:
         typer.echo()
         rows = [[row["chain"], row["endpoint"], row["result"]] for row in report["chains"]]
         print_table(["chain", "endpoint", "result"], rows)
-    if not all(row["ok"] for row in report["chains"]):
+        if report["signers"]:
+            typer.echo()
+            found = [[row["signer"], row["kind"], row["address"], row["result"]] for row in report["signers"]]
+            print_table(["signer", "kind", "wallet", "result"], found)
+    if not all(row["ok"] for row in [*report["chains"], *report["signers"]]):
         raise typer.Exit(int(ExitStatus.UNREACHABLE))
 
 

@@ -90,11 +90,11 @@ def import_(
 @app.command(epilog="Example:\n\n  cambist wallet register main 0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
 def register(
     label: Annotated[str, typer.Argument(help="A name for the wallet, unique in the account.")],
-    address: Annotated[str, typer.Argument(help="Address whose key file is in the keystore already.")],
+    address: Annotated[str, typer.Argument(help="Address whose key is in the keystore already, or with a signer.")],
     password_file: PasswordFileOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Register the wallet of a key that is in the keystore already, say after a chain did not answer."""
+    """Register the wallet of a key that a signer of the settings holds, or that is in the keystore already."""
     params = {"label": label, "address": address, "password": _password(password_file)}
     _show(act(settings_of_host(), "wallet.register", params, doing="registering the wallet"), json)
 

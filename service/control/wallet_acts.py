@@ -1,5 +1,7 @@
 """Owner's acts on wallets: make, import, register, list.
 
+A wallet whose key is elsewhere is registered only after its signer, asked now, has said that it has the key.
+
 Guarantees: a private key goes into an encrypted file before the wallet exists, and out of this process never; all key
 files of an installation open with one password, so that a restart needs one; repeating an act that failed half-way
 (the key is stored, a chain did not answer) finishes it.
@@ -10,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 
-from chains.errors import SigningError
+from chains.errors import SignerUnavailable, SigningError
 from chains.signing import mnemonic
 from chains.signing.keystore import decrypt_keyfile
 from chains.signing.signer import UnlockedKey
@@ -23,8 +25,7 @@ from service.accounts.wallets import AddressTaken, LabelTaken, Wallet
 from service.build import Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
-
-SIGNER = "keystore"
+from service.signer_settings import LOCAL
 
 
 class CreateWallet(Params):
@@ -67,6 +68,7 @@ async def import_(services: Services, params: ImportWallet) -> dict[str, Any]:
     try:
         private_key = await asyncio.to_thread(_private_key, params)
         address = UnlockedKey(private_key).address
+        _check_local(services, address)
         if address not in services.keystore.list():
             await asyncio.to_thread(services.keystore.import_key, private_key, password)
     except SigningError as exc:
@@ -75,13 +77,19 @@ async def import_(services: Services, params: ImportWallet) -> dict[str, Any]:
 
 
 async def register(services: Services, params: RegisterWallet) -> dict[str, Any]:
-    """The wallet of a key that is in the keystore already."""
+    """The wallet of a key that is in the keystore already, or that a remote signer holds."""
     try:
         address = parse_address(params.address)
     except InvalidAddress as exc:
         raise ActFailed("bad_address", str(exc)) from exc
+    if services.signers.name_of(address) != LOCAL:
+        return await _register_remote(services, address, label=params.label)
     if address not in services.keystore.list():
-        raise ActFailed("no_such_key", f"{address} has no key file in the keystore", hint="cambist wallet import")
+        raise ActFailed(
+            "no_such_key",
+            f"{address} has no key file in the keystore, and no signer is set for it",
+            hint="cambist wallet import; for a key elsewhere, see signers in docs/operations.md",
+        )
     password = await keystore_password(services, params.password)
     account_id = await the_account(services)
     return await _register(services, account_id, address, label=params.label, password=password)
@@ -90,7 +98,7 @@ async def register(services: Services, params: RegisterWallet) -> dict[str, Any]
 async def list_(services: Services, params: Params) -> dict[str, Any]:
     """All wallets."""
     found = await services.db.read(lambda c: wallets.list_wallets(c, master=services.master))
-    unlocked = set(await services.keyring.addresses())
+    unlocked = set(await services.signers.addresses())
     return {"wallets": [{**document(wallet), "unlocked": wallet.address in unlocked} for wallet in found]}
 
 
@@ -148,11 +156,31 @@ async def _check_label(services: Services, account_id: int, label: str) -> None:
 async def _register(
     services: Services, account_id: int, address: Address, *, label: str, password: str
 ) -> dict[str, Any]:
+    """With a key file that is there by now."""
     try:
         key = await services.keystore.unlock(address, password)
-        wallet = await register_wallet(services, account_id=account_id, address=address, label=label, signer=SIGNER)
     except SigningError as exc:
         raise ActFailed("keystore_refused", str(exc)) from exc
+    wallet = await _registered(services, account_id, address, label=label)
+    services.keyring.add(key)
+    return wallet
+
+
+async def _register_remote(services: Services, address: Address, *, label: str) -> dict[str, Any]:
+    name = services.signers.name_of(address)
+    try:
+        await services.signers.prove(address)
+    except SignerUnavailable as exc:
+        raise ActFailed("signer_unreachable", f"signer {name}: {exc}", hint="cambist config check") from exc
+    except SigningError as exc:
+        raise ActFailed("signer_refused", f"signer {name}: {exc}", hint="cambist config check") from exc
+    return await _registered(services, await the_account(services), address, label=label)
+
+
+async def _registered(services: Services, account_id: int, address: Address, *, label: str) -> dict[str, Any]:
+    signer = services.signers.name_of(address)
+    try:
+        wallet = await register_wallet(services, account_id=account_id, address=address, label=label, signer=signer)
     except AddressTaken as exc:
         raise ActFailed("wallet_exists", str(exc), hint="cambist wallet list") from exc
     except LabelTaken as exc:
@@ -162,11 +190,21 @@ async def _register(
     except RegistrationFailed as exc:
         raise ActFailed(
             "chain_in_the_way",
-            f"{exc}; the key itself is safe in the keystore",
+            f"{exc}; the key itself is safe with its signer ({signer})",
             hint=f"When the chain is back: cambist wallet register {label} {address}",
         ) from exc
-    services.keyring.add(key)
     return document(wallet)
+
+
+def _check_local(services: Services, address: Address) -> None:
+    """A key that a remote signer is set for has no place in a file here. Raises: ActFailed."""
+    name = services.signers.name_of(address)
+    if name != LOCAL:
+        raise ActFailed(
+            "signed_elsewhere",
+            f"the settings say that signer {name} signs for {address}",
+            hint=f"cambist wallet register LABEL {address}",
+        )
 
 
 def _private_key(params: ImportWallet) -> bytes:
