@@ -1,8 +1,13 @@
-"""Places plans of one lane: simulate -> reserve -> price -> check -> sign -> save -> send, one plan at a time.
+"""Places plans of one lane: simulate -> reserve -> price -> check -> sign -> save -> send, in batches.
+
+A batch is the oldest plans that may go together. The reads of the node (wallet, head, fee history) are made once for
+all of them, they are simulated as one sequence, and their nonces, and then their signed bytes, are each one unit of
+work. The first plan of which anything is to be said (refused, short of funds, no room) ends the batch before it, and
+is the next batch's first: so its verdict never rests on plans that were not placed.
 
 Guarantees:
-- a plan is refused with nothing taken, or all its steps get adjacent nonces (step by step only where the node cannot
-  simulate a sequence);
+- plans are placed in the order they were queued; a plan is refused with nothing taken, or all its steps get adjacent
+  nonces (step by step only where the node cannot simulate a sequence); a refusal concerns one plan only;
 - a nonce is durable before a signature exists, and a signature before a byte leaves;
 - every nonce taken is filled: by its intent's payload, or, when the check refuses it by then, by an empty self-send.
   A slot without an attempt (a crash or a signer failure left it) is filled before new work is taken;
@@ -13,11 +18,11 @@ lane's next nonce turns a second one into `StaleState`.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from chains.client import AccountState
 from chains.crashpoints import reach
@@ -30,6 +35,7 @@ from chains.tx.model import (
     Intent,
     IntentState,
     Lane,
+    LaneLoad,
     LaneState,
     OpenTx,
     Outcome,
@@ -43,11 +49,18 @@ from chains.tx.model import (
 from chains.tx.reasons import HoldCode, RejectCode, reason
 from chains.tx.sending import Sender
 from chains.tx.signing import sign_attempt
-from chains.tx.simulation import Failing, NotYet, Simulator
-from chains.tx.store import PreSignPaused, PreSignRefused, StaleState
+from chains.tx.simulation import Feasible, NotYet, Simulator
+from chains.tx.store import PreSignPaused, StaleState
 from chains.types import Fees
 
 U = TypeVar("U")
+
+MAX_BATCH_PLANS: Final = 64
+"""Plans placed together: one JSON-RPC batch of sends, with room for plans of several steps (nodes take 100 calls), and
+a simulation of some 0.1 s. Larger ones gain little and lose more to an endpoint that fails."""
+SIGN_SLICE_S: Final = 0.5
+"""How long signing may go on before what is signed is saved and sent and the checks are asked again: half of the second
+within which a pause has to hold. A key in this process signs a batch in a hundredth of it."""
 
 log = logging.getLogger(__name__)
 
@@ -64,42 +77,66 @@ class Placing(StrEnum):
     HELD = "held"
 
 
-class _Reject(Exception):
-    """Leaves the placing of a plan, with nothing taken."""
+class _Leave(Exception):
+    """What is to be said of a plan: the batch ends before it, with nothing taken for it."""
 
+
+class _Reject(_Leave):
     def __init__(self, code: RejectCode, text: str) -> None:
         super().__init__(text)
         self.stored = reason(code, text)
 
 
-class _Hold(Exception):
-    """Leaves the placing of a plan and holds the lane."""
+class _Hold(_Leave):
+    """Holds the lane."""
 
     def __init__(self, code: HoldCode, text: str) -> None:
         super().__init__(text)
         self.stored = reason(code, text)
 
 
-class _Wait(Exception):
-    """Leaves the placing of a plan until later."""
+class _Wait(_Leave):
+    """Until later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _View(Generic[U]):
-    """The lane as stored, read at once."""
+class _View:
+    """The lane as stored, read at once. `plans`: the started one alone, else the oldest that wait."""
 
     state: LaneState | None
-    plan: Plan | None
+    plans: Sequence[Plan]
     plan_txs: Sequence[Tx]
-    open: Sequence[OpenTx]
+    """Of the first plan."""
+    load: LaneLoad
+    unfilled: Sequence[OpenTx]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A plan on its way to nonces: the intents that go now, with what each may use and offer."""
+
+    plan: Plan
+    intents: Sequence[Intent]
+    gas_limits: Sequence[int] = ()
+    fees: Sequence[Fees] = ()
 
     @property
-    def unmined(self) -> Sequence[OpenTx]:
-        return [slot for slot in self.open if slot.tx.state in UNMINED_TX_STATES]
+    def value_wei(self) -> int:
+        return sum(intent.call.value_wei for intent in self.intents)
 
     @property
-    def unfilled(self) -> Sequence[OpenTx]:
-        return [slot for slot in self.open if slot.tx.state is TxState.RESERVED]
+    def most_gas_wei(self) -> int:
+        return sum(limit * fee.max_fee_wei for limit, fee in zip(self.gas_limits, self.fees, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """The reserved slots of one plan, and what to offer for each."""
+
+    plan_id: PlanId
+    slots: Sequence[OpenTx]
+    fees: Sequence[Fees]
+    expired: bool = False
 
 
 class LaneWorker(Generic[U]):
@@ -112,30 +149,29 @@ class LaneWorker(Generic[U]):
         self._simulator = simulator
 
     async def place_next(self) -> Placing:
-        """Fill what was left unfilled, then place or reject the oldest plan.
+        """Fill what was left unfilled, then place the oldest plans, or reject the oldest.
 
         Raises: RpcError, SignerUnavailable, StaleState: try again later; whatever was taken is filled then.
         """
         view = await self._parts.uow.read(self._read)
         if view.unfilled:
             await self.fill(view.unfilled)
-            return Placing.WAITING if view.plan is not None else Placing.NOTHING
-        plan = view.plan
-        if plan is None:
+            return Placing.WAITING if view.plans else Placing.NOTHING
+        if not view.plans:
             return Placing.NOTHING
         try:
-            self._check_expiry(plan)
+            self._check_expiry(view.plans[0])
             if view.state is not None and view.state.hold_reason is not None:
                 return Placing.HELD
-            await self._place(view, plan)
+            await self._place(view)
         except _Wait as waiting:
-            log.debug("%s: %s waits: %s", self._lane.wallet, plan.id, waiting)
+            log.debug("%s: %s waits: %s", self._lane.wallet, view.plans[0].id, waiting)
             return Placing.WAITING
         except _Hold as hold:
             await self._hold(hold.stored)
             return Placing.HELD
         except _Reject as rejected:
-            await self._reject(plan, rejected.stored)
+            await self._reject(view.plans[0], rejected.stored)
             return Placing.REJECTED
         return Placing.PLACED
 
@@ -146,6 +182,7 @@ class LaneWorker(Generic[U]):
         """
         history, policy = await self._history(), self._parts.config.fees
         base = history.next_base_fee_wei
+        taken: list[_Taken] = []
         for plan_id, group in groupby(slots, key=lambda slot: slot.intent.plan_id):
             of_plan = list(group)
             limits = [slot.tx.gas_limit for slot in of_plan]
@@ -154,103 +191,176 @@ class LaneWorker(Generic[U]):
                 priced = [within_cost_cap(fees, gas_limit=gas, base_fee_wei=base, policy=policy) for gas in limits]
             except FeeCapExceeded as exc:
                 log.warning("%s: a taken nonce stays open while fees are above the cap: %s", self._lane.wallet, exc)
-                return
+                break
             plan = await self._plan(plan_id)
             expired = plan is None or self._is_expired(plan)
-            await self._sign_and_send(of_plan, priced, kind=await self._kind(of_plan, expired=expired))
+            taken.append(_Taken(plan_id=plan_id, slots=of_plan, fees=priced, expired=expired))
+        await self._sign_and_send(taken)
 
     # -- the steps ----------------------------------------------------------------------------------------
 
-    async def _place(self, view: _View[U], plan: Plan) -> None:
-        intents = [intent for intent in plan.intents if intent.state is IntentState.QUEUED]
-        self._check_earlier_steps(view, plan)
-        self._check_room(view, len(intents))
+    async def _place(self, view: _View) -> None:
+        """Place the first plans of the view, as many as may go together. Raises: _Leave: what is said of the first."""
+        batch = self._with_room(view)
         reach("K3")
         if self._lane.wallet not in await self._parts.signer.addresses():
             raise _Reject(RejectCode.NO_SIGNER, f"no key is unlocked for {self._lane.wallet}")
-        for intent in intents:
-            await self._check_first(intent)
+        batch = await self._checked_first(batch)
         account = await self._parts.client.account(self._lane.wallet)
         reach("K4")
         state = view.state or await self._open_lane(account)
         self._check_nonces(state, account, view)
-        self._check_value(intents, account, view)
+        batch = self._affordable(batch, account, view)
+        batch = await self._simulated(batch, view)
+        batch = await self._priced(batch)
+        batch = self._affordable(batch, account, view)
+        batch = _up_to_first_refused(batch, lambda one: self._check_expiry(one.plan))
+        await self._sign_and_send(await self._reserve(batch, first_nonce=state.next_nonce))
 
+    def _with_room(self, view: _View) -> list[_Candidate]:
+        """Pools keep so many of a sender's transactions and may drop the rest. A longer plan still goes alone."""
+        self._check_earlier_steps(view)
+        most, under_way = self._parts.config.sending.max_in_flight, view.load.unmined
+
+        def check(one: _Candidate) -> None:
+            nonlocal under_way
+            if under_way and under_way + len(one.intents) > most:
+                raise _Wait(f"{under_way} transactions of the lane are not mined yet, {most} may be")
+            under_way += len(one.intents)
+
+        return _up_to_first_refused([_candidate(plan) for plan in view.plans], check)
+
+    async def _checked_first(self, batch: Sequence[_Candidate]) -> list[_Candidate]:
+        refusals = iter(await self._parts.check.check_all([intent for one in batch for intent in one.intents]))
+
+        def check(one: _Candidate) -> None:
+            of_plan = [(intent, next(refusals)) for intent in one.intents]
+            for intent, refusal in of_plan:
+                if payload_hash(intent.lane, intent.call) != intent.payload_hash:
+                    text = f"step {intent.position + 1} is not what was accepted"
+                    raise _Reject(RejectCode.PAYLOAD_MISMATCH, text)
+                if isinstance(refusal, PreSignPaused):
+                    raise _Wait(str(refusal))
+                if refusal is not None:
+                    raise _Reject(RejectCode.PRESIGN_REFUSED, str(refusal))
+
+        return _up_to_first_refused(batch, check)
+
+    async def _simulated(self, batch: Sequence[_Candidate], view: _View) -> list[_Candidate]:
         head = await self._parts.client.head()
-        verdict = await self._simulator.simulate(intents, head=head, lane_is_idle=not view.unmined)
-        if isinstance(verdict, NotYet):
-            raise _Wait("it is simulated again once the lane's open transactions are mined")
-        if isinstance(verdict, Failing):
+        verdicts = await self._simulator.simulate(
+            [one.intents for one in batch], head=head, lane_is_idle=not view.load.unmined
+        )
+        feasible: list[_Candidate] = []
+        for one, verdict in zip(batch, verdicts, strict=False):
+            if isinstance(verdict, Feasible):
+                now = one.intents[: len(verdict.gas_limits)]
+                feasible.append(replace(one, intents=now, gas_limits=verdict.gas_limits))
+                continue
+            if feasible:
+                break
+            if isinstance(verdict, NotYet):
+                raise _Wait("it is simulated again once the lane's open transactions are mined")
             raise _Reject(verdict.code, verdict.text)
-        now = intents[: len(verdict.gas_limits)]
-        fees = await self._price(verdict.gas_limits)
-        self._check_funds(now, verdict.gas_limits, fees=fees, account=account, view=view)
-        self._check_expiry(plan)
+        return feasible
 
-        placed = await self._reserve(plan, now, verdict.gas_limits, first_nonce=state.next_nonce)
-        await self._sign_and_send(placed, fees, kind=await self._kind(placed, expired=False))
-
-    async def _check_first(self, intent: Intent) -> None:
-        if payload_hash(intent.lane, intent.call) != intent.payload_hash:
-            raise _Reject(RejectCode.PAYLOAD_MISMATCH, f"step {intent.position + 1} is not what was accepted")
+    async def _priced(self, batch: Sequence[_Candidate]) -> list[_Candidate]:
+        history, policy = await self._history(), self._parts.config.fees
+        base = history.next_base_fee_wei
+        priced: list[_Candidate] = []
         try:
-            await self._parts.check.check(intent)
-        except PreSignPaused as exc:
-            raise _Wait(str(exc)) from exc
-        except PreSignRefused as exc:
-            raise _Reject(RejectCode.PRESIGN_REFUSED, str(exc)) from exc
+            fees = suggest(history, policy)
+            for one in batch:
+                each = [
+                    within_cost_cap(fees, gas_limit=gas, base_fee_wei=base, policy=policy) for gas in one.gas_limits
+                ]
+                priced.append(replace(one, fees=each))
+        except FeeCapExceeded as exc:
+            if not priced:
+                raise _Reject(RejectCode.FEE_CAP, str(exc)) from exc
+        return priced
 
-    async def _kind(self, slots: Sequence[OpenTx], *, expired: bool) -> AttemptKind:
-        """The last look, after the nonces were taken: what to fill the slots with. One refusal closes them all."""
-        if expired:
-            log.warning(
-                "%s: the time of %s has passed; its nonces are closed", self._lane.wallet, slots[0].intent.plan_id
-            )
-            return AttemptKind.CANCEL
-        for slot in slots:
-            if slot.tx.wish is Wish.CANCEL:
-                log.warning("%s: %s is to be cancelled: its nonces are closed", self._lane.wallet, slot.intent.plan_id)
-                return AttemptKind.CANCEL
-            try:
-                if payload_hash(slot.intent.lane, slot.intent.call) != slot.intent.payload_hash:
-                    raise PreSignRefused("the payload is not the one that was accepted")
-                await self._parts.check.check(slot.intent)
-            except PreSignRefused as exc:
-                log.warning("%s: %s is refused, its nonces are closed: %s", self._lane.wallet, slot.intent.plan_id, exc)
-                return AttemptKind.CANCEL
-        return AttemptKind.REAL
-
-    async def _reserve(
-        self, plan: Plan, intents: Sequence[Intent], gas_limits: Sequence[int], *, first_nonce: int
-    ) -> list[OpenTx]:
+    async def _reserve(self, batch: Sequence[_Candidate], *, first_nonce: int) -> list[_Taken]:
+        """The nonces of all plans in one unit of work."""
         parts = self._parts
-        wanted = [(intent.id, gas) for intent, gas in zip(intents, gas_limits, strict=True)]
+        wanted = [(intent.id, gas) for one in batch for intent, gas in zip(one.intents, one.gas_limits, strict=True)]
 
         def work(u: U) -> Sequence[Tx]:
             state = parts.store.lane(u, self._lane)
             if state is None or state.hold_reason is not None:
                 raise StaleState(f"{self._lane} was held meanwhile")
             txs = parts.store.reserve(u, self._lane, wanted, first_nonce=first_nonce, now_ms=parts.clock.now_ms())
-            parts.observer.on_placed(u, parts.store.plan(u, plan.id) or plan, txs)
+            left = iter(txs)
+            for one in batch:
+                parts.observer.on_placed(u, _placed(one), [next(left) for _ in one.intents])
             return txs
 
-        txs = await parts.uow.run(work)
-        by_id = {intent.id: replace(intent, state=IntentState.PLACED) for intent in intents}
-        return [OpenTx(tx=tx, intent=by_id[tx.intent_id], attempts=()) for tx in txs]
+        txs = iter(await parts.uow.run(work))
+        return [
+            _Taken(
+                plan_id=one.plan.id,
+                slots=[
+                    OpenTx(tx=next(txs), intent=replace(intent, state=IntentState.PLACED), attempts=())
+                    for intent in one.intents
+                ],
+                fees=one.fees,
+            )
+            for one in batch
+        ]
 
-    async def _sign_and_send(self, slots: Sequence[OpenTx], fees: Sequence[Fees], *, kind: AttemptKind) -> None:
-        parts = self._parts
-        signed: list[OpenTx] = []
-        now_ms = parts.clock.now_ms()
-        try:
-            for slot, fee in zip(slots, fees, strict=True):
-                attempt = await sign_attempt(parts.signer, slot, fee, kind=kind, now_ms=now_ms)
-                signed.append(replace(slot, attempts=(attempt,)))
-        except SignerUnavailable:
-            raise
-        except SigningError as exc:
-            await self._hold(reason(HoldCode.SIGNING_FAILED, str(exc)))
-            return
+    async def _sign_and_send(self, taken: Sequence[_Taken]) -> None:
+        """Fill the slots, in the order of nonces: check, sign, save, send, in slices of `SIGN_SLICE_S`."""
+        while taken:
+            kinds = await self._kinds(taken)
+            signed: list[OpenTx] = []
+            failure: SigningError | None = None
+            done, until_s = 0, self._parts.clock.monotonic_s() + SIGN_SLICE_S
+            for one, kind in zip(taken, kinds, strict=True):
+                try:
+                    signed += await self._signed(one, kind)
+                except SigningError as exc:
+                    failure = exc
+                    break
+                done += 1
+                if self._parts.clock.monotonic_s() >= until_s:
+                    break
+            if signed:
+                await self._save_and_send(signed)
+            if isinstance(failure, SignerUnavailable):
+                raise failure
+            if failure is not None:
+                await self._hold(reason(HoldCode.SIGNING_FAILED, str(failure)))
+                return
+            taken = taken[done:]
+
+    async def _kinds(self, taken: Sequence[_Taken]) -> list[AttemptKind]:
+        """The last look, after the nonces were taken: what to fill each plan's slots with. One refusal closes all of
+        its plan."""
+        refusals = iter(await self._parts.check.check_all([slot.intent for one in taken for slot in one.slots]))
+        kinds: list[AttemptKind] = []
+        for one in taken:
+            why = next((str(told) for told in [next(refusals) for _ in one.slots] if told is not None), None)
+            if one.expired:
+                why = "its time has passed"
+            elif any(slot.tx.wish is Wish.CANCEL for slot in one.slots):
+                why = "it is to be cancelled"
+            elif any(payload_hash(s.intent.lane, s.intent.call) != s.intent.payload_hash for s in one.slots):
+                why = "the payload is not the one that was accepted"
+            if why is not None:
+                log.warning("%s: %s is refused, its nonces are closed: %s", self._lane.wallet, one.plan_id, why)
+            kinds.append(AttemptKind.REAL if why is None else AttemptKind.CANCEL)
+        return kinds
+
+    async def _signed(self, one: _Taken, kind: AttemptKind) -> list[OpenTx]:
+        """All slots of a plan, or none. Raises: SigningError."""
+        now_ms = self._parts.clock.now_ms()
+        return [
+            replace(slot, attempts=(await sign_attempt(self._parts.signer, slot, fee, kind=kind, now_ms=now_ms),))
+            for slot, fee in zip(one.slots, one.fees, strict=True)
+        ]
+
+    async def _save_and_send(self, signed: Sequence[OpenTx]) -> None:
+        parts, now_ms = self._parts, self._parts.clock.now_ms()
         attempts = [slot.attempts[-1] for slot in signed]
         reach("K5")
         self._sender.claim(attempts)
@@ -267,10 +377,10 @@ class LaneWorker(Generic[U]):
         if self._is_expired(plan):
             raise _Reject(RejectCode.EXPIRED, "its time passed before it could be placed")
 
-    def _check_earlier_steps(self, view: _View[U], plan: Plan) -> None:
+    def _check_earlier_steps(self, view: _View) -> None:
         """Of a plan placed step by step: all steps before must have been mined, with success."""
         by_intent = {tx.intent_id: tx for tx in view.plan_txs}
-        for intent in plan.intents:
+        for intent in view.plans[0].intents:
             if intent.state is not IntentState.PLACED:
                 continue
             tx = by_intent.get(intent.id)
@@ -280,75 +390,57 @@ class LaneWorker(Generic[U]):
                 text = f"step {intent.position + 1} ended as {tx.state}, {tx.outcome}"
                 raise _Reject(RejectCode.EARLIER_STEP_FAILED, text)
 
-    def _check_room(self, view: _View[U], wanted: int) -> None:
-        """Pools keep so many of a sender's transactions and may drop the rest. A longer plan still goes alone."""
-        most = self._parts.config.sending.max_in_flight
-        if view.unmined and len(view.unmined) + wanted > most:
-            raise _Wait(f"{len(view.unmined)} transactions of the lane are not mined yet, {most} may be")
-
     async def _open_lane(self, account: AccountState) -> LaneState:
         """First use of the wallet here: start at the chain's nonce, once nothing else of it is pending."""
         if account.nonce_pending > account.nonce_latest:
             raise _Wait("the wallet has pending transactions that are not ours")
         return await self._parts.uow.run(lambda u: self._parts.store.open_lane(u, self._lane, account.nonce_latest))
 
-    def _check_nonces(self, state: LaneState, account: AccountState, view: _View[U]) -> None:
+    def _check_nonces(self, state: LaneState, account: AccountState, view: _View) -> None:
         seen = max(account.nonce_latest, account.nonce_pending)
         if seen > state.next_nonce:
             text = f"the chain is at nonce {seen}, this lane at {state.next_nonce}: another program uses this key"
             raise _Hold(HoldCode.FOREIGN_NONCE, text)
-        if seen < state.next_nonce and not view.open:
+        if seen < state.next_nonce and not view.load.open:
             text = f"the chain is at nonce {seen}, this lane at {state.next_nonce}, and nothing of ours is open"
             raise _Hold(HoldCode.NONCE_AHEAD, text)
 
-    def _check_value(self, intents: Sequence[Intent], account: AccountState, view: _View[U]) -> None:
-        value = sum(intent.call.value_wei for intent in intents)
-        if value > account.balance_wei - _committed(view.unmined):
-            self._short(RejectCode.INSUFFICIENT_FUNDS, view, f"{value} wei are sent, {account.balance_wei} are there")
+    def _affordable(self, batch: Sequence[_Candidate], account: AccountState, view: _View) -> list[_Candidate]:
+        """Pools take a transaction only if the balance covers the most that all of the sender's may cost. Before the
+        plans are priced it is their value alone that counts."""
+        free_wei = account.balance_wei - view.load.committed_wei
 
-    def _check_funds(
-        self,
-        intents: Sequence[Intent],
-        gas_limits: Sequence[int],
-        *,
-        fees: Sequence[Fees],
-        account: AccountState,
-        view: _View[U],
-    ) -> None:
-        """Pools take a transaction only if the balance covers the most that all of the sender's may cost."""
-        value = sum(intent.call.value_wei for intent in intents)
-        gas = sum(limit * fee.max_fee_wei for limit, fee in zip(gas_limits, fees, strict=True))
-        if value + gas > account.balance_wei - _committed(view.unmined):
-            text = f"up to {gas} wei of fees on top of {value} sent, {account.balance_wei} are there"
-            self._short(RejectCode.INSUFFICIENT_GAS_FUNDS, view, text)
+        def check(one: _Candidate) -> None:
+            nonlocal free_wei
+            value, gas = one.value_wei, one.most_gas_wei
+            if value + gas > free_wei:
+                if view.load.unmined:
+                    raise _Wait("open transactions of the lane may use less than they might, or bring funds")
+                if not one.fees:
+                    text = f"{value} wei are sent, {account.balance_wei} are there"
+                    raise _Reject(RejectCode.INSUFFICIENT_FUNDS, text)
+                text = f"up to {gas} wei of fees on top of {value} sent, {account.balance_wei} are there"
+                raise _Reject(RejectCode.INSUFFICIENT_GAS_FUNDS, text)
+            free_wei -= value + gas
 
-    def _short(self, code: RejectCode, view: _View[U], text: str) -> None:
-        if view.unmined:
-            raise _Wait("open transactions of the lane may use less than they might, or bring funds")
-        raise _Reject(code, text)
+        return _up_to_first_refused(batch, check)
 
     async def _history(self) -> FeeHistory:
         return await self._parts.client.fee_history(HISTORY_BLOCKS, [TIP_PERCENTILE])
 
-    async def _price(self, gas_limits: Sequence[int]) -> list[Fees]:
-        history, policy = await self._history(), self._parts.config.fees
-        try:
-            fees = suggest(history, policy)
-            base = history.next_base_fee_wei
-            return [within_cost_cap(fees, gas_limit=gas, base_fee_wei=base, policy=policy) for gas in gas_limits]
-        except FeeCapExceeded as exc:
-            raise _Reject(RejectCode.FEE_CAP, str(exc)) from exc
-
     # -- the store ----------------------------------------------------------------------------------------
 
-    def _read(self, uow: U) -> _View[U]:
+    def _read(self, uow: U) -> _View:
         store = self._parts.store
-        plan = store.started_plan(uow, self._lane) or store.next_plan(uow, self._lane)
+        started = store.started_plan(uow, self._lane)
+        plans = store.next_plans(uow, self._lane, MAX_BATCH_PLANS) if started is None else [started]
+        chain_id, reserved = self._lane.chain_id, [TxState.RESERVED]
         return _View(
             state=store.lane(uow, self._lane),
-            plan=plan,
-            plan_txs=store.plan_txs(uow, plan.id) if plan is not None else (),
-            open=store.open_txs(uow, self._lane.chain_id, lane=self._lane),
+            plans=plans,
+            plan_txs=() if started is None else store.plan_txs(uow, started.id),
+            load=store.lane_load(uow, self._lane),
+            unfilled=store.open_txs(uow, chain_id, lane=self._lane, states=reserved),
         )
 
     async def _plan(self, plan_id: PlanId) -> Plan | None:
@@ -383,10 +475,26 @@ class LaneWorker(Generic[U]):
         log.info("%s: %s is rejected: %s", self._lane.wallet, plan.id, stored)
 
 
-def _committed(unmined: Sequence[OpenTx]) -> int:
-    """The most that the lane's unmined slots may still take from the native balance, wei."""
-    total = 0
-    for slot in unmined:
-        fees = max((attempt.fees.max_fee_wei * attempt.gas_limit for attempt in slot.attempts), default=0)
-        total += slot.intent.call.value_wei + fees
-    return total
+def _candidate(plan: Plan) -> _Candidate:
+    return _Candidate(plan=plan, intents=[i for i in plan.intents if i.state is IntentState.QUEUED])
+
+
+def _placed(one: _Candidate) -> Plan:
+    """The plan as it is stored once its intents have their nonces."""
+    now = {intent.id for intent in one.intents}
+    intents = (replace(i, state=IntentState.PLACED) if i.id in now else i for i in one.plan.intents)
+    return replace(one.plan, intents=tuple(intents))
+
+
+def _up_to_first_refused(batch: Sequence[_Candidate], check: Callable[[_Candidate], None]) -> list[_Candidate]:
+    """Those before the first of which `check` raises `_Leave`. Raises: _Leave: that is the first of all."""
+    passed: list[_Candidate] = []
+    for one in batch:
+        try:
+            check(one)
+        except _Leave:
+            if not passed:
+                raise
+            break
+        passed.append(one)
+    return passed

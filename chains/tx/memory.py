@@ -4,12 +4,14 @@ Guarantees: the same behaviour as the SQL store (both pass tests/chains/tx/store
 Not guaranteed: durability. Whatever was signed is forgotten with the process.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TypeVar
 
 from chains.tx.model import (
     CLOSED_TX_STATES,
+    OPEN_TX_STATES,
     SENDABLE_ATTEMPT_STATES,
     TX_TRANSITIONS,
     UNMINED_TX_STATES,
@@ -20,6 +22,7 @@ from chains.tx.model import (
     IntentId,
     IntentState,
     Lane,
+    LaneLoad,
     LaneState,
     OpenTx,
     Outcome,
@@ -47,6 +50,9 @@ class MemoryState:
     txs: dict[TxId, Tx] = field(default_factory=dict)
     attempts: dict[TxHash, Attempt] = field(default_factory=dict)
     cursors: dict[ChainId, BlockRef] = field(default_factory=dict)
+    freezes: dict[ChainId, str] = field(default_factory=dict)
+    blocks: dict[ChainId, tuple[BlockRef, ...]] = field(default_factory=dict)
+    finalized: dict[ChainId, BlockRef] = field(default_factory=dict)
 
     def copy(self) -> "MemoryState":
         return MemoryState(
@@ -56,6 +62,9 @@ class MemoryState:
             txs=dict(self.txs),
             attempts=dict(self.attempts),
             cursors=dict(self.cursors),
+            freezes=dict(self.freezes),
+            blocks=dict(self.blocks),
+            finalized=dict(self.finalized),
         )
 
 
@@ -92,12 +101,13 @@ class MemoryTxStore:
         found = uow.plans.get(plan_id)
         return None if found is None else replace(found, intents=_intents_of(uow, plan_id))
 
-    def next_plan(self, uow: MemoryState, lane: Lane) -> Plan | None:
-        return _first(
+    def next_plans(self, uow: MemoryState, lane: Lane, most: int) -> Sequence[Plan]:
+        queued = (
             plan
             for plan in self._plans_of(uow, lane)
             if plan.intents and all(intent.state is IntentState.QUEUED for intent in plan.intents)
         )
+        return list(islice(queued, most))
 
     def started_plan(self, uow: MemoryState, lane: Lane) -> Plan | None:
         return _first(
@@ -119,6 +129,10 @@ class MemoryTxStore:
             }
         )
 
+    def unfilled_lanes(self, uow: MemoryState, chain_id: ChainId) -> Sequence[Lane]:
+        reserved = (tx.lane for tx in uow.txs.values() if tx.state is TxState.RESERVED)
+        return sorted({lane for lane in reserved if lane.chain_id == chain_id})
+
     def reject_plan(self, uow: MemoryState, plan_id: PlanId, reason: str) -> None:
         intents = _intents_of(uow, plan_id)
         if not intents or any(i.state not in (IntentState.ACCEPTED, IntentState.QUEUED) for i in intents):
@@ -133,7 +147,15 @@ class MemoryTxStore:
 
     # -- lanes ---------------------------------------------------------------------------------------
     def lane(self, uow: MemoryState, lane: Lane) -> LaneState | None:
-        return uow.lanes.get(lane)
+        state, frozen = uow.lanes.get(lane), uow.freezes.get(lane.chain_id)
+        return state if state is None or frozen is None else replace(state, hold_reason=frozen)
+
+    def lane_load(self, uow: MemoryState, lane: Lane) -> LaneLoad:
+        slots = self.open_txs(uow, lane.chain_id, lane=lane)
+        unmined = [slot for slot in slots if slot.tx.state in UNMINED_TX_STATES]
+        costs = [max((a.fees.max_fee_wei * a.gas_limit for a in slot.attempts), default=0) for slot in unmined]
+        committed = sum(costs) + sum(slot.intent.call.value_wei for slot in unmined)
+        return LaneLoad(unmined=len(unmined), open=len(slots), committed_wei=committed)
 
     def open_lane(self, uow: MemoryState, lane: Lane, next_nonce: int) -> LaneState:
         return uow.lanes.setdefault(lane, LaneState(lane=lane, next_nonce=next_nonce))
@@ -211,6 +233,10 @@ class MemoryTxStore:
             if tx.state is TxState.SIGNED:
                 uow.txs[tx.id] = replace(tx, state=TxState.BROADCAST, updated_ms=now_ms)
 
+    def sendable(self, uow: MemoryState, hashes: Sequence[TxHash]) -> Collection[TxHash]:
+        known = (uow.attempts.get(tx_hash) for tx_hash in hashes)
+        return {found.hash for found in known if found is not None and found.state in SENDABLE_ATTEMPT_STATES}
+
     def set_aside(self, uow: MemoryState, attempt: TxHash) -> None:
         known = uow.attempts.get(attempt)
         if known is None or known.state is not AttemptState.SIGNED:
@@ -241,11 +267,20 @@ class MemoryTxStore:
         uow.txs[tx_id] = replace(uow.txs[tx_id], note=note)
 
     # -- confirmation --------------------------------------------------------------------------------
-    def open_txs(self, uow: MemoryState, chain_id: ChainId, *, lane: Lane | None = None) -> Sequence[OpenTx]:
+    def open_txs(
+        self,
+        uow: MemoryState,
+        chain_id: ChainId,
+        *,
+        lane: Lane | None = None,
+        states: Collection[TxState] = OPEN_TX_STATES,
+        only: Collection[TxId] | None = None,
+    ) -> Sequence[OpenTx]:
         slots = [
             tx
             for tx in uow.txs.values()
-            if tx.lane.chain_id == chain_id and lane in (None, tx.lane) and tx.state not in CLOSED_TX_STATES
+            if tx.lane.chain_id == chain_id and lane in (None, tx.lane) and tx.state in states
+            if only is None or tx.id in only
         ]
         return [
             OpenTx(
@@ -256,6 +291,10 @@ class MemoryTxStore:
             )
             for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
         ]
+
+    def tx_ids(self, uow: MemoryState, chain_id: ChainId, states: Collection[TxState]) -> Sequence[TxId]:
+        slots = [tx for tx in uow.txs.values() if tx.lane.chain_id == chain_id and tx.state in states]
+        return [tx.id for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))]
 
     def mark_mined(
         self, uow: MemoryState, tx_id: TxId, attempt: TxHash, *, block: BlockRef, outcome: Outcome, now_ms: int

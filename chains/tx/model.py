@@ -100,6 +100,7 @@ TX_TRANSITIONS: Final[Mapping[TxState, frozenset[TxState]]] = {
 }
 
 CLOSED_TX_STATES: Final = frozenset({TxState.FINAL, TxState.SUPERSEDED})
+OPEN_TX_STATES: Final = frozenset(TxState) - CLOSED_TX_STATES
 UNMINED_TX_STATES: Final = frozenset({TxState.RESERVED, TxState.SIGNED, TxState.BROADCAST})
 SENDABLE_ATTEMPT_STATES: Final = frozenset({AttemptState.SIGNED, AttemptState.SENT, AttemptState.REFUSED})
 
@@ -218,6 +219,16 @@ class OpenTx:
     attempts: tuple[Attempt, ...]
     valid_until_ms: int | None = None
     """That of its plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneLoad:
+    """What a lane has under way. `committed_wei`: the most that its unmined slots may still take from the native
+    balance, by value and by the dearest attempt of each; `open`: slots that are not closed, mined ones included."""
+
+    unmined: int
+    open: int
+    committed_wei: int
 
 
 def payload_hash(lane: Lane, call: CallRequest) -> str:

@@ -22,6 +22,8 @@ U = TypeVar("U")
 
 REBROADCAST_BLOCKS: Final = 5
 """Block times after which an accepted attempt that is not mined is sent again: pools drop transactions silently."""
+MAX_SENDS: Final = 100
+"""Attempts in one JSON-RPC batch: what hosted nodes take, and what one lost answer leaves in doubt."""
 RETRY_BLOCKS: Final = 1
 """Block times after which an attempt that no node has accepted is sent again."""
 _GOOD: Final = (SendVerdict.ALREADY_KNOWN,)
@@ -88,7 +90,12 @@ class Sender(Generic[U]):
         await self.send([slot for slot in unmined if not only_due or self._is_due(slot.attempts[-1])])
 
     async def send(self, slots: Sequence[OpenTx]) -> None:
-        """Send the newest attempt of each slot in one batch and record the answers. Never raises for an answer."""
+        """Send the newest attempt of each slot, in the order given, and record the answers; `MAX_SENDS` at a time.
+        Never raises for an answer."""
+        for start in range(0, len(slots), MAX_SENDS):
+            await self._send_some(slots[start : start + MAX_SENDS])
+
+    async def _send_some(self, slots: Sequence[OpenTx]) -> None:
         slots = [slot for slot in slots if slot.attempts[-1].hash not in self._in_flight]
         if not slots:
             return
@@ -98,14 +105,9 @@ class Sender(Generic[U]):
             self.claim([slot.attempts[-1] for slot in slots])
             answers = await self._answers([slot.attempts[-1] for slot in slots])
             reach("K8")
-            accepted: list[OpenTx] = []
-            for slot, answer in zip(slots, answers, strict=True):
-                if answer is None:
-                    accepted.append(slot)
-                else:
-                    await self._note(slot, answer)
-            if accepted:
-                await self._mark_sent(accepted)
+            told = list(zip(slots, answers, strict=True))
+            await self._note([(slot, answer) for slot, answer in told if answer is not None])
+            await self._mark_sent([slot for slot, answer in told if answer is None])
             reach("K8b")
         finally:
             self._in_flight.difference_update(hashes)
@@ -137,24 +139,33 @@ class Sender(Generic[U]):
                 answers.append(f"{SendVerdict.UNKNOWN}: {result}")
         return answers
 
-    async def _note(self, slot: OpenTx, answer: str) -> None:
-        attempt = slot.attempts[-1]
-        log.warning("%s nonce %d: %s was not accepted: %s", slot.tx.lane.wallet, slot.tx.nonce, attempt.hash, answer)
-        if attempt.node_answer != answer:
-            await self._parts.uow.run(lambda u: self._parts.store.note_answer(u, attempt.hash, answer))
+    async def _note(self, refused: Sequence[tuple[OpenTx, str]]) -> None:
+        new: list[tuple[TxHash, str]] = []
+        for slot, answer in refused:
+            attempt, tx = slot.attempts[-1], slot.tx
+            log.warning("%s nonce %d: %s was not accepted: %s", tx.lane.wallet, tx.nonce, attempt.hash, answer)
+            if attempt.node_answer != answer:
+                new.append((attempt.hash, answer))
+
+        def work(u: U) -> None:
+            for tx_hash, answer in new:
+                self._parts.store.note_answer(u, tx_hash, answer)
+
+        if new:
+            await self._parts.uow.run(work)
 
     async def _mark_sent(self, slots: Sequence[OpenTx]) -> None:
+        if not slots:
+            return
         try:
             await self._parts.uow.run(lambda u: self._write_sent(u, slots))
-            return
         except StaleState:
-            pass
-        # One of them was mined meanwhile: the confirmer has it. The others still count as sent.
-        for slot in slots:
-            try:
-                await self._parts.uow.run(lambda u, slot=slot: self._write_sent(u, [slot]))  # type: ignore[misc]
-            except StaleState:
-                log.info("%s was settled before its send was recorded", slot.attempts[-1].hash)
+            # One of them was mined meanwhile: the confirmer has it. The others still count as sent.
+            await self._parts.uow.run(lambda u: self._write_sent(u, self._unsettled(u, slots)))
+
+    def _unsettled(self, uow: U, slots: Sequence[OpenTx]) -> Sequence[OpenTx]:
+        sendable = self._parts.store.sendable(uow, [slot.attempts[-1].hash for slot in slots])
+        return [slot for slot in slots if slot.attempts[-1].hash in sendable]
 
     def _write_sent(self, uow: U, slots: Sequence[OpenTx]) -> None:
         now_ms = self._parts.clock.now_ms()

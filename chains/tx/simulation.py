@@ -1,7 +1,8 @@
-"""Whether a plan would succeed now, and how much gas each step may use.
+"""Whether plans would succeed now, one after the other, and how much gas each step may use.
 
 Guarantees: nothing is taken or written. A plan is called failing only when the state it was tried on holds no earlier
-step of the same lane that is still unmined; otherwise the answer is "not yet". Not guaranteed: that what succeeds now
+step of the same lane that is still unmined, be it sent already or simulated before it; otherwise the answer is "not
+yet". Not guaranteed: that what succeeds now
 succeeds when mined; a trade carries its own limit on-chain.
 """
 
@@ -58,41 +59,51 @@ class Simulator:
         self._client = client
         self._has_sequences = True
 
-    async def simulate(self, intents: Sequence[Intent], *, head: Header, lane_is_idle: bool) -> Verdict:
-        """`lane_is_idle`: nothing of the lane is unmined, so that the latest block is the state the plan meets."""
+    async def simulate(
+        self, plans: Sequence[Sequence[Intent]], *, head: Header, lane_is_idle: bool
+    ) -> Sequence[Verdict]:
+        """Verdicts of the first plans, in order, each on the state that the plans before it leave; at least one.
+
+        They end with the first plan that is not feasible, and that one is called failing only if it is the first of
+        all. `lane_is_idle`: nothing of the lane is unmined, so that the latest block is the state the first plan meets.
+        """
         if self._has_sequences:
             try:
-                return await self._sequence(intents, head=head, lane_is_idle=lane_is_idle)
+                return await self._sequence(plans, head=head, lane_is_idle=lane_is_idle)
             except MethodUnavailable:
                 self._has_sequences = False
                 log.warning(
                     "%s has no eth_simulateV1: steps of a plan are mined one by one", self._client.transport.name
                 )
-        return await self._single(intents[0], head=head) if lane_is_idle else NotYet()
+        return [await self._single(plans[0][0], head=head) if lane_is_idle else NotYet()]
 
     # -- private ------------------------------------------------------------------------------------------
 
-    async def _sequence(self, intents: Sequence[Intent], *, head: Header, lane_is_idle: bool) -> Verdict:
-        calls = [intent.call for intent in intents]
+    async def _sequence(
+        self, plans: Sequence[Sequence[Intent]], *, head: Header, lane_is_idle: bool
+    ) -> Sequence[Verdict]:
+        calls = [intent.call for plan in plans for intent in plan]
         try:
             results = await self._client.simulate(
-                calls, sender=intents[0].lane.wallet, block=head if lane_is_idle else "pending"
+                calls, sender=plans[0][0].lane.wallet, block=head if lane_is_idle else "pending"
             )
         except MethodUnavailable:
             raise
         except RpcRefused as exc:
-            if not lane_is_idle:
-                return NotYet()
-            return _refusal(exc)
-        if failed := next(((at, r) for at, r in enumerate(results) if not r.succeeded), None):
-            if not lane_is_idle:
-                return NotYet()
-            position, result = failed
-            return Failing(
-                code=RejectCode.SIMULATION_REVERTED,
-                text=f"step {intents[position].position + 1} of {intents[-1].position + 1}: {result.reason}",
-            )
-        return _limits(intents, results, head)
+            if len(plans) > 1:
+                # Of all or of one of them (more native value than there is, more gas than the node gives): fewer say.
+                return await self._sequence(plans[: len(plans) // 2], head=head, lane_is_idle=lane_is_idle)
+            return [_refusal(exc) if lane_is_idle else NotYet()]
+        verdicts: list[Verdict] = []
+        for plan in plans:
+            own, results = results[: len(plan)], results[len(plan) :]
+            verdict = _verdict(plan, own, head)
+            if not isinstance(verdict, Feasible) and (verdicts or not lane_is_idle):
+                return [*verdicts, NotYet()]
+            verdicts.append(verdict)
+            if not isinstance(verdict, Feasible):
+                break
+        return verdicts
 
     async def _single(self, intent: Intent, *, head: Header) -> Verdict:
         try:
@@ -104,6 +115,14 @@ class Simulator:
         except RpcRefused as exc:
             return _refusal(exc)
         return _limits([intent], [SimResult(succeeded=True, gas_used=gas, output=b"")], head)
+
+
+def _verdict(plan: Sequence[Intent], results: Sequence[SimResult], head: Header) -> Verdict:
+    for intent, result in zip(plan, results, strict=True):
+        if not result.succeeded:
+            text = f"step {intent.position + 1} of {plan[-1].position + 1}: {result.reason}"
+            return Failing(code=RejectCode.SIMULATION_REVERTED, text=text)
+    return _limits(plan, results, head)
 
 
 def _limits(intents: Sequence[Intent], results: Sequence[SimResult], head: Header) -> Verdict:

@@ -10,14 +10,16 @@ Guarantees asked of an implementation (and shown by the shared contract tests):
 - (chain, wallet, nonce) is unique; at most one attempt of a tx is unsent; a plan or intent id is unique for ever.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 from chains.tx.model import (
+    OPEN_TX_STATES,
     Attempt,
     Intent,
     IntentId,
     Lane,
+    LaneLoad,
     LaneState,
     OpenTx,
     Outcome,
@@ -25,6 +27,7 @@ from chains.tx.model import (
     PlanId,
     Tx,
     TxId,
+    TxState,
     Wish,
 )
 from chains.types import BlockRef, ChainId, Receipt, TxHash
@@ -64,8 +67,8 @@ class TxStore(Protocol[U_contra]):
 
     def plan(self, uow: U_contra, plan_id: PlanId) -> Plan | None: ...
 
-    def next_plan(self, uow: U_contra, lane: Lane) -> Plan | None:
-        """The oldest plan of the lane whose intents are all queued."""
+    def next_plans(self, uow: U_contra, lane: Lane, most: int) -> Sequence[Plan]:
+        """The oldest plans of the lane whose intents are all queued, first in, first out."""
         ...
 
     def started_plan(self, uow: U_contra, lane: Lane) -> Plan | None:
@@ -83,6 +86,10 @@ class TxStore(Protocol[U_contra]):
         """Lanes with queued intents."""
         ...
 
+    def unfilled_lanes(self, uow: U_contra, chain_id: ChainId) -> Sequence[Lane]:
+        """Lanes with reserved slots: nonces that were taken and have no attempt."""
+        ...
+
     def reject_plan(self, uow: U_contra, plan_id: PlanId, reason: str) -> None:
         """All intents of the plan from accepted or queued to rejected. Raises: StaleState."""
         ...
@@ -92,7 +99,11 @@ class TxStore(Protocol[U_contra]):
         ...
 
     # -- lanes ---------------------------------------------------------------------------------------
-    def lane(self, uow: U_contra, lane: Lane) -> LaneState | None: ...
+    def lane(self, uow: U_contra, lane: Lane) -> LaneState | None:
+        """The lane as stored; while its chain is frozen (`HeadStore.freeze`), held for that reason."""
+        ...
+
+    def lane_load(self, uow: U_contra, lane: Lane) -> LaneLoad: ...
 
     def open_lane(self, uow: U_contra, lane: Lane, next_nonce: int) -> LaneState:
         """Create the lane if it does not exist; the answer is what is stored."""
@@ -133,6 +144,10 @@ class TxStore(Protocol[U_contra]):
         """Attempts signed | sent | refused -> sent, their tx signed -> broadcast. `node_answer` of each is cleared."""
         ...
 
+    def sendable(self, uow: U_contra, hashes: Sequence[TxHash]) -> Collection[TxHash]:
+        """Those of them that `mark_sent` takes: the others are unknown, mined or lost."""
+        ...
+
     def set_aside(self, uow: U_contra, attempt: TxHash) -> None:
         """An unsent attempt becomes refused, to make place for one that stands in for it. Raises: StaleState."""
         ...
@@ -158,8 +173,20 @@ class TxStore(Protocol[U_contra]):
         ...
 
     # -- confirmation --------------------------------------------------------------------------------
-    def open_txs(self, uow: U_contra, chain_id: ChainId, *, lane: Lane | None = None) -> Sequence[OpenTx]:
-        """All slots of the chain, or of one of its lanes, that are not closed, by lane and nonce."""
+    def open_txs(
+        self,
+        uow: U_contra,
+        chain_id: ChainId,
+        *,
+        lane: Lane | None = None,
+        states: Collection[TxState] = OPEN_TX_STATES,
+        only: Collection[TxId] | None = None,
+    ) -> Sequence[OpenTx]:
+        """Slots that are not closed, by lane and nonce: the chain's, one lane's, those of the ids in `only`."""
+        ...
+
+    def tx_ids(self, uow: U_contra, chain_id: ChainId, states: Collection[TxState]) -> Sequence[TxId]:
+        """The chain's slots in these states, by lane and nonce: cheap for thousands, to be loaded in parts."""
         ...
 
     def mark_mined(
@@ -229,6 +256,10 @@ class PreSignCheck(Protocol):
 
     async def check(self, intent: Intent) -> None:
         """Raises: PreSignRefused, PreSignPaused."""
+        ...
+
+    async def check_all(self, intents: Sequence[Intent]) -> Sequence[PreSignRefused | None]:
+        """`check` of each at one moment: what it would have raised, in its place."""
         ...
 
 

@@ -9,7 +9,7 @@ withdrawal meant, which the pre-sign check decides.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
@@ -31,15 +31,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from chains.tx.model import (
     CLOSED_TX_STATES,
+    OPEN_TX_STATES,
     SENDABLE_ATTEMPT_STATES,
     TX_TRANSITIONS,
     UNMINED_TX_STATES,
     Attempt,
     AttemptKind,
     AttemptState,
+    Intent,
     IntentId,
     IntentState,
     Lane,
+    LaneLoad,
     LaneState,
     OpenTx,
     Outcome,
@@ -94,22 +97,21 @@ class SqlTxStore:
 
     def plan(self, uow: Connection, plan_id: PlanId) -> Plan | None:
         row = uow.execute(select(m.plans).where(m.plans.c.id == plan_id)).one_or_none()
-        return None if row is None else _load_plan(uow, row)
+        return None if row is None else _load_plans(uow, [row])[0]
 
-    def next_plan(self, uow: Connection, lane: Lane) -> Plan | None:
+    def next_plans(self, uow: Connection, lane: Lane, most: int) -> Sequence[Plan]:
         other = m.intents.alias("other")
-        row = uow.execute(
+        queued = select(m.intents.c.plan_id).where(_of_lane(m.intents, lane), m.intents.c.state == IntentState.QUEUED)
+        rows = uow.execute(
             select(m.plans)
-            .join(m.intents, m.intents.c.plan_id == m.plans.c.id)
             .where(
-                _of_lane(m.intents, lane),
-                m.intents.c.state == IntentState.QUEUED,
+                m.plans.c.id.in_(queued),
                 ~exists().where(other.c.plan_id == m.plans.c.id, other.c.state != IntentState.QUEUED),
             )
             .order_by(m.plans.c.sequence)
-            .limit(1)
-        ).one_or_none()
-        return None if row is None else _load_plan(uow, row)
+            .limit(most)
+        ).all()
+        return _load_plans(uow, rows)
 
     def started_plan(self, uow: Connection, lane: Lane) -> Plan | None:
         other = m.intents.alias("other")
@@ -124,7 +126,7 @@ class SqlTxStore:
             .order_by(m.plans.c.sequence)
             .limit(1)
         ).one_or_none()
-        return None if row is None else _load_plan(uow, row)
+        return None if row is None else _load_plans(uow, [row])[0]
 
     def plan_txs(self, uow: Connection, plan_id: PlanId) -> Sequence[Tx]:
         of_plan = select(m.intents.c.id).where(m.intents.c.plan_id == plan_id)
@@ -136,6 +138,12 @@ class SqlTxStore:
             select(m.intents.c.wallet)
             .distinct()
             .where(m.intents.c.chain_id == chain_id, m.intents.c.state == IntentState.QUEUED)
+        )
+        return sorted(Lane(chain_id=chain_id, wallet=wallet) for (wallet,) in wallets)
+
+    def unfilled_lanes(self, uow: Connection, chain_id: ChainId) -> Sequence[Lane]:
+        wallets = uow.execute(
+            select(m.txs.c.wallet).distinct().where(m.txs.c.chain_id == chain_id, m.txs.c.state == TxState.RESERVED)
         )
         return sorted(Lane(chain_id=chain_id, wallet=wallet) for (wallet,) in wallets)
 
@@ -161,9 +169,28 @@ class SqlTxStore:
 
     # -- lanes ---------------------------------------------------------------------------------------
     def lane(self, uow: Connection, lane: Lane) -> LaneState | None:
-        columns = (m.lanes.c.next_nonce, m.lanes.c.hold_reason)
-        row = uow.execute(select(*columns).where(_of_lane(m.lanes, lane))).one_or_none()
+        freeze = select(m.chain_freezes.c.reason).where(m.chain_freezes.c.chain_id == m.lanes.c.chain_id)
+        hold = func.coalesce(freeze.scalar_subquery(), m.lanes.c.hold_reason).label("hold_reason")
+        row = uow.execute(select(m.lanes.c.next_nonce, hold).where(_of_lane(m.lanes, lane))).one_or_none()
         return None if row is None else LaneState(lane=lane, next_nonce=row.next_nonce, hold_reason=row.hold_reason)
+
+    def lane_load(self, uow: Connection, lane: Lane) -> LaneLoad:
+        rows = uow.execute(
+            select(m.txs.c.id, m.intents.c.value_wei, m.attempts.c.max_fee_wei, m.attempts.c.gas_limit)
+            .join(m.intents, m.intents.c.id == m.txs.c.intent_id)
+            .outerjoin(m.attempts, m.attempts.c.tx_id == m.txs.c.id)
+            .where(_of_lane(m.txs, lane), m.txs.c.state.in_(UNMINED_TX_STATES))
+        ).all()
+        # In Python: no money is added up in SQL.
+        values = {tx_id: value for tx_id, value, _, _ in rows}
+        costs: dict[TxId, int] = {}
+        for tx_id, _, max_fee_wei, gas_limit in rows:
+            if max_fee_wei is not None:
+                costs[tx_id] = max(costs.get(tx_id, 0), max_fee_wei * gas_limit)
+        is_open = and_(_of_lane(m.txs, lane), m.txs.c.state.in_(OPEN_TX_STATES))
+        opened = uow.execute(select(func.count()).where(is_open)).scalar_one()
+        committed = sum(values.values()) + sum(costs.values())
+        return LaneLoad(unmined=len(values), open=opened, committed_wei=committed)
 
     def open_lane(self, uow: Connection, lane: Lane, next_nonce: int) -> LaneState:
         row = {"chain_id": lane.chain_id, "wallet": lane.wallet, "next_nonce": next_nonce}
@@ -280,6 +307,13 @@ class SqlTxStore:
                 .values(state=TxState.BROADCAST, updated_ms=now_ms)
             )
 
+    def sendable(self, uow: Connection, hashes: Sequence[TxHash]) -> Collection[TxHash]:
+        found: set[TxHash] = set()
+        for group in _groups(sorted(set(hashes))):
+            is_it = and_(m.attempts.c.hash.in_(group), m.attempts.c.state.in_(SENDABLE_ATTEMPT_STATES))
+            found.update(TxHash(tx_hash) for (tx_hash,) in uow.execute(select(m.attempts.c.hash).where(is_it)))
+        return found
+
     def set_aside(self, uow: Connection, attempt: TxHash) -> None:
         statement = (
             update(m.attempts)
@@ -319,9 +353,33 @@ class SqlTxStore:
             _must_hit(uow, statement, 1, f"note of slot {tx_id}")
 
     # -- confirmation --------------------------------------------------------------------------------
-    def open_txs(self, uow: Connection, chain_id: ChainId, *, lane: Lane | None = None) -> Sequence[OpenTx]:
+    def open_txs(
+        self,
+        uow: Connection,
+        chain_id: ChainId,
+        *,
+        lane: Lane | None = None,
+        states: Collection[TxState] = OPEN_TX_STATES,
+        only: Collection[TxId] | None = None,
+    ) -> Sequence[OpenTx]:
         of = m.txs.c.chain_id == chain_id if lane is None else _of_lane(m.txs, lane)
-        is_open = and_(of, m.txs.c.state.not_in(CLOSED_TX_STATES))
+        is_open = and_(of, m.txs.c.state.in_(states))
+        if only is None:
+            return self._load_open(uow, is_open)
+        groups = _groups(list(only))
+        slots = [slot for group in groups for slot in self._load_open(uow, and_(m.txs.c.id.in_(group), is_open))]
+        return sorted(slots, key=lambda slot: (slot.tx.lane, slot.tx.nonce))
+
+    def tx_ids(self, uow: Connection, chain_id: ChainId, states: Collection[TxState]) -> Sequence[TxId]:
+        rows = uow.execute(
+            select(m.txs.c.id, m.txs.c.wallet, m.txs.c.nonce).where(
+                m.txs.c.chain_id == chain_id, m.txs.c.state.in_(states)
+            )
+        )
+        # Sorted here: as `Lane` is, by the text of its address.
+        return [TxId(row.id) for row in sorted(rows, key=lambda row: (row.wallet, row.nonce))]
+
+    def _load_open(self, uow: Connection, is_open: ColumnElement[bool]) -> Sequence[OpenTx]:
         slots = [txrows.tx(row) for row in uow.execute(_SLOTS.where(is_open))]
         wanted = uow.execute(select(m.intents).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open))))
         intents = {row.id: txrows.intent(row) for row in wanted}
@@ -438,12 +496,20 @@ def _oldest_first(attempts: list[Attempt]) -> tuple[Attempt, ...]:
     return tuple(sorted(attempts, key=lambda a: (a.created_ms, a.fees.max_fee_wei, a.fees.priority_fee_wei)))
 
 
-def _load_plan(uow: Connection, row: Row[Any]) -> Plan:
-    rows = uow.execute(select(m.intents).where(m.intents.c.plan_id == row.id).order_by(m.intents.c.position))
-    return Plan(
-        id=PlanId(row.id),
-        lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
-        intents=tuple(txrows.intent(intent) for intent in rows),
-        created_ms=row.created_ms,
-        valid_until_ms=row.valid_until_ms,
-    )
+def _load_plans(uow: Connection, rows: Sequence[Row[Any]]) -> list[Plan]:
+    """The plans of these rows with their intents, in the order given."""
+    intents: defaultdict[str, list[Intent]] = defaultdict(list)
+    for group in _groups([row.id for row in rows]):
+        of = select(m.intents).where(m.intents.c.plan_id.in_(group)).order_by(m.intents.c.position)
+        for intent in uow.execute(of):
+            intents[intent.plan_id].append(txrows.intent(intent))
+    return [
+        Plan(
+            id=PlanId(row.id),
+            lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
+            intents=tuple(intents[row.id]),
+            created_ms=row.created_ms,
+            valid_until_ms=row.valid_until_ms,
+        )
+        for row in rows
+    ]

@@ -7,6 +7,7 @@ destination rows have their MAC, so that rows edited in the database grant nothi
 Not guaranteed: that the swap's limit is a good one; that was decided when the order was accepted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -41,9 +42,22 @@ class PreSign:
 
     async def check(self, intent: Intent) -> None:
         """Raises: PreSignRefused."""
-        if payload_hash(intent.lane, intent.call) != intent.payload_hash:
-            raise PreSignRefused("the payload is not the one that was accepted")
-        await self.db.read(lambda c: self._check(c, intent))
+        [refused] = await self.check_all([intent])
+        if refused is not None:
+            raise refused
+
+    async def check_all(self, intents: Sequence[Intent]) -> Sequence[PreSignRefused | None]:
+        """`check` of each, in one snapshot: what it would have raised, in its place."""
+        return await self.db.read(lambda c: [self._told(c, intent) for intent in intents])
+
+    def _told(self, c: Connection, intent: Intent) -> PreSignRefused | None:
+        try:
+            if payload_hash(intent.lane, intent.call) != intent.payload_hash:
+                raise PreSignRefused("the payload is not the one that was accepted")
+            self._check(c, intent)
+        except PreSignRefused as refused:
+            return refused
+        return None
 
     def _check(self, c: Connection, intent: Intent) -> None:
         order = order_by_plan(c, intent.plan_id)

@@ -90,6 +90,16 @@ class Check:
         if self.refuse_from is not None and self.asked >= self.refuse_from:
             raise PreSignRefused("not what was wanted")
 
+    async def check_all(self, intents: Sequence[Intent]) -> Sequence[PreSignRefused | None]:
+        return [await self._told(intent) for intent in intents]
+
+    async def _told(self, intent: Intent) -> PreSignRefused | None:
+        try:
+            await self.check(intent)
+        except PreSignRefused as refused:
+            return refused
+        return None
+
 
 class Killed(BaseException):
     """Stands for kill -9: passes everything that catches exceptions."""

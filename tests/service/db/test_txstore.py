@@ -79,7 +79,7 @@ async def test_a_payload_changed_in_the_database_is_never_handed_out(db: Databas
     with pytest.raises(TamperedPayload):
         await db.read(lambda c: STORE.plan(c, PlanId("plan")))
     with pytest.raises(TamperedPayload):
-        await db.read(lambda c: STORE.next_plan(c, LANE))
+        await db.read(lambda c: STORE.next_plans(c, LANE, 1))
     with pytest.raises(TamperedPayload):
         await db.read(lambda c: STORE.open_txs(c, ETHEREUM))
 
