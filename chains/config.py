@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from chains.node_errors import BUILT_IN, InvalidPhrase, NodeErrors
 from chains.types import Address, ChainId, InvalidAddress, parse_address
 
 MAX_CONFIG_BYTES: Final = 1_000_000
@@ -100,6 +101,7 @@ class ChainConfig:
     finality: FinalityPolicy
     aliases: tuple[str, ...] = ()
     sending: SendingPolicy = SENDING
+    node_errors: NodeErrors = BUILT_IN
 
 
 def load_chains(extra: Path | None = None) -> Mapping[str, ChainConfig]:
@@ -186,12 +188,23 @@ def _chain(key: str, table: Mapping[str, Any]) -> ChainConfig:
                 max_bumps=sending.integer("max_bumps", low=0, default=SENDING.max_bumps),
                 max_in_flight=sending.integer("max_in_flight", low=1, default=SENDING.max_in_flight),
             ),
+            node_errors=_node_errors(key, reader.table("node_errors") if "node_errors" in table else {}),
         )
     except InvalidChainConfig as exc:
         raise InvalidChainConfig(f"[{key}]: {exc}" if not str(exc).startswith("[") else str(exc)) from exc
     for part in (reader, fees, finality, sending):
         part.refuse_unknown()
     return chain
+
+
+def _node_errors(key: str, table: Mapping[str, Any]) -> NodeErrors:
+    for name, phrases in table.items():
+        if type(phrases) is not list or not all(type(phrase) is str for phrase in phrases):
+            raise InvalidChainConfig(f"[{key}.node_errors] {name}: must be a list of texts")
+    try:
+        return NodeErrors.of(table)
+    except InvalidPhrase as exc:
+        raise InvalidChainConfig(f"[{key}.node_errors] {exc}") from exc
 
 
 def _check_unique(chains: Mapping[str, ChainConfig]) -> None:

@@ -3,11 +3,16 @@
 Order matters: revert wording comes first, since a contract chooses its text (`execution reverted: nonce too low` is no
 node's verdict). Matching is on lower case, with the JSON-RPC code as a last resort.
 
-Guarantees: unknown wording is `UNKNOWN`, never a verdict. Not guaranteed: that a verdict is true; a node answers
-"nonce too low" also for our own mined transaction.
+An operator may add phrases for texts that no row knows (`NodeErrors`, the table `node_errors` of a chain's file). They
+name only verdicts after which the slot keeps its nonce and the same bytes may be sent again, and count for sends alone:
+a phrase that is wrong delays a transaction, and can neither end one nor reject a plan.
+
+Guarantees: unknown wording is `UNKNOWN`, never a verdict; a phrase takes time in proportion to the text.
+Not guaranteed: that a verdict is true; a node answers "nonce too low" also for our own mined transaction.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -175,18 +180,118 @@ CODES: Final[dict[int, SendVerdict]] = {
 _COMPILED: Final = tuple((re.compile(row.pattern), row.verdict) for row in WORDINGS)
 
 
+CONFIGURABLE: Final = frozenset(
+    {
+        SendVerdict.ALREADY_KNOWN,
+        SendVerdict.NONCE_TOO_LOW,
+        SendVerdict.NONCE_TOO_HIGH,
+        SendVerdict.REPLACE_UNDERPRICED,
+        SendVerdict.UNDERPRICED,
+        SendVerdict.INSUFFICIENT_FUNDS,
+        SendVerdict.FEE_CAP_NODE,
+        SendVerdict.POOL_LIMIT,
+    }
+)
+"""What an operator's phrase may mean. Not among them: what gives bytes up (permanent, reverted)."""
+MIN_PHRASE: Final = 6
+"""Characters without blanks and stars: "error" is in too many texts."""
+MAX_PHRASE: Final = 200
+MAX_PHRASES: Final = 100
+_STAR: Final = "*"
+
+
+class InvalidPhrase(ValueError):
+    """A configured phrase cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeErrors:
+    """The table, and after it the operator's phrases: text in lower case, `*` for anything between."""
+
+    phrases: tuple[tuple[SendVerdict, tuple[str, ...]], ...] = ()
+
+    @classmethod
+    def of(cls, configured: Mapping[str, Sequence[str]]) -> "NodeErrors":
+        """Phrases by the verdict's name. Raises: InvalidPhrase."""
+        phrases = tuple(
+            (_configurable(name), _parts(phrase)) for name, several in configured.items() for phrase in several
+        )
+        if len(phrases) > MAX_PHRASES:
+            raise InvalidPhrase(f"at most {MAX_PHRASES} phrases, there are {len(phrases)}")
+        return cls(phrases)
+
+    def classify_send(self, code: int | None, message: str, data: object = None) -> SendVerdict:
+        """The verdict behind a refusal of signed bytes."""
+        known = _by_table(code, message, data)
+        if known is not None:
+            return known
+        for text in _texts(message, data):
+            for verdict, parts in self.phrases:
+                if _contains(text, parts):
+                    return verdict
+        return _by_code(code)
+
+
+BUILT_IN: Final = NodeErrors()
+
+
 def classify(code: int | None, message: str, data: object = None) -> SendVerdict:
-    """The verdict behind a JSON-RPC error. `data` is looked at only when it is text that some nodes put there."""
+    """The verdict behind a JSON-RPC error, by the table alone. `data` is looked at only when it is text that some
+    nodes put there."""
+    known = _by_table(code, message, data)
+    return _by_code(code) if known is None else known
+
+
+def _by_table(code: int | None, message: str, data: object) -> SendVerdict | None:
     if code == 3:
         return SendVerdict.REVERTED
-    text = " ".join(message.lower().split())
-    for pattern, verdict in _COMPILED:
-        if pattern.search(text):
-            return verdict
-    # Nethermind and some gateways answer "Internal error" and put the wording into data.
-    if isinstance(data, str) and data and not data.startswith("0x"):
-        detail = " ".join(data.lower().split())
+    for text in _texts(message, data):
         for pattern, verdict in _COMPILED:
-            if pattern.search(detail):
+            if pattern.search(text):
                 return verdict
+    return None
+
+
+def _by_code(code: int | None) -> SendVerdict:
     return CODES.get(code, SendVerdict.UNKNOWN) if code is not None else SendVerdict.UNKNOWN
+
+
+def _texts(message: str, data: object) -> list[str]:
+    """The message; and the data, where Nethermind and some gateways put the wording behind "Internal error"."""
+    texts = [message]
+    if isinstance(data, str) and data and not data.startswith("0x"):
+        texts.append(data)
+    return [_plain(text) for text in texts]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _configurable(name: str) -> SendVerdict:
+    if name not in CONFIGURABLE:
+        raise InvalidPhrase(f"{name}: a phrase may mean {', '.join(sorted(CONFIGURABLE))}")
+    return SendVerdict(name)
+
+
+def _parts(phrase: str) -> tuple[str, ...]:
+    """Between the stars. Raises: InvalidPhrase."""
+    parts = tuple(part for part in (_plain(part) for part in phrase.split(_STAR)) if part)
+    if len(phrase) > MAX_PHRASE or not phrase.isprintable():
+        raise InvalidPhrase(f"a phrase has at most {MAX_PHRASE} printable characters: {phrase[:40]!r}...")
+    if sum(len(part.replace(" ", "")) for part in parts) < MIN_PHRASE:
+        raise InvalidPhrase(
+            f"{phrase!r} has fewer than {MIN_PHRASE} characters: it is in too many texts"
+        )
+    return parts
+
+
+def _contains(text: str, parts: Sequence[str]) -> bool:
+    """The parts occur in the text, in order and apart from each other: found from the left, in one pass."""
+    start = 0
+    for part in parts:
+        found = text.find(part, start)
+        if found < 0:
+            return False
+        start = found + len(part)
+    return True

@@ -36,6 +36,7 @@ async def pool_of(config: ChainConfig, endpoints: Sequence[EndpointAddress], *, 
         chain_id=config.chain_id,
         clock=clock,
         genesis=None if known is None else known.genesis_hash,
+        node_errors=config.node_errors,
         on_change=changed,
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from eth_utils.crypto import keccak
 
 from chains.errors import RpcError, RpcNotSent, RpcProtocolError, RpcRefused, RpcUnavailable
-from chains.node_errors import SendVerdict, classify
+from chains.node_errors import BUILT_IN, NodeErrors, SendVerdict
 from chains.rpc.endpoint import SEND
 
 _SOFTEST_FIRST: Final = (
@@ -36,7 +36,8 @@ _FITS_SUCCESS: Final = frozenset({SendVerdict.ALREADY_KNOWN, SendVerdict.NONCE_T
 class Tally:
     """Outcomes by endpoint of some raw transactions (hex), in their order."""
 
-    def __init__(self, raws: Sequence[str]) -> None:
+    def __init__(self, raws: Sequence[str], *, node_errors: NodeErrors = BUILT_IN) -> None:
+        self._node_errors = node_errors
         self.hashes = ["0x" + keccak(hexstr=raw).hex() for raw in raws]
         self._accepted = [False] * len(raws)
         self._errors: list[list[RpcError]] = [[] for _ in raws]
@@ -60,7 +61,7 @@ class Tally:
         for index, answer in enumerate(answers):
             if isinstance(answer, RpcError):
                 self._errors[index].append(answer)
-                if isinstance(answer, RpcRefused) and _verdict(answer) not in _FITS_SUCCESS:
+                if isinstance(answer, RpcRefused) and self._verdict(answer) not in _FITS_SUCCESS:
                     self._denied[index] += 1
                     contradictions += self._accepted[index]
             elif isinstance(answer, str) and answer.lower() == self.hashes[index]:
@@ -80,18 +81,17 @@ class Tally:
         errors = self._errors[index]
         refusals = sorted(
             (error for error in errors if isinstance(error, RpcRefused)),
-            key=lambda refused: _SOFTEST_FIRST.index(_verdict(refused)),
+            key=lambda refused: _SOFTEST_FIRST.index(self._verdict(refused)),
         )
         unknown: list[RpcError] = [error for error in errors if not isinstance(error, RpcRefused | RpcNotSent)] + [
             RpcUnavailable("no answer in time", endpoint=name, method=SEND) for name in still_open
         ]
-        if refusals and not (unknown and _verdict(refusals[0]) in _GIVES_UP):
+        if refusals and not (unknown and self._verdict(refusals[0]) in _GIVES_UP):
             return refusals[0]
         return (unknown or errors)[0]
 
-
-def _verdict(refused: RpcRefused) -> SendVerdict:
-    return classify(refused.code, refused.node_message, refused.data)
+    def _verdict(self, refused: RpcRefused) -> SendVerdict:
+        return self._node_errors.classify_send(refused.code, refused.node_message, refused.data)
 
 
 def raw_params(calls: Sequence[tuple[str, Sequence[Any]]]) -> Mapping[int, str]:

@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from chains.errors import RpcError, RpcNotSent, RpcProtocolError, RpcRefused, RpcThrottled, RpcUnavailable, WrongChain
+from chains.node_errors import BUILT_IN, NodeErrors
 from chains.rpc import codec
 from chains.rpc.broadcast import Tally, raw_params
 from chains.rpc.endpoint import SEND, Calls, Endpoint, EndpointConfig, Identity
@@ -53,6 +54,7 @@ class RpcPool:
         clock: Clock,
         genesis: BlockHash | None = None,
         policy: PoolPolicy | None = None,
+        node_errors: NodeErrors = BUILT_IN,
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         on_change: Callable[[str, State, State], None] = lambda name, old, new: None,
@@ -67,6 +69,7 @@ class RpcPool:
         self._clock = clock
         self._rng = rng or random.Random()
         self._sleep = sleep
+        self._node_errors = node_errors
         self._identity = Identity(chain_id, genesis)
         self._endpoints = [
             Endpoint(
@@ -384,7 +387,7 @@ class RpcPool:
 
     async def _broadcast(self, raws: Sequence[str]) -> list[Any | RpcError]:
         self._counts.sends += len(raws)
-        tally = Tally(raws)
+        tally = Tally(raws, node_errors=self._node_errors)
         tasks: dict[asyncio.Task[None], str] = {}
         for endpoint in self._endpoints:
             if endpoint.state is not State.WRONG_CHAIN:

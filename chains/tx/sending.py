@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from chains.crashpoints import reach
 from chains.errors import RpcError, RpcRefused
-from chains.node_errors import SendVerdict, classify
+from chains.node_errors import SendVerdict
 from chains.tx.context import EngineParts
 from chains.tx.model import UNMINED_TX_STATES, Attempt, AttemptKind, AttemptState, OpenTx, TxState, Wish
 from chains.tx.store import StaleState
@@ -133,7 +133,7 @@ class Sender(Generic[U]):
             if not isinstance(result, RpcError):
                 answers.append(None)
             elif isinstance(result, RpcRefused):
-                verdict = classify(result.code, result.node_message, result.data)
+                verdict = self._parts.config.node_errors.classify_send(result.code, result.node_message, result.data)
                 answers.append(None if verdict in _GOOD else f"{verdict}: {result.node_message}")
             else:
                 answers.append(f"{SendVerdict.UNKNOWN}: {result}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from chains.config import FeePolicy, FinalityPolicy, InvalidChainConfig, SendingPolicy, find_chain, load_chains
+from chains.node_errors import SendVerdict
 
 BASE = """
 [base]
@@ -111,3 +112,18 @@ def test_a_value_outside_a_table_is_not_a_chain(tmp_path: Path) -> None:
 def test_caps_of_zero_are_refused() -> None:
     with pytest.raises(InvalidChainConfig, match="at least 1"):
         FeePolicy(max_fee_cap_wei=0, priority_floor_wei=0, priority_cap_wei=0, max_tx_cost_wei=1)
+
+
+def test_an_operators_phrases_for_refusals_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "more.toml"
+    file.write_text('[polygon.node_errors]\nalready_known = ["tx sits in the cache"]\n')
+    polygon = load_chains(file)["polygon"]
+    assert polygon.node_errors.classify_send(-32000, "Tx sits in the cache") is SendVerdict.ALREADY_KNOWN
+
+
+@pytest.mark.parametrize(
+    "line", ['permanent = ["chain is closed"]', 'underpriced = "a text"', "underpriced = [1]", 'underpriced = ["*"]']
+)
+def test_phrases_that_cannot_be_used_are_refused_with_their_place(tmp_path: Path, line: str) -> None:
+    with pytest.raises(InvalidChainConfig, match=r"\[polygon.node_errors\]"):
+        load(tmp_path, f"[polygon.node_errors]\n{line}\n")

@@ -2,12 +2,13 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from chains.node_errors import WORDINGS, SendVerdict, classify
+from chains.node_errors import MAX_PHRASES, WORDINGS, InvalidPhrase, NodeErrors, SendVerdict, classify
 
 V = SendVerdict
 
@@ -134,3 +135,47 @@ def test_wording_that_a_gateway_put_into_data_is_read_there() -> None:
     assert classify(-32010, "Internal error", "AlreadyKnown") is V.ALREADY_KNOWN
     assert classify(-32010, "Internal error", "0xdeadbeef") is V.UNKNOWN
     assert classify(-32010, "Internal error", {"reason": "AlreadyKnown"}) is V.UNKNOWN
+
+
+# -- an operator's phrases ------------------------------------------------------------------------------------
+
+
+def test_a_phrase_names_a_text_that_no_row_knows_and_only_for_sends() -> None:
+    text = "Tx sits in the  mempool CACHE (0xab), again"
+    errors = NodeErrors.of({"already_known": ["tx sits in * cache * again"], "pool_limit": ["shard is busy"]})
+    assert classify(-32000, text) is V.UNKNOWN
+    assert errors.classify_send(-32000, text) is V.ALREADY_KNOWN
+    assert errors.classify_send(-32603, "Internal error", "the shard is busy") is V.POOL_LIMIT
+    assert errors.classify_send(-32000, "again, a cache: tx sits in") is V.UNKNOWN
+    assert errors.classify_send(-32005, "no words") is V.POOL_LIMIT
+
+
+def test_a_phrase_does_not_overrule_the_table_or_a_contracts_revert() -> None:
+    errors = NodeErrors.of({"already_known": ["nonce too low", "sequencer says hi"]})
+    assert errors.classify_send(-32000, "nonce too low") is V.NONCE_TOO_LOW
+    assert errors.classify_send(-32000, "execution reverted: sequencer says hi") is V.REVERTED
+    assert errors.classify_send(3, "sequencer says hi") is V.REVERTED
+
+
+@pytest.mark.parametrize("name", ["permanent", "reverted", "unknown", "PERMANENT", "final", ""])
+def test_a_phrase_cannot_end_a_transaction(name: str) -> None:
+    with pytest.raises(InvalidPhrase, match="may mean already_known"):
+        NodeErrors.of({name: ["this chain is closed"]})
+
+
+@pytest.mark.parametrize("phrase", ["", "*", "error", "a * b * c", "x" * 201, "tab\there in it"])
+def test_a_phrase_that_is_too_short_too_long_or_not_printable_is_refused(phrase: str) -> None:
+    with pytest.raises(InvalidPhrase):
+        NodeErrors.of({"underpriced": [phrase]})
+
+
+def test_too_many_phrases_are_refused() -> None:
+    with pytest.raises(InvalidPhrase, match="at most"):
+        NodeErrors.of({"underpriced": [f"phrase number {n}" for n in range(MAX_PHRASES + 1)]})
+
+
+def test_the_worst_phrase_takes_no_time_on_the_worst_text() -> None:
+    errors = NodeErrors.of({"underpriced": ["*".join(["a" * 6] * 28)] * MAX_PHRASES})
+    started = time.perf_counter()
+    assert errors.classify_send(-32000, "a" * 160 + "b" * 440) is V.UNKNOWN
+    assert time.perf_counter() - started < 1
