@@ -1,70 +1,48 @@
 """The canonical chain as the service knows it: blocks that came and went, in order, surviving restarts.
 
-    poll -> HeadStep(events) -> commit (the caller's unit of work stores the consequences and the new chain together)
+    poll -> HeadStep(events) -> consequences -> commit (the chain's new state, and what belongs with it)
 
-    events of a step:  FinalityViolated*  Removed* (newest first)  Added* (oldest first)  Finalized?
+    events of a step:  FinalityViolated?  Removed* (newest first)  Skipped?  Added* (oldest first)  Finalized?
 
-Polling is the truth; a hint (a WebSocket's newHeads) only makes the next poll come sooner, so that a silent, closed or
-lying socket costs at most one poll interval.
+A step always reaches the node's head. One that was not committed comes again, from the same base: the chain's state is
+never ahead of its consequences, as long as those are written before, or in the unit of work that commits.
 
 Guarantees:
-- every Added block's parent is the block before it, every Removed block had been Added, Removed comes before Added;
-  gaps are filled by number with the same check;
-- a step that was not committed comes again: events are delivered at least once, and exactly once to what is written in
-  the unit of work that commits them;
-- a node behind on our own chain removes nothing; memory is bounded by `keep` and `max_step`;
-- a reorg deeper than what is kept raises `ReorgTooDeep`; one that reaches a finalized block is an event, told first.
+- every Added block's parent is the block before it (the first one's, after a start or Skipped, is not looked at), every
+  Removed block had been Added, Removed comes before Added; gaps are filled by number with the same check;
+- reads are bounded, however long nobody looked: a gap over `window` is skipped once its lower end was found to be
+  canonical. What was read before an endpoint refused more is not read again, and less is asked at once then;
+- a node behind on our own chain, or without a block it should have, removes nothing;
+- a finalized block that is another one now is an event, told first; a reorg of all that is kept raises `ReorgTooDeep`.
 
-Not guaranteed: that a block which came and went between two polls is ever seen.
+Not guaranteed: that a block which came and went between two polls is ever seen; that what is told is true (one
+endpoint's word, see chains.tx.witness).
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 from chains.errors import ChainError, Retry, RpcError
-from chains.tx.store import StaleState, UnitOfWork
+from chains.headstate import (
+    Added,
+    FinalityViolated,
+    Finalized,
+    HeadEvent,
+    HeadStep,
+    HeadStore,
+    KnownHead,
+    Removed,
+    Skipped,
+    block_at,
+)
+from chains.tx.store import Clock, StaleState, UnitOfWork
 from chains.types import BlockHash, BlockRef, BlockTag, ChainId, Header
 
 U = TypeVar("U")
-U_contra = TypeVar("U_contra", contravariant=True)
 
-CHUNK: Final = 100
-"""Headers asked at once: the smallest batch limit of hosted nodes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
-    """A block joined the canonical chain."""
-
-    header: Header
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """A block that had been added left the canonical chain."""
-
-    block: BlockRef
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finalized:
-    """The chain's `finalized` moved up to this block of ours."""
-
-    block: BlockRef
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalityViolated:
-    """A block that the chain had called final is another one now, or gone (`now` None). Nothing may be paid out on."""
-
-    was: BlockRef
-    now: BlockRef | None
-
-
-HeadEvent = Added | Removed | Finalized | FinalityViolated
+CHUNK: Final = 50
+"""Headers asked at once: half the batch limit of most hosted nodes, since with full blocks one has some 10 KB."""
 
 
 class ReorgTooDeep(ChainError):
@@ -80,96 +58,28 @@ class ReorgTooDeep(ChainError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPolicy:
-    """`keep` blocks are remembered: more than the deepest reorg to survive, and than `finalized` usually lags."""
+    """What is final: the `finalized` tag's block, or, on a chain without a use for the tag, one `final_depth` deep."""
 
+    final_depth: int
+    use_finalized_tag: bool
+    window: int = 64
+    """Blocks read at a start or after a long time: more than any reorg that is not for a person to look at."""
     keep: int = 512
-    """Polygon's deepest historical reorg had 187 blocks; Ethereum's `finalized` lags 64 to 96."""
-    max_step: int = 500
-    """Blocks added in one step: what a unit of work after a long downtime should hold."""
-    use_finalized_tag: bool = True
-    poll_s: float = 1.0
+    """Blocks remembered. Polygon's deepest historical reorg had 187; Ethereum's `finalized` lags 64 to 96."""
 
     def __post_init__(self) -> None:
-        if self.keep < 2 or self.max_step < 1:
-            raise ValueError("heads: keep must be at least 2 and max_step at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadStep:
-    """What happened since the block `base` (None at the very start). `is_last`: the step reaches the node's head."""
-
-    base: BlockRef | None
-    events: tuple[HeadEvent, ...]
-    is_last: bool = True
-
-    @property
-    def removed(self) -> tuple[BlockRef, ...]:
-        return tuple(event.block for event in self.events if isinstance(event, Removed))
-
-    @property
-    def added(self) -> tuple[BlockRef, ...]:
-        return tuple(event.header.ref for event in self.events if isinstance(event, Added))
-
-    @property
-    def finalized(self) -> BlockRef | None:
-        return next((event.block for event in self.events if isinstance(event, Finalized)), None)
+        if not 1 <= self.window < self.keep or self.final_depth < 1:
+            raise ValueError("heads: 1 <= window < keep and final_depth >= 1 must hold")
 
 
 class HeadSource(Protocol):
     """Where headers come from; `EvmClient` is one."""
 
+    async def head(self) -> Header: ...
+
     async def header(self, block: int | BlockTag | BlockHash) -> Header | None: ...
 
     async def headers(self, numbers: Sequence[int]) -> Sequence[Header | None]: ...
-
-
-class HeadStore(Protocol[U_contra]):
-    """Durable chain of block references. Every method runs inside the caller's unit of work."""
-
-    def chain(self, uow: U_contra, chain_id: ChainId) -> Sequence[BlockRef]:
-        """The kept blocks, oldest first, without a gap."""
-        ...
-
-    def change(
-        self,
-        uow: U_contra,
-        chain_id: ChainId,
-        *,
-        removed: Sequence[BlockRef],
-        added: Sequence[BlockRef],
-        keep: int,
-    ) -> None:
-        """Take `removed` (newest first) off the end, put `added` (oldest first) there, drop all but the newest `keep`.
-
-        Raises: StaleState: `removed` is not the end of what is stored, or `added` does not follow it.
-        """
-        ...
-
-    def finalized(self, uow: U_contra, chain_id: ChainId) -> BlockRef | None: ...
-
-    def set_finalized(self, uow: U_contra, chain_id: ChainId, block: BlockRef | None) -> None: ...
-
-
-class MemoryHeadStore:
-    """`HeadStore` in memory, for any unit of work. What it holds is not rolled back with one."""
-
-    def __init__(self) -> None:
-        self._chains: dict[ChainId, list[BlockRef]] = {}
-        self._finalized: dict[ChainId, BlockRef | None] = {}
-
-    def chain(self, uow: object, chain_id: ChainId) -> Sequence[BlockRef]:
-        return tuple(self._chains.get(chain_id, ()))
-
-    def change(
-        self, uow: object, chain_id: ChainId, *, removed: Sequence[BlockRef], added: Sequence[BlockRef], keep: int
-    ) -> None:
-        self._chains[chain_id] = changed(self._chains.get(chain_id, ()), removed=removed, added=added, keep=keep)
-
-    def finalized(self, uow: object, chain_id: ChainId) -> BlockRef | None:
-        return self._finalized.get(chain_id)
-
-    def set_finalized(self, uow: object, chain_id: ChainId, block: BlockRef | None) -> None:
-        self._finalized[chain_id] = block
 
 
 class HeadFollower(Generic[U]):
@@ -182,203 +92,190 @@ class HeadFollower(Generic[U]):
         chain_id: ChainId,
         store: HeadStore[U],
         uow: UnitOfWork[U],
-        policy: HeadPolicy | None = None,
+        policy: HeadPolicy,
+        clock: Clock,
     ) -> None:
-        self.policy = policy or HeadPolicy()
-        self.last_error: RpcError | None = None
-        """Of the newest poll; None when it succeeded."""
+        self.policy = policy
+        self.known: KnownHead | None = None
+        """The newest committed head, None before the first of this process."""
         self._source = source
         self._chain_id = chain_id
         self._store = store
         self._uow = uow
-        self._chain: list[BlockRef] | None = None
-        self._finalized: BlockRef | None = None
-        self._woken = asyncio.Event()
+        self._clock = clock
+        self._chain: Sequence[BlockRef] | None = None
+        """As stored; None: to be loaded."""
+        self._final: BlockRef | None = None
+        self._ahead: list[Header] = []
+        """Headers read for a step that is not committed yet, each the parent of the next."""
+        self._chunk = CHUNK
 
     @property
     def tip(self) -> BlockRef | None:
-        """The newest committed block, None before the first."""
+        """The newest committed block, None before the first, or while it is not loaded."""
         return self._chain[-1] if self._chain else None
 
-    def wake(self) -> None:
-        """Poll now."""
-        self._woken.set()
-
-    # -- by hand ------------------------------------------------------------------------------------------
+    def forget(self) -> None:
+        """Believe nothing but the store: another process may have changed it."""
+        self._chain, self.known, self._ahead = None, None, []
 
     async def poll(self) -> HeadStep | None:
-        """Look at the node once: what to commit, or None when there is nothing new.
+        """Look at the node once. None: nothing can be said now (it is behind, or moved while it was read).
 
         Raises:
             RpcError: the node gave no usable answer.
             ReorgTooDeep: no kept block is canonical.
         """
+        polled_s = self._clock.monotonic_s()
         chain = await self._loaded()
-        head = await self._source.header("latest")
-        if head is None:
-            return None
-        if not chain:
-            events: list[HeadEvent] = [Added(header=head)]
-            return HeadStep(base=None, events=(*events, *await self._finality(chain, [], [head])))
+        head = await self._source.head()
+        if self.known is not None and self.known.header.hash == head.hash == chain[-1].hash:
+            self.known = KnownHead(header=head, polled_s=polled_s)
+            return self._step(head, [], chain, polled_s)
         if (moved := await self._moved(chain, head)) is None:
             return None
-        removed, added = moved
-        finality = await self._finality(chain, removed, added)
-        violations = [event for event in finality if isinstance(event, FinalityViolated)]
-        events = [
-            *violations,
-            *(Removed(block=block) for block in removed),
-            *(Added(header=header) for header in added),
-            *(event for event in finality if isinstance(event, Finalized)),
-        ]
-        if not events:
-            return None
-        reached = added[-1].number if added else chain[-1].number
-        return HeadStep(base=chain[-1], events=tuple(events), is_last=reached >= head.number)
+        events: list[HeadEvent] = list(moved)
+        after = _after(chain, events)
+        if (finality := await self._finality(moved, after, head)) is not None:
+            events.insert(0 if isinstance(finality, FinalityViolated) else len(events), finality)
+        return self._step(head, events, after, polled_s)
 
     async def commit(self, step: HeadStep, also: Callable[[U], None] = lambda uow: None) -> None:
         """Store the step and what `also` writes, in one unit of work.
 
         Raises: StaleState: the step does not start at the committed tip. What `also` raises; nothing is stored then.
         """
-        if step.base != self.tip:
+        if self._chain is None or step.base != self.tip:
             raise StaleState("the step starts at another block than the committed tip")
-        violated = any(isinstance(event, FinalityViolated) for event in step.events)
-        finalized = step.finalized or (None if violated else self._finalized)
 
         def work(uow: U) -> None:
             also(uow)
-            self._store.change(uow, self._chain_id, removed=step.removed, added=step.added, keep=self.policy.keep)
-            if finalized != self._finalized:
-                self._store.set_finalized(uow, self._chain_id, finalized)
+            if step.is_skipping:
+                self._store.change(uow, self._chain_id, removed=step.removed, added=(), keep=self.policy.keep)
+                self._store.drop_blocks(uow, self._chain_id)
+                self._store.change(uow, self._chain_id, removed=(), added=step.added, keep=self.policy.keep)
+            elif step.removed or step.added:
+                self._store.change(uow, self._chain_id, removed=step.removed, added=step.added, keep=self.policy.keep)
+            if step.final != self._final:
+                self._store.set_finalized(uow, self._chain_id, step.final)
 
-        await self._uow.run(work)
-        self._chain = changed(self._chain or (), removed=step.removed, added=step.added, keep=self.policy.keep)
-        self._finalized = finalized
-
-    # -- as a loop ----------------------------------------------------------------------------------------
-
-    async def steps(
-        self, stop: asyncio.Event, *, hints: AsyncIterator[object] | None = None
-    ) -> AsyncIterator[HeadStep]:
-        """Steps until stopped, one at each poll that finds something. Each must be committed, or it comes again.
-
-        A poll that the node does not answer is noted in `last_error` and made again; a hint iterator that ends or
-        fails with OSError or RpcError is forgotten.
-
-        Raises: ReorgTooDeep.
-        """
-        listening = asyncio.create_task(self._listen(hints)) if hints is not None else None
-        stopping = asyncio.create_task(self._wake_at(stop))
         try:
-            while not stop.is_set():
-                self._woken.clear()
-                step = None
-                try:
-                    step = await self.poll()
-                    self.last_error = None
-                except RpcError as exc:
-                    self.last_error = exc
-                if step is not None:
-                    yield step
-                if step is None or step.is_last:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(self.policy.poll_s):
-                            await self._woken.wait()
-        finally:
-            tasks = [task for task in (listening, stopping) if task is not None]
-            for task in tasks:
-                task.cancel()
-            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(outcome, Exception):
-                    raise outcome
-
-    async def _listen(self, hints: AsyncIterator[object]) -> None:
-        with suppress(OSError, RpcError):
-            async for _ in hints:
-                self._woken.set()
-
-    async def _wake_at(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        self._woken.set()
+            await self._uow.run(work)
+        except BaseException:
+            self.forget()  # someone else may have written, or the commit's outcome is not known
+            raise
+        self._chain, self._final, self._ahead = step.chain[-self.policy.keep :], step.final, []
+        self.known = KnownHead(header=step.head, polled_s=step.polled_s)
 
     # -- private ------------------------------------------------------------------------------------------
 
-    async def _loaded(self) -> list[BlockRef]:
+    async def _loaded(self) -> Sequence[BlockRef]:
         if self._chain is None:
-            chain, finalized = await self._uow.read(
+            chain, final = await self._uow.read(
                 lambda uow: (self._store.chain(uow, self._chain_id), self._store.finalized(uow, self._chain_id))
             )
-            self._chain, self._finalized = list(chain), finalized
+            self._chain, self._final = tuple(chain), final
         return self._chain
 
-    async def _moved(self, chain: Sequence[BlockRef], head: Header) -> tuple[list[BlockRef], list[Header]] | None:
-        """Blocks to remove and to add; None when the chain moved under the reading, or the node is behind."""
+    def _step(self, head: Header, events: Sequence[HeadEvent], after: Sequence[BlockRef], polled_s: float) -> HeadStep:
+        told = [event for event in events if isinstance(event, Finalized | FinalityViolated)]
+        final = self._final
+        if told:
+            final = told[0].block if isinstance(told[0], Finalized) else None
+        return HeadStep(
+            base=self.tip, head=head, events=tuple(events), chain=tuple(after), final=final, polled_s=polled_s
+        )
+
+    async def _moved(self, chain: Sequence[BlockRef], head: Header) -> list[Added | Removed | Skipped] | None:
+        """From our tip to this head. None: the node is behind, or moved under the reading."""
+        first_read = max(0, head.number - self.policy.window + 1)
+        if not chain:
+            return _added(await self._fill(first_read, None, head))
         tip = chain[-1]
         if head.hash == tip.hash:
-            return [], []
-        if head.number < chain[0].number or _at(chain, head.number) == head.ref:
-            return [], []  # behind on our own chain, as far as can be told
-        if head.number == tip.number + 1 and head.parent_hash == tip.hash:
-            return [], [head]
-        ancestor = await self._ancestor(chain, head)
-        added = await self._fill(ancestor, head)
-        if added is None:
+            return []
+        if head.number < chain[0].number or block_at(chain, head.number) == head.ref:
+            return None  # behind on our own chain, as far as can be told
+        ancestor = tip if head.parent_hash == tip.hash else await self._ancestor(chain, head)
+        if ancestor is None:
             return None
-        return [block for block in reversed(chain) if block.number > ancestor.number], added
+        events: list[Added | Removed | Skipped] = [
+            Removed(block=block) for block in reversed(chain) if block.number > ancestor.number
+        ]
+        is_near = head.number - ancestor.number <= self.policy.window
+        if is_near:
+            added = _added(await self._fill(ancestor.number + 1, ancestor.hash, head))
+        else:
+            events.append(Skipped(after=ancestor))
+            added = _added(await self._fill(first_read, None, head))
+        return None if added is None else [*events, *added]
 
-    async def _ancestor(self, chain: Sequence[BlockRef], head: Header) -> BlockRef:
-        """The newest kept block that is still canonical. Raises: ReorgTooDeep."""
+    async def _ancestor(self, chain: Sequence[BlockRef], head: Header) -> BlockRef | None:
+        """The newest kept block that is still canonical; None if the node lacks a block. Raises: ReorgTooDeep."""
         rest = [block for block in chain if block.number <= head.number]
         size = 1  # usually it is the tip, or close
         while rest:
             asked, rest = rest[-size:], rest[:-size]
             found = await self._source.headers([block.number for block in asked])
             for block, header in zip(reversed(asked), reversed(found), strict=True):
-                if header is not None and header.ref == block:
+                if header is None:
+                    return None
+                if header.ref == block:
                     return block
             size = min(size * 4, CHUNK)
         raise ReorgTooDeep(oldest=chain[0], tip=chain[-1])
 
-    async def _fill(self, ancestor: BlockRef, head: Header) -> list[Header] | None:
-        """Headers above the ancestor up to the head, at most `max_step`; None when they do not hang together."""
-        last = min(head.number, ancestor.number + self.policy.max_step)
-        added: list[Header] = []
-        parent = ancestor.hash
-        for first in range(ancestor.number + 1, last + 1, CHUNK):
-            numbers = range(first, min(first + CHUNK, last + 1))
-            for number, header in zip(numbers, await self._source.headers(numbers), strict=True):
-                if header is None or header.number != number or header.parent_hash != parent:
+    async def _fill(self, first: int, parent: BlockHash | None, head: Header) -> list[Header] | None:
+        """Headers from `first`, the child of `parent`, up to the head. None: they do not hang together."""
+        ahead = [header for header in self._ahead if first <= header.number < head.number]
+        if ahead and (ahead[0].number != first or parent not in (None, ahead[0].parent_hash)):
+            ahead = []
+        self._ahead = ahead
+        while (number := first + len(ahead)) < head.number:
+            try:
+                found = await self._source.headers(range(number, min(number + self._chunk, head.number)))
+            except RpcError:
+                self._chunk = max(1, self._chunk // 2)
+                raise
+            self._chunk = min(CHUNK, self._chunk * 2)
+            for expected, header in enumerate(found, start=number):
+                if header is None or header.number != expected or not _follows(header, ahead, parent):
+                    self._ahead = []
                     return None
-                added.append(header)
-                parent = header.hash
-        return None if last == head.number and parent != head.hash else added
+                ahead.append(header)
+        if not _follows(head, ahead, parent):
+            self._ahead = []
+            return None
+        return [*ahead, head]
 
     async def _finality(
-        self, chain: Sequence[BlockRef], removed: Sequence[BlockRef], added: Sequence[Header]
-    ) -> list[Finalized | FinalityViolated]:
-        """What `finalized` says, beside the chain as it will be."""
-        known = self._finalized
-        after = changed(
-            chain, removed=removed, added=[header.ref for header in added], keep=len(chain) + len(added) + 1
-        )
-        if known is not None and any(block.number <= known.number for block in removed):
-            return [FinalityViolated(was=known, now=_at(after, known.number))]
-        if not self.policy.use_finalized_tag:
-            return []
-        newest = await self._source.header("finalized")
-        if newest is None or newest.number > after[-1].number:
-            return []
+        self, moved: Sequence[HeadEvent], after: Sequence[BlockRef], head: Header
+    ) -> Finalized | FinalityViolated | None:
+        """What is final, beside the chain as it will be."""
+        known = self._final
+        if known is not None and any(
+            isinstance(event, Removed) and event.block.number <= known.number for event in moved
+        ):
+            return FinalityViolated(was=known, now=block_at(after, known.number))
+        newest = await self._newest_final(after, head)
+        if newest is None or newest.number > head.number:
+            return None
         if known is not None:
-            if newest.number < known.number or newest.ref == known:
-                return []
+            if newest.number < known.number or newest == known:
+                return None
             if newest.number == known.number:
-                return [FinalityViolated(was=known, now=newest.ref)]
+                return FinalityViolated(was=known, now=newest)
             if known.number < after[0].number and (other := await self._replaced(known)) is not None:
-                return [other]
-        if newest.number >= after[0].number and _at(after, newest.number) != newest.ref:
-            return []  # answers of two moments or two nodes; the next poll sees clearer
-        return [Finalized(block=newest.ref)]
+                return other
+        if newest.number >= after[0].number and block_at(after, newest.number) != newest:
+            return None  # answers of two moments or two nodes; the next poll sees clearer
+        return Finalized(block=newest)
+
+    async def _newest_final(self, after: Sequence[BlockRef], head: Header) -> BlockRef | None:
+        if not self.policy.use_finalized_tag:
+            return block_at(after, head.number - self.policy.final_depth + 1)
+        tagged = await self._source.header("finalized")
+        return None if tagged is None else tagged.ref
 
     async def _replaced(self, known: BlockRef) -> FinalityViolated | None:
         """Whether a finalized block older than what is kept is still the one at its height."""
@@ -388,21 +285,22 @@ class HeadFollower(Generic[U]):
         return FinalityViolated(was=known, now=there.ref)
 
 
-def changed(
-    chain: Sequence[BlockRef], *, removed: Sequence[BlockRef], added: Sequence[BlockRef], keep: int
-) -> list[BlockRef]:
-    """The chain after a change, as `HeadStore.change` defines it. Raises: StaleState."""
-    left = list(chain)
-    for block in removed:
-        if not left or left.pop() != block:
-            raise StaleState("the removed blocks are not the newest ones stored")
-    for block in added:
-        if left and block.number != left[-1].number + 1:
-            raise StaleState("the added blocks do not follow the stored ones")
-        left.append(block)
-    return left[-keep:]
+def _added(headers: Sequence[Header] | None) -> list[Added | Removed | Skipped] | None:
+    return None if headers is None else [Added(header=header) for header in headers]
 
 
-def _at(chain: Sequence[BlockRef], number: int) -> BlockRef | None:
-    index = number - chain[0].number if chain else -1
-    return chain[index] if 0 <= index < len(chain) else None
+def _after(chain: Sequence[BlockRef], events: Sequence[HeadEvent]) -> list[BlockRef]:
+    after = list(chain)
+    for event in events:
+        match event:
+            case Removed():
+                after.pop()
+            case Skipped():
+                after.clear()
+            case Added(header=header):
+                after.append(header.ref)
+    return after
+
+
+def _follows(header: Header, ahead: Sequence[Header], parent: BlockHash | None) -> bool:
+    return header.parent_hash == ahead[-1].hash if ahead else parent in (None, header.parent_hash)

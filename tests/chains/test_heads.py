@@ -1,8 +1,9 @@
-"""Heads: on a chain that the test forks at will, and on Anvil with its reorgs and WebSocket."""
+"""Heads: on a chain that the test forks at will, and on Anvil with its reorgs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from eth_utils.crypto import keccak
@@ -11,41 +12,37 @@ from hypothesis import strategies as st
 
 from chains.client import EvmClient
 from chains.config import load_chains
-from chains.errors import RpcUnavailable
-from chains.heads import (
-    Added,
-    FinalityViolated,
-    Finalized,
-    HeadFollower,
-    HeadPolicy,
-    HeadStep,
-    HeadStore,
-    MemoryHeadStore,
-    Removed,
-    ReorgTooDeep,
-)
-from chains.rpc.hints import SecretSocketUrl, new_heads
+from chains.errors import RpcThrottled
+from chains.heads import CHUNK, HeadFollower, HeadPolicy, ReorgTooDeep
+from chains.headstate import Added, FinalityViolated, Finalized, HeadStep, Removed, Skipped
 from chains.rpc.transport import HttpTransport
-from chains.tx.store import StaleState, UnitOfWork
+from chains.tx.memory import MemoryState, MemoryUnitOfWork
+from chains.tx.memory_heads import MemoryHeadStore
+from chains.tx.store import StaleState
 from chains.types import BlockHash, BlockRef, BlockTag, ChainId, Header
-from tests.chains.head_store_contract import HeadStoreContract
+from tests.clock import FakeClock
 from tests.faults.node import Node, bare_node
 from tests.faults.proxy import FaultProxy
-from tests.faults.rules import CloseSocket, Drop, Freeze, Rule, Silence
+from tests.faults.rules import Freeze, Rule
 
-T = TypeVar("T")
 CHAIN = ChainId(1)
+STORE = MemoryHeadStore()
 
 
 class ForkableChain:
-    """A chain that the test extends and rewrites; a `HeadSource`."""
+    """A chain that the test extends and rewrites; a `HeadSource` that counts what is asked."""
 
     def __init__(self, length: int = 10) -> None:
         self.blocks: list[Header] = []
         self.finalized: int | None = None
         self.shown: int | None = None
         """Head of a node that is behind; None shows all."""
-        self.asked = 0
+        self.missing: set[int] = set()
+        """Blocks that the node does not have, though it should."""
+        self.most: int | None = None
+        """A batch of more is refused for its size."""
+        self.requests: list[int] = []
+        """How many headers each request was for."""
         self._branch = 0
         self.mine(length)
 
@@ -74,48 +71,56 @@ class ForkableChain:
     def ref(self, number: int) -> BlockRef:
         return self.blocks[number].ref
 
+    async def head(self) -> Header:
+        self.requests.append(1)
+        return self.blocks[self._height]
+
     async def header(self, block: int | BlockTag | BlockHash) -> Header | None:
-        self.asked += 1
-        head = len(self.blocks) - 1 if self.shown is None else self.shown
-        if block == "latest":
-            return self.blocks[head]
+        self.requests.append(1)
         if block == "finalized":
             return None if self.finalized is None else self.blocks[self.finalized]
         assert isinstance(block, int)
-        return self.blocks[block] if block <= head else None
+        return self._at(block)
 
     async def headers(self, numbers: Sequence[int]) -> Sequence[Header | None]:
-        assert len(numbers) <= 100
-        return [await self.header(number) for number in numbers]
+        assert numbers
+        self.requests.append(len(numbers))
+        if self.most is not None and len(numbers) > self.most:
+            raise RpcThrottled("too many at once", endpoint="a", method="eth_getBlockByNumber")
+        return [self._at(number) for number in numbers]
+
+    @property
+    def _height(self) -> int:
+        return len(self.blocks) - 1 if self.shown is None else self.shown
+
+    def _at(self, number: int) -> Header | None:
+        return self.blocks[number] if number <= self._height and number not in self.missing else None
 
 
-class DirectUnitOfWork:
-    """Runs the function; there is nothing to roll back."""
+class Moving(ForkableChain):
+    """Is rewritten right after a batch was answered, as often as told."""
 
-    async def run(self, work: Callable[[None], T]) -> T:
-        return work(None)
+    moves = 0
 
-    async def read(self, work: Callable[[None], T]) -> T:
-        return work(None)
-
-
-class TestMemoryHeadStore(HeadStoreContract):
-    @pytest.fixture
-    def store(self) -> HeadStore[Any]:
-        return MemoryHeadStore()
-
-    @pytest.fixture
-    def uow(self) -> UnitOfWork[Any]:
-        return DirectUnitOfWork()
+    async def headers(self, numbers: Sequence[int]) -> Sequence[Header | None]:
+        found = await super().headers(numbers)
+        if self.moves:
+            self.moves -= 1
+            self.reorg(3, 5)
+        return found
 
 
-def follower(chain: ForkableChain, *, store: MemoryHeadStore | None = None, **policy: Any) -> HeadFollower[None]:
+def follower(
+    chain: ForkableChain, uow: MemoryUnitOfWork | None = None, clock: FakeClock | None = None, **policy: Any
+) -> HeadFollower[MemoryState]:
+    values = {"final_depth": 1, "use_finalized_tag": True, "window": 100} | policy
     return HeadFollower(
         chain,
         chain_id=CHAIN,
-        store=store or MemoryHeadStore(),
-        uow=DirectUnitOfWork(),
-        policy=HeadPolicy(**policy),
+        store=STORE,
+        uow=uow or MemoryUnitOfWork(),
+        policy=HeadPolicy(**values),
+        clock=clock or FakeClock(),
     )
 
 
@@ -131,91 +136,103 @@ async def events(heads: HeadFollower[Any]) -> list[object]:
     return [] if step is None else list(step.events)
 
 
+def added(*headers: Header) -> list[object]:
+    return [Added(header=header) for header in headers]
+
+
 # -- the chain ----------------------------------------------------------------------------------------------
 
 
-async def test_it_starts_at_the_head_and_says_nothing_while_nothing_happens() -> None:
+async def test_it_starts_some_blocks_below_the_head_and_says_nothing_while_nothing_happens() -> None:
     chain = ForkableChain(10)
-    heads = follower(chain)
-    assert await events(heads) == [Added(header=chain.blocks[9])]
+    heads = follower(chain, window=4)
+    assert await events(heads) == added(*chain.blocks[6:])
     assert await events(heads) == []
     assert heads.tip == chain.ref(9)
 
 
-async def test_a_new_block_takes_two_requests() -> None:
+async def test_a_chain_shorter_than_the_window_is_read_from_its_genesis() -> None:
+    chain = ForkableChain(3)
+    assert await events(follower(chain)) == added(*chain.blocks)
+
+
+async def test_a_new_block_takes_two_requests_and_an_old_one_takes_one() -> None:
     chain = ForkableChain(10)
     heads = follower(chain)
     await events(heads)
     chain.mine()
-    chain.asked = 0
-    assert await events(heads) == [Added(header=chain.blocks[10])]
-    assert chain.asked == 2  # latest and finalized
+    chain.requests.clear()
+    assert await events(heads) == added(chain.blocks[10])
+    assert chain.requests == [1, 1]  # latest and finalized
+    assert await events(heads) == []
+    assert chain.requests == [1, 1, 1]
 
 
 async def test_a_gap_is_filled_by_number() -> None:
     chain = ForkableChain(10)
-    heads = follower(chain)
+    heads = follower(chain, window=250)
     await events(heads)
     chain.mine(250)
-    assert await events(heads) == [Added(header=header) for header in chain.blocks[10:]]
+    assert await events(heads) == added(*chain.blocks[10:])
+    assert max(chain.requests) <= CHUNK
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("grow", [0, 1, 5, 8])
 async def test_F25_a_reorg_removes_newest_first_and_then_adds(depth: int, grow: int) -> None:
-    chain = ForkableChain(10)
+    chain = ForkableChain(30)
     heads = follower(chain)
-    await events(heads)
-    chain.mine(20)
     await events(heads)
     old = list(chain.blocks)
     chain.reorg(depth, grow)
     expected: list[object] = [Removed(block=header.ref) for header in reversed(old[30 - depth :])]
-    expected += [Added(header=header) for header in chain.blocks[30 - depth :]]
+    expected += added(*chain.blocks[30 - depth :])
     # A head that is just one of our own blocks may be a node that is behind: nothing is removed for it.
     assert await events(heads) == (expected if grow else [])
     if not grow:
         chain.mine()
-        assert await events(heads) == [*expected, Added(header=chain.blocks[-1])]
+        assert await events(heads) == [*expected, *added(chain.blocks[-1])]
+
+
+async def test_a_reorg_right_after_the_first_start_is_followed() -> None:
+    chain = ForkableChain(30)
+    heads = follower(chain, window=8)
+    await events(heads)
+    chain.reorg(7, 7)
+    assert [type(event) for event in await events(heads)] == [Removed] * 7 + [Added] * 7
 
 
 async def test_a_node_behind_on_our_own_chain_removes_nothing() -> None:
-    chain = ForkableChain(10)
-    heads = follower(chain)
-    await events(heads)
-    chain.mine(20)
+    chain = ForkableChain(30)
+    heads = follower(chain, window=20)
     await events(heads)
     for shown in (28, 15, 3):
         chain.shown = shown
-        assert await events(heads) == []
+        assert await heads.poll() is None
     chain.shown = None
     chain.mine()
-    assert await events(heads) == [Added(header=chain.blocks[30])]
+    assert await events(heads) == added(chain.blocks[30])
 
 
-async def test_F35_ten_thousand_missed_blocks_come_in_bounded_steps() -> None:
-    chain = ForkableChain(10)
-    heads = follower(chain, max_step=500, keep=600)
+async def test_a_node_without_a_block_that_it_should_have_removes_nothing() -> None:
+    chain = ForkableChain(30)
+    heads = follower(chain)
     await events(heads)
-    chain.mine(10_000)
-    seen: list[int] = []
-    while (step := await advance(heads)) is not None:
-        assert len(step.events) <= 500
-        assert step.is_last == (step.added[-1].number == 10_009)
-        seen += [block.number for block in step.added]
-    assert seen == list(range(10, 10_010))
+    chain.mine(5)
+    chain.missing = set(range(10, 35))
+    assert await heads.poll() is None
+    chain.missing = {32}
+    assert await heads.poll() is None
+    chain.missing = set()
+    assert await events(heads) == added(*chain.blocks[30:])
 
 
 async def test_it_goes_on_after_a_restart_and_sees_what_happened_meanwhile() -> None:
-    chain, store = ForkableChain(10), MemoryHeadStore()
-    heads = follower(chain, store=store)
-    await events(heads)
-    chain.mine(10)
-    await events(heads)
+    chain, uow = ForkableChain(20), MemoryUnitOfWork()
+    await events(follower(chain, uow))
     lost = [chain.ref(number) for number in (19, 18, 17)]
     chain.reorg(3, 6)
-    again = follower(chain, store=store)
-    step = await advance(again)
+    step = await advance(follower(chain, uow))
     assert step is not None
     assert list(step.removed) == lost
     assert [block.number for block in step.added] == list(range(17, 23))
@@ -230,56 +247,75 @@ async def test_a_step_that_was_not_committed_comes_again() -> None:
     assert first is not None
     assert await heads.poll() == first
 
-    def fail(uow: None) -> None:
+    def fail(uow: MemoryState) -> None:
         raise RuntimeError("the books did not balance")
 
     with pytest.raises(RuntimeError):
         await heads.commit(first, fail)
     assert await heads.poll() == first
     await heads.commit(first)
-    assert await heads.poll() is None
+    assert (await heads.poll() or first).events == ()
     with pytest.raises(StaleState):
         await heads.commit(first)
 
 
+async def test_what_belongs_with_a_step_is_committed_with_it_or_not_at_all() -> None:
+    chain, uow = ForkableChain(10), MemoryUnitOfWork()
+    heads = follower(chain, uow)
+    step = await heads.poll()
+    assert step is not None
+    await heads.commit(step, lambda u: u.cursors.update({CHAIN: chain.ref(8)}))
+    assert await uow.read(lambda u: (u.cursors[CHAIN], u.blocks[CHAIN][-1])) == (chain.ref(8), chain.ref(9))
+
+
+async def test_a_follower_that_another_one_overtook_writes_nothing_and_then_goes_on_from_the_store() -> None:
+    chain, uow = ForkableChain(10), MemoryUnitOfWork()
+    late, quick = follower(chain, uow), follower(chain, uow)
+    await events(late)
+    await events(quick)
+    chain.mine(3)
+    step = await late.poll()
+    assert step is not None
+    await events(quick)
+    with pytest.raises(StaleState):
+        await late.commit(step)
+    chain.mine()
+    assert await events(late) == added(chain.blocks[13])
+
+
 async def test_a_chain_that_moves_while_it_is_read_is_read_again() -> None:
-    chain = ForkableChain(10)
+    chain = Moving(10)
     heads = follower(chain)
     await events(heads)
     chain.mine(5)
-    real = chain.headers
-
-    async def moving(numbers: Sequence[int]) -> Sequence[Header | None]:
-        found = await real(numbers)
-        chain.headers = real  # type: ignore[method-assign]
-        chain.reorg(3, 5)
-        return found
-
-    chain.headers = moving  # type: ignore[method-assign]
-    assert await events(heads) == []
-    assert [event.header.number for event in await events(heads) if isinstance(event, Added)] == list(range(10, 17))
+    for moves in (1, 2):
+        chain.moves = moves
+        assert await heads.poll() is None
+    assert await events(heads) == added(*chain.blocks[10:])
 
 
 async def test_F28_a_reorg_deeper_than_what_is_kept_is_an_error_of_its_own() -> None:
-    chain = ForkableChain(10)
-    heads = follower(chain, keep=20)
-    await events(heads)
-    chain.mine(40)
+    chain = ForkableChain(50)
+    heads = follower(chain, window=10, keep=20)
+    for _ in range(10):
+        await events(heads)
+        chain.mine()
     await events(heads)
     tip = heads.tip
     chain.reorg(25, 30)
     with pytest.raises(ReorgTooDeep) as raised:
         await heads.poll()
-    assert (raised.value.oldest.number, raised.value.tip, raised.value.retry) == (30, tip, "reconcile")
+    assert (raised.value.oldest.number, raised.value.tip, raised.value.retry) == (40, tip, "reconcile")
     assert heads.tip == tip
 
 
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("mine"), st.integers(1, 8), st.just(0)),
+            st.tuples(st.just("mine"), st.integers(1, 14), st.just(0)),
             st.tuples(st.just("reorg"), st.integers(1, 9), st.integers(1, 12)),
             st.tuples(st.just("poll"), st.just(0), st.just(0)),
+            st.tuples(st.just("lost"), st.just(0), st.just(0)),
             st.tuples(st.just("restart"), st.just(0), st.just(0)),
         ),
         max_size=30,
@@ -287,36 +323,129 @@ async def test_F28_a_reorg_deeper_than_what_is_kept_is_an_error_of_its_own() -> 
 )
 def test_replaying_the_events_gives_the_chain_whatever_happens(script: list[tuple[str, int, int]]) -> None:
     async def play() -> None:
-        chain, store = ForkableChain(20), MemoryHeadStore()
-        heads, replayed = follower(chain, store=store, max_step=7), list[BlockRef]()
+        chain, uow = ForkableChain(30), MemoryUnitOfWork()
+        heads, replayed = follower(chain, uow, window=12, keep=40), list[BlockRef]()
 
-        async def catch_up() -> None:
-            while (step := await heads.poll()) is not None:
-                await heads.commit(step)
-                kinds = [type(event) for event in step.events]
-                assert kinds == sorted(kinds, key=[FinalityViolated, Removed, Added, Finalized].index)
-                for event in step.events:
-                    if isinstance(event, Removed):
-                        assert replayed.pop() == event.block
-                    elif isinstance(event, Added):
-                        assert not replayed or event.header.parent_hash == replayed[-1].hash
-                        replayed.append(event.header.ref)
+        async def look() -> None:
+            step = await heads.poll()
+            if step is None:
+                return
+            await heads.commit(step)
+            kinds = [type(event) for event in step.events]
+            assert kinds == sorted(kinds, key=[FinalityViolated, Removed, Skipped, Added, Finalized].index)
+            for event in step.events:
+                if isinstance(event, Removed):
+                    assert replayed.pop() == event.block
+                elif isinstance(event, Skipped):
+                    assert replayed[-1] == event.after
+                    replayed.clear()
+                elif isinstance(event, Added):
+                    assert not replayed or event.header.parent_hash == replayed[-1].hash
+                    replayed.append(event.header.ref)
+            assert replayed[-40:] == list(step.chain)[-40:]
 
-        await catch_up()
+        await look()
         for act, first, second in script:
             if act == "mine":
                 chain.mine(first)
             elif act == "reorg" and len(chain.blocks) - first >= 20:
                 chain.reorg(first, second)
             elif act == "restart":
-                heads = follower(chain, store=store, max_step=7)
+                heads = follower(chain, uow, window=12, keep=40)
             elif act == "poll":
-                await catch_up()
+                await look()
+            elif act == "lost":
+                await heads.poll()
         chain.mine(20)  # so that the chain is longer than whatever was seen
-        await catch_up()
+        await look()
         assert replayed == [header.ref for header in chain.blocks[replayed[0].number :]]
 
     asyncio.run(play())
+
+
+# -- after a long time, and where little may be asked ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("missed", [101, 10_000])
+async def test_F35_after_a_long_time_a_bounded_number_of_headers_is_read(missed: int) -> None:
+    chain, uow = ForkableChain(10), MemoryUnitOfWork()
+    await events(follower(chain, uow, window=64))
+    was = chain.ref(9)
+    chain.mine(missed)
+    chain.requests.clear()
+    heads = follower(chain, uow, window=64)
+    assert await events(heads) == [Skipped(after=was), *added(*chain.blocks[-64:])]
+    assert sum(chain.requests) <= 64 + 3
+    assert await uow.read(lambda u: STORE.chain(u, CHAIN)) == tuple(header.ref for header in chain.blocks[-64:])
+
+
+async def test_what_was_reorged_before_a_long_time_is_removed_first() -> None:
+    chain, uow = ForkableChain(20), MemoryUnitOfWork()
+    await events(follower(chain, uow))
+    lost = [chain.ref(number) for number in (19, 18)]
+    chain.reorg(2, 10_000)
+    happened = await events(follower(chain, uow))
+    assert happened[:3] == [*(Removed(block=block) for block in lost), Skipped(after=chain.ref(17))]
+
+
+async def test_a_reorg_within_the_window_is_followed_after_a_skip() -> None:
+    chain = ForkableChain(10)
+    heads = follower(chain, window=64)
+    await events(heads)
+    chain.mine(5_000)
+    await events(heads)
+    chain.reorg(50, 51)
+    assert [type(event) for event in await events(heads)] == [Removed] * 50 + [Added] * 51
+
+
+async def test_an_endpoint_that_refuses_large_batches_is_asked_for_less_and_nothing_is_read_twice() -> None:
+    chain = ForkableChain(200)
+    chain.most = 6
+    heads = follower(chain, window=90)
+    refusals = 0
+    while heads.tip is None:
+        try:
+            await events(heads)
+        except RpcThrottled:
+            refusals += 1
+    served = sum(size for size in chain.requests if 1 < size <= 6)
+    assert refusals < 40
+    assert 89 <= served <= 89 + 6
+    assert heads.tip == chain.ref(199)
+
+
+async def test_what_was_read_ahead_is_dropped_when_the_chain_moved_meanwhile() -> None:
+    chain, uow = ForkableChain(200), MemoryUnitOfWork()
+    chain.most = CHUNK - 1
+    heads = follower(chain, uow, window=90)
+    for _ in range(2):  # refused as a whole; then the half is taken, and twice that is refused again
+        with pytest.raises(RpcThrottled):
+            await heads.poll()
+    chain.reorg(70, 80)
+    while heads.tip is None:
+        with suppress(RpcThrottled):
+            await events(heads)
+    kept = await uow.read(lambda u: STORE.chain(u, CHAIN))
+    assert kept == tuple(header.ref for header in chain.blocks[-90:])
+
+
+async def test_the_known_head_needs_no_node_and_tells_when_it_was_last_seen() -> None:
+    chain, clock = ForkableChain(10), FakeClock()
+    heads = follower(chain, clock=clock)
+    assert heads.known is None
+    step = await heads.poll()
+    assert step is not None
+    assert heads.known is None  # its consequences are not committed
+    clock.advance_ms(300)
+    await heads.commit(step)
+    assert (heads.known.header, heads.known.polled_s) == (chain.blocks[9], 0.0)
+    clock.advance_ms(700)
+    await heads.poll()
+    assert (heads.known.header, heads.known.polled_s) == (chain.blocks[9], 1.0)
+    chain.shown = 5
+    clock.advance_ms(1_000)
+    await heads.poll()
+    assert heads.known.polled_s == 1.0  # a node that is behind confirms nothing
 
 
 # -- finality -----------------------------------------------------------------------------------------------
@@ -326,39 +455,82 @@ async def test_finalized_is_told_when_it_moves() -> None:
     chain = ForkableChain(10)
     chain.finalized = 4
     heads = follower(chain)
-    assert await events(heads) == [Added(header=chain.blocks[9]), Finalized(block=chain.ref(4))]
+    assert await events(heads) == [*added(*chain.blocks), Finalized(block=chain.ref(4))]
     assert await events(heads) == []
     chain.mine(3)
     chain.finalized = 11
     assert (await events(heads))[-1] == Finalized(block=chain.ref(11))
 
 
-async def test_finalized_never_moves_back_and_waits_for_our_own_chain_to_reach_it() -> None:
-    chain = ForkableChain(10)
+async def test_finalized_never_moves_back_and_is_not_above_the_head() -> None:
+    chain = ForkableChain(20)
     chain.finalized = 8
-    heads = follower(chain, max_step=3)
+    heads = follower(chain)
     await events(heads)
+    chain.mine()
     chain.finalized = 5
-    assert await events(heads) == []
-    chain.mine(10)
-    chain.finalized = 18
-    told = [[event for event in await events(heads) if isinstance(event, Finalized)] for _ in range(4)]
-    assert told == [[], [], [Finalized(block=chain.ref(18))], []]
+    assert await events(heads) == added(chain.blocks[20])
+    chain.mine(5)
+    chain.finalized, chain.shown = 25, 23
+    assert await events(heads) == added(*chain.blocks[21:24])
+    chain.shown = None
+    assert (await events(heads))[-1] == Finalized(block=chain.ref(25))
+
+
+async def test_without_the_tag_a_block_is_final_at_its_depth_and_the_tag_is_not_asked() -> None:
+    chain = ForkableChain(10)
+    chain.finalized = 9
+    heads = follower(chain, use_finalized_tag=False, final_depth=4)
+    assert (await events(heads))[-1] == Finalized(block=chain.ref(6))
+    chain.mine()
+    chain.requests.clear()
+    assert await events(heads) == [*added(chain.blocks[10]), Finalized(block=chain.ref(7))]
+    assert len(chain.requests) == 1
 
 
 async def test_F29_a_reorg_over_a_finalized_block_is_told_first() -> None:
-    chain = ForkableChain(10)
-    heads = follower(chain)
-    await events(heads)
-    chain.mine(10)
+    chain = ForkableChain(20)
     chain.finalized = 15
+    heads = follower(chain)
     await events(heads)
     was = chain.ref(15)
     chain.reorg(8, 9)
     happened = await events(heads)
     assert happened[0] == FinalityViolated(was=was, now=chain.ref(15))
     assert [type(event) for event in happened[1:]] == [Removed] * 8 + [Added] * 9
-    assert await events(heads) == [Finalized(block=chain.ref(15))]
+    chain.mine()
+    assert (await events(heads))[-1] == Finalized(block=chain.ref(15))
+
+
+async def test_F29_without_the_tag_a_reorg_over_what_was_deep_enough_is_a_violation_too() -> None:
+    chain = ForkableChain(20)
+    heads = follower(chain, use_finalized_tag=False, final_depth=4)
+    await events(heads)
+    was = chain.ref(16)
+    chain.reorg(3, 3)
+    assert not [event for event in await events(heads) if isinstance(event, FinalityViolated)]
+    chain.reorg(4, 4)
+    assert (await events(heads))[0] == FinalityViolated(was=was, now=chain.ref(16))
+
+
+async def test_F29_a_finalized_block_that_went_before_a_long_time_is_a_violation() -> None:
+    chain, uow = ForkableChain(20), MemoryUnitOfWork()
+    chain.finalized = 15
+    await events(follower(chain, uow))
+    was = chain.ref(15)
+    chain.reorg(8, 5_000)
+    assert (await events(follower(chain, uow)))[0] == FinalityViolated(was=was, now=None)
+
+
+async def test_F29_a_violation_that_was_not_committed_comes_again_also_after_a_restart() -> None:
+    chain, uow = ForkableChain(20), MemoryUnitOfWork()
+    chain.finalized = 15
+    await events(follower(chain, uow))
+    chain.reorg(8, 9)
+    for _ in range(2):
+        step = await follower(chain, uow).poll()
+        assert step is not None
+        assert step.violation is not None
 
 
 async def test_F29_another_hash_at_the_finalized_height_is_a_violation_even_without_a_reorg() -> None:
@@ -369,93 +541,21 @@ async def test_F29_another_hash_at_the_finalized_height_is_a_violation_even_with
     was, other = chain.ref(5), ForkableChain(1)
     other.reorg(1, 10)
     chain.blocks[5] = other.blocks[5]
-    assert await events(heads) == [FinalityViolated(was=was, now=other.ref(5))]
+    chain.mine()
+    assert (await events(heads))[0] == FinalityViolated(was=was, now=other.ref(5))
 
 
 async def test_F29_a_finalized_block_older_than_what_is_kept_is_still_checked() -> None:
     chain = ForkableChain(10)
     chain.finalized = 2
-    heads = follower(chain, keep=3)
+    heads = follower(chain, window=2, keep=3)
     await events(heads)
     was, other = chain.ref(2), ForkableChain(1)
     other.reorg(1, 10)
     chain.blocks[2] = other.blocks[2]
     chain.mine()
     chain.finalized = 9
-    happened = await events(heads)
-    assert happened[0] == FinalityViolated(was=was, now=other.ref(2))
-
-
-async def test_the_tag_is_not_asked_where_the_chain_has_no_use_for_it() -> None:
-    chain = ForkableChain(10)
-    chain.finalized = 5
-    assert await events(follower(chain, use_finalized_tag=False)) == [Added(header=chain.blocks[9])]
-
-
-# -- the loop -----------------------------------------------------------------------------------------------
-
-
-async def test_the_loop_survives_a_node_that_does_not_answer() -> None:
-    chain, stop = ForkableChain(10), asyncio.Event()
-    heads = follower(chain, poll_s=0.001)
-    real, failures = chain.header, 0
-
-    async def failing(block: int | BlockTag | BlockHash) -> Header | None:
-        nonlocal failures
-        failures += 1
-        if failures == 3:
-            chain.header = real  # type: ignore[method-assign]
-        raise RpcUnavailable("down", endpoint="a", method="x")
-
-    chain.header = failing  # type: ignore[method-assign]
-    seen = []
-    async for step in heads.steps(stop):
-        await heads.commit(step)
-        seen.append(step)
-        assert heads.last_error is None
-        stop.set()
-    assert (failures, [event for step in seen for event in step.events]) == (3, [Added(header=chain.blocks[9])])
-
-
-async def test_a_hint_makes_the_next_poll_come_at_once() -> None:
-    chain, stop, blocks = ForkableChain(10), asyncio.Event(), asyncio.Queue[str]()
-
-    async def hints() -> AsyncIterator[str]:
-        while True:
-            yield await blocks.get()
-
-    heads = follower(chain, poll_s=3600)
-    async with asyncio.timeout(10):
-        async for step in heads.steps(stop, hints=hints()):
-            await heads.commit(step)
-            if len(chain.blocks) == 13:
-                stop.set()
-                continue
-            chain.mine()
-            blocks.put_nowait("a block")
-    assert heads.tip == chain.ref(12)
-
-
-async def test_F43_a_hint_iterator_that_fails_or_ends_changes_nothing() -> None:
-    async def failing() -> AsyncIterator[None]:
-        yield None
-        raise ConnectionResetError
-
-    async def ending() -> AsyncIterator[None]:
-        for _ in range(1):
-            yield None
-
-    for hints in (failing(), ending()):
-        chain, stop = ForkableChain(10), asyncio.Event()
-        heads = follower(chain, poll_s=0.005)
-        async with asyncio.timeout(10):
-            async for step in heads.steps(stop, hints=hints):
-                await heads.commit(step)
-                chain.mine()
-                if len(chain.blocks) > 14:
-                    stop.set()
-        assert heads.tip is not None
-        assert heads.tip.number >= 13
+    assert (await events(heads))[0] == FinalityViolated(was=was, now=other.ref(2))
 
 
 # -- Anvil --------------------------------------------------------------------------------------------------
@@ -481,9 +581,14 @@ async def client(proxy: FaultProxy) -> AsyncIterator[EvmClient]:
     await transport.close()
 
 
-def on_anvil(client: EvmClient, **policy: Any) -> HeadFollower[None]:
+def on_anvil(client: EvmClient) -> HeadFollower[MemoryState]:
     return HeadFollower(
-        client, chain_id=CHAIN, store=MemoryHeadStore(), uow=DirectUnitOfWork(), policy=HeadPolicy(**policy)
+        client,
+        chain_id=CHAIN,
+        store=STORE,
+        uow=MemoryUnitOfWork(),
+        policy=HeadPolicy(final_depth=1, use_finalized_tag=True),
+        clock=FakeClock(),
     )
 
 
@@ -498,7 +603,7 @@ async def test_F25_anvils_reorgs_are_followed(client: EvmClient, node: Node, dep
     step = await advance(heads)
     assert step is not None
     assert len(step.removed) == len(step.added) == depth
-    assert not [event for event in step.events if isinstance(event, FinalityViolated)]
+    assert step.violation is None
     assert heads.tip == (await client.head()).ref
 
 
@@ -510,8 +615,7 @@ async def test_F29_anvils_reorg_past_finalized_is_a_violation(client: EvmClient,
     happened = await events(heads)
     assert isinstance(happened[-1], Finalized)
     node.rpc("anvil_reorg", 8, [])
-    after = await events(heads)
-    violation = after[0]
+    violation = (await events(heads))[0]
     assert isinstance(violation, FinalityViolated)
     assert violation.was == happened[-1].block
     assert violation.now is not None
@@ -532,49 +636,13 @@ async def test_F39_a_frozen_node_neither_removes_nor_adds(client: EvmClient, nod
 
 
 @pytest.mark.chain
-@pytest.mark.parametrize("fault", [None, Silence(), CloseSocket()], ids=["healthy", "silent", "closing"])
-async def test_F43_heads_keep_coming_whatever_the_websocket_does(
-    client: EvmClient, node: Node, proxy: FaultProxy, fault: Silence | CloseSocket | None
+async def test_F35_on_anvil_a_thousand_missed_blocks_are_skipped_in_a_few_requests(
+    client: EvmClient, node: Node, proxy: FaultProxy
 ) -> None:
-    if fault is not None:
-        proxy.add(Rule(action=fault, method="eth_subscription"))
-    # With a healthy socket no poll would come in time: the hint does it. With a sick one only polling can.
-    heads, stop = on_anvil(client, poll_s=0.05 if fault is not None else 3600), asyncio.Event()
-    hints = new_heads(SecretSocketUrl(proxy.ws_url))
-
-    async def mine() -> None:
-        while proxy.count("eth_subscribe") == 0 or heads.tip is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        await asyncio.to_thread(node.mine, 3)
-
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        group.create_task(mine())
-        async for step in heads.steps(stop, hints=hints):
-            await heads.commit(step)
-            if heads.tip is not None and heads.tip.number >= 23:
-                stop.set()
-    await hints.aclose()
-
-
-@pytest.mark.chain
-async def test_F43_hints_come_back_after_the_socket_was_closed(node: Node, proxy: FaultProxy) -> None:
-    async def at_once(seconds: float) -> None:
-        await asyncio.sleep(0.01)
-
-    hints = new_heads(SecretSocketUrl(proxy.ws_url), sleep=at_once)
-    async with asyncio.timeout(20):
-        await anext(hints)  # the answer to the subscription
-        await proxy.close_sockets()
-        proxy.add(Rule(action=Drop(), method="eth_subscribe", times=1))
-        await anext(hints)
-        await asyncio.to_thread(node.mine, 1)
-        await anext(hints)
-    assert proxy.count("eth_subscribe") == 3
-    await hints.aclose()
-
-
-def test_a_websocket_address_is_never_shown() -> None:
-    url = SecretSocketUrl("wss://node.example/v2/SECRET")
-    assert "SECRET" not in f"{url} {url!r}"
-    with pytest.raises(ValueError, match="ws://"):
-        SecretSocketUrl("https://node.example")
+    heads = on_anvil(client)
+    await events(heads)
+    node.mine(1_000)
+    asked = proxy.count("eth_getBlockByNumber")
+    assert isinstance((await events(heads))[0], Skipped)
+    assert proxy.count("eth_getBlockByNumber") - asked <= heads.policy.window + 3
+    assert heads.tip == (await client.head()).ref
