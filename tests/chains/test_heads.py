@@ -14,7 +14,7 @@ from chains.client import EvmClient
 from chains.config import load_chains
 from chains.errors import RpcThrottled
 from chains.heads import CHUNK, HeadFollower, HeadPolicy, ReorgTooDeep
-from chains.headstate import Added, FinalityViolated, Finalized, HeadStep, Removed, Skipped
+from chains.headstate import Added, FinalityViolated, Finalized, HeadStep, KnownHead, Removed, Skipped
 from chains.rpc.transport import HttpTransport
 from chains.tx.memory import MemoryState, MemoryUnitOfWork
 from chains.tx.memory_heads import MemoryHeadStore
@@ -432,20 +432,22 @@ async def test_what_was_read_ahead_is_dropped_when_the_chain_moved_meanwhile() -
 async def test_the_known_head_needs_no_node_and_tells_when_it_was_last_seen() -> None:
     chain, clock = ForkableChain(10), FakeClock()
     heads = follower(chain, clock=clock)
-    assert heads.known is None
+    seen: list[KnownHead | None] = [heads.known]
     step = await heads.poll()
     assert step is not None
-    assert heads.known is None  # its consequences are not committed
+    seen.append(heads.known)  # its consequences are not committed
     clock.advance_ms(300)
     await heads.commit(step)
-    assert (heads.known.header, heads.known.polled_s) == (chain.blocks[9], 0.0)
+    seen.append(heads.known)
     clock.advance_ms(700)
     await heads.poll()
-    assert (heads.known.header, heads.known.polled_s) == (chain.blocks[9], 1.0)
+    seen.append(heads.known)
     chain.shown = 5
     clock.advance_ms(1_000)
     await heads.poll()
-    assert heads.known.polled_s == 1.0  # a node that is behind confirms nothing
+    seen.append(heads.known)  # a node that is behind confirms nothing
+    at_0, at_1 = (KnownHead(header=chain.blocks[9], polled_s=when) for when in (0.0, 1.0))
+    assert seen == [None, None, at_0, at_1, at_1]
 
 
 # -- finality -----------------------------------------------------------------------------------------------
