@@ -9,6 +9,7 @@ Not guaranteed: that the swap's limit is a good one; that was decided when the o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import Connection
 
@@ -30,6 +31,21 @@ from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.storage import withdrawal_by_plan
 
 
+class _Snapshot:
+    """One look at the database: what many intents have in common is read, and its MAC verified, once in it."""
+
+    def __init__(self, *, c: Connection, master: MasterKey) -> None:
+        self.c = c
+        self.wallet = cache(lambda wallet_id: get_wallet(c, wallet_id, master=master))
+        self.key = cache(lambda key_id: keys.load_key(c, key_id, master=master))
+        self.pause = cache(
+            lambda lane, key_id: pauses.in_force(c, chain_id=lane.chain_id, wallet=lane.wallet, key_id=key_id)
+        )
+        self.destinations = cache(
+            lambda key_id, chain_id: keys.destinations(c, key_id, chain_id=chain_id, master=master)
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreSign:
     """`PreSignCheck` of one chain."""
@@ -48,21 +64,27 @@ class PreSign:
 
     async def check_all(self, intents: Sequence[Intent]) -> Sequence[PreSignRefused | None]:
         """`check` of each, in one snapshot: what it would have raised, in its place."""
-        return await self.db.read(lambda c: [self._told(c, intent) for intent in intents])
 
-    def _told(self, c: Connection, intent: Intent) -> PreSignRefused | None:
+        def read(c: Connection) -> list[PreSignRefused | None]:
+            one = _Snapshot(c=c, master=self.master)
+            return [self._told(one, intent) for intent in intents]
+
+        return await self.db.read(read)
+
+    def _told(self, one: "_Snapshot", intent: Intent) -> PreSignRefused | None:
         try:
             if payload_hash(intent.lane, intent.call) != intent.payload_hash:
                 raise PreSignRefused("the payload is not the one that was accepted")
-            self._check(c, intent)
+            self._check(one, intent)
         except PreSignRefused as refused:
             return refused
         return None
 
-    def _check(self, c: Connection, intent: Intent) -> None:
+    def _check(self, one: "_Snapshot", intent: Intent) -> None:
+        c = one.c
         order = order_by_plan(c, intent.plan_id)
         if order is not None:
-            self._check_authority(c, intent, key_id=order.key_id, wallet_id=order.wallet_id)
+            self._check_authority(one, intent, key_id=order.key_id, wallet_id=order.wallet_id)
             if order.state is not OrderState.NEW or order.chain_id != intent.lane.chain_id:
                 raise PreSignRefused(f"order {order.id} is {order.state}")
             if int(order.quote["deadline_s"]) * 1000 <= self.clock.now_ms():
@@ -75,22 +97,21 @@ class PreSign:
         withdrawal = withdrawal_by_plan(c, intent.plan_id)
         if withdrawal is None:
             raise PreSignRefused("neither an order nor a withdrawal asked for this")
-        self._check_authority(c, intent, key_id=withdrawal.key_id, wallet_id=withdrawal.wallet_id)
-        self._check_withdrawal(c, intent, withdrawal)
+        self._check_authority(one, intent, key_id=withdrawal.key_id, wallet_id=withdrawal.wallet_id)
+        self._check_withdrawal(one, intent, withdrawal)
 
-    def _check_authority(self, c: Connection, intent: Intent, *, key_id: str, wallet_id: int) -> None:
+    def _check_authority(self, one: "_Snapshot", intent: Intent, *, key_id: str, wallet_id: int) -> None:
         """The key still stands and nothing is paused, and the wallet is the one whose lane this is. Expiry only refuses
         new requests."""
         try:
-            wallet = get_wallet(c, wallet_id, master=self.master)
-            key = keys.load_key(c, key_id, master=self.master)
+            wallet, key = one.wallet(wallet_id), one.key(key_id)
         except Tampered as exc:
             raise PreSignRefused(str(exc)) from exc
         if wallet is None or wallet.address != intent.lane.wallet:
             raise PreSignRefused("the wallet is not the one that was asked to act")
         if key is None or key.revoked_ms is not None or key.wallet_id != wallet_id:
             raise PreSignRefused("the key that asked for this was revoked")
-        paused = pauses.in_force(c, chain_id=intent.lane.chain_id, wallet=wallet.address, key_id=key_id)
+        paused = one.pause(intent.lane, key_id)
         if paused is not None:
             raise PreSignPaused(f"paused: {paused.reason}")
 
@@ -115,7 +136,7 @@ class PreSign:
         if decoded.spender not in self.deployments.spenders(intent.lane.chain_id):
             raise PreSignRefused("the approval is not for a router of the registry")
 
-    def _check_withdrawal(self, c: Connection, intent: Intent, withdrawal: Withdrawal) -> None:
+    def _check_withdrawal(self, one: "_Snapshot", intent: Intent, withdrawal: Withdrawal) -> None:
         # SENT as well: a replacement at the same nonce is signed again.
         waiting = withdrawal.state in (WithdrawalState.PROCESSING, WithdrawalState.SENT)
         if not waiting or withdrawal.chain_id != intent.lane.chain_id:
@@ -127,7 +148,7 @@ class PreSign:
         if (decoded.asset.id, decoded.amount, decoded.recipient) != wanted:
             raise PreSignRefused("the transfer's asset, amount or recipient is not the withdrawal's")
         try:
-            allowed = keys.destinations(c, withdrawal.key_id, chain_id=intent.lane.chain_id, master=self.master)
+            allowed = one.destinations(withdrawal.key_id, intent.lane.chain_id)
         except Tampered as exc:
             raise PreSignRefused(str(exc)) from exc
         if withdrawal.destination not in allowed:
