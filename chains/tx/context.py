@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 from chains.client import EvmClient
 from chains.config import ChainConfig
 from chains.errors import RpcError, SignerUnavailable
+from chains.headstate import HeadStore
 from chains.signing.signer import Signer
 from chains.tx.store import Clock, PreSignCheck, StaleState, TxObserver, TxStore, UnitOfWork
 
@@ -24,6 +25,7 @@ class EngineParts(Generic[U]):
     config: ChainConfig
     signer: Signer
     store: TxStore[U]
+    heads: HeadStore[U]
     uow: UnitOfWork[U]
     check: PreSignCheck
     observer: TxObserver[U]

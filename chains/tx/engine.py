@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 
 from chains.client import EvmClient
 from chains.config import ChainConfig
+from chains.headstate import HeadStore
 from chains.signing.signer import Signer
 from chains.tx.confirmer import Confirmer
 from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
@@ -48,6 +49,7 @@ class TxEngine(Generic[U]):
         config: ChainConfig,
         signer: Signer,
         store: TxStore[U],
+        heads: HeadStore[U],
         uow: UnitOfWork[U],
         check: PreSignCheck,
         observer: TxObserver[U],
@@ -59,6 +61,7 @@ class TxEngine(Generic[U]):
             config=config,
             signer=signer,
             store=store,
+            heads=heads,
             uow=uow,
             check=check,
             observer=observer,

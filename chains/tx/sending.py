@@ -170,7 +170,7 @@ class Sender(Generic[U]):
     def _write_sent(self, uow: U, slots: Sequence[OpenTx]) -> None:
         now_ms = self._parts.clock.now_ms()
         self._parts.store.mark_sent(uow, [slot.attempts[-1].hash for slot in slots], now_ms)
-        for slot in {slot.tx.id: slot for slot in slots}.values():
-            if slot.tx.state is TxState.SIGNED:
-                tx = replace(slot.tx, state=TxState.BROADCAST, updated_ms=now_ms)
-                self._parts.observer.on_sent(uow, slot.intent, tx)
+        new = [slot for slot in {slot.tx.id: slot for slot in slots}.values() if slot.tx.state is TxState.SIGNED]
+        if new:
+            sent = [(slot.intent, replace(slot.tx, state=TxState.BROADCAST, updated_ms=now_ms)) for slot in new]
+            self._parts.observer.on_sent(uow, sent)

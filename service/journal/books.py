@@ -122,19 +122,32 @@ def emit(c: Connection, *, account_id: int, kind: str, payload: Mapping[str, Any
     Raises:
         UnknownAccount: there is no such account.
     """
+    return emit_all(c, account_id=account_id, kind=kind, payloads=[payload], now_ms=now_ms)
+
+
+def emit_all(c: Connection, *, account_id: int, kind: str, payloads: Sequence[Mapping[str, Any]], now_ms: int) -> int:
+    """Append events without entries, in that order; the answer is the last one's sequence number.
+
+    Raises:
+        UnknownAccount: there is no such account.
+    """
     # The update takes the account's row lock until the commit: two units of work cannot interleave their numbers,
     # and one that rolls back gives its number back.
     seq = c.execute(
         update(accounts)
         .where(accounts.c.id == account_id)
-        .values(event_seq=accounts.c.event_seq + 1)
+        .values(event_seq=accounts.c.event_seq + len(payloads))
         .returning(accounts.c.event_seq)
     ).scalar_one_or_none()
     if seq is None:
         raise UnknownAccount(f"account {account_id}")
+    first = int(seq) - len(payloads) + 1
     c.execute(
         insert(outbox),
-        {"account_id": account_id, "seq": seq, "kind": kind, "payload": dict(payload), "created_ms": now_ms},
+        [
+            {"account_id": account_id, "seq": number, "kind": kind, "payload": dict(payload), "created_ms": now_ms}
+            for number, payload in enumerate(payloads, first)
+        ],
     )
     return int(seq)
 

@@ -56,9 +56,6 @@ class OrderLifecycle:
         self._move(c, expected=frozenset({OrderState.NEW}), state=state, reason=reason)
         self._emit(c)
 
-    def sent(self, c: Connection, intent: Intent, tx: Tx) -> None:
-        """Sent is NEW to a client; the transactions show in the order's own page."""
-
     def mined(self, c: Connection, intent: Intent, tx: Tx) -> None:
         """Why a swap reverted is judged now, while the clock is still near its block."""
         if not is_last(c, intent.plan_id, position=intent.position) or self.order.state is not OrderState.NEW:

@@ -4,6 +4,8 @@ Guarantees: gas is booked whatever the outcome; every visible change emits one `
 withdrawal; CONFIRMED means that the receipt shows the amount leaving the wallet, not only that it succeeded.
 """
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,8 +14,8 @@ from sqlalchemy import Connection
 from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
 from service.journal import books
+from service.journal.books import emit_all
 from service.plans.booking import ChainBooks, Subject
-from service.plans.progress import newest_hash
 from service.withdrawals import storage
 from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.view import withdrawal_document
@@ -47,10 +49,6 @@ class WithdrawalLifecycle:
     def rejected(self, c: Connection, *, reason: str, expired: bool) -> None:
         self._move(c, expected=frozenset({WithdrawalState.PROCESSING}), state=WithdrawalState.REJECTED, reason=reason)
         self._emit(c)
-
-    def sent(self, c: Connection, intent: Intent, tx: Tx) -> None:
-        if self.withdrawal.state in _UNSETTLED:
-            self._show(c, state=WithdrawalState.SENT, tx_hash=newest_hash(c, tx.id))
 
     def mined(self, c: Connection, intent: Intent, tx: Tx) -> None:
         if self.withdrawal.state in _UNSETTLED:
@@ -116,8 +114,23 @@ class WithdrawalLifecycle:
         self.withdrawal = storage.move(c, self.withdrawal, expected=expected, now_ms=self.now_ms, **values)
 
     def _emit(self, c: Connection) -> None:
-        assets = self.books.assets
-        document = withdrawal_document(
-            self.withdrawal, chain=self.books.config, asset=assets.by_id(self.withdrawal.asset)
-        )
+        document = _document(self.withdrawal, self.books)
         books.emit(c, account_id=self.withdrawal.account_id, kind=EVENT, payload=document, now_ms=self.now_ms)
+
+
+def show_sent(c: Connection, plan_ids: Sequence[PlanId], *, books: ChainBooks, now_ms: int) -> set[PlanId]:
+    """The withdrawals of these plans were handed to nodes: written and told as a set, in the order given, those of
+    which it is news. The answer is which of the plans are withdrawals'."""
+    known = storage.withdrawals_by_plans(c, plan_ids)
+    news = storage.move_to_sent(c, [withdrawal.id for withdrawal in known], now_ms=now_ms)
+    place = {plan_id: index for index, plan_id in enumerate(plan_ids)}
+    told: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for withdrawal in sorted(news, key=lambda one: place[one.plan_id]):
+        told[withdrawal.account_id].append(_document(withdrawal, books))
+    for account_id, documents in sorted(told.items()):
+        emit_all(c, account_id=account_id, kind=EVENT, payloads=documents, now_ms=now_ms)
+    return {withdrawal.plan_id for withdrawal in known}
+
+
+def _document(withdrawal: Withdrawal, books: ChainBooks) -> dict[str, Any]:
+    return withdrawal_document(withdrawal, chain=books.config, asset=books.assets.by_id(withdrawal.asset))

@@ -5,15 +5,17 @@ Guarantees: `move` is guarded (it changes the withdrawal exactly when it is in o
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
-from chains.tx.model import PlanId
+from chains.tx.model import AttemptKind, PlanId, TxState
 from chains.tx.store import StaleState
 from chains.types import ChainId
-from service.db.models import withdrawals
+from service.db.models import attempts, intents, txs, withdrawals
 from service.withdrawals.model import Withdrawal, WithdrawalDraft, WithdrawalState
+
+_UNSETTLED: Final = (WithdrawalState.PROCESSING, WithdrawalState.SENT)
 
 
 def insert_withdrawal(c: Connection, draft: WithdrawalDraft, *, now_ms: int) -> Withdrawal:
@@ -42,6 +44,13 @@ def withdrawal_by_client_id(c: Connection, client_id: str, *, account_id: int) -
 def withdrawal_by_plan(c: Connection, plan_id: PlanId) -> Withdrawal | None:
     """The withdrawal that a plan carries out."""
     return _first(c, withdrawals.c.plan_id == plan_id)
+
+
+def withdrawals_by_plans(c: Connection, plan_ids: Collection[PlanId]) -> Sequence[Withdrawal]:
+    """The withdrawals that these plans carry out; a plan of something else has none."""
+    return [
+        _withdrawal(row) for row in c.execute(select(withdrawals).where(withdrawals.c.plan_id.in_(plan_ids))).mappings()
+    ]
 
 
 def list_withdrawals(
@@ -90,6 +99,31 @@ def move(
     if row is None:
         raise StaleState(f"withdrawal {withdrawal.id} is not {' or '.join(sorted(expected))}")
     return _withdrawal(row)
+
+
+def move_to_sent(c: Connection, ids: Collection[int], *, now_ms: int) -> Sequence[Withdrawal]:
+    """Those of them that are not settled become SENT with the newest payload of their slot; as they are then, those
+    that this changes."""
+    newest = (
+        select(attempts.c.hash)
+        .select_from(attempts.join(txs).join(intents))
+        .where(
+            intents.c.plan_id == withdrawals.c.plan_id,
+            txs.c.state != TxState.SUPERSEDED,
+            attempts.c.kind == AttemptKind.REAL,
+        )
+        .order_by(attempts.c.created_ms.desc(), attempts.c.hash)
+        .limit(1)
+        .scalar_subquery()
+    )
+    is_news = or_(withdrawals.c.state != WithdrawalState.SENT, withdrawals.c.tx_hash.is_distinct_from(newest))
+    statement = (
+        update(withdrawals)
+        .where(withdrawals.c.id.in_(ids), withdrawals.c.state.in_(_UNSETTLED), is_news)
+        .values(state=WithdrawalState.SENT, tx_hash=newest, updated_ms=now_ms)
+        .returning(*withdrawals.c)
+    )
+    return [_withdrawal(row) for row in c.execute(statement).mappings()]
 
 
 def _first(c: Connection, *where: Any) -> Withdrawal | None:

@@ -27,13 +27,12 @@ class CountingStore(SqlTxStore):
 
     def save_attempts(self, uow: Connection, attempts: Sequence[Attempt], now_ms: int) -> None:
         super().save_attempts(uow, attempts, now_ms)
+        of = m.attempts.c.tx_id.in_([attempt.tx_id for attempt in attempts])
+        made = select(m.attempts.c.tx_id, func.count().label("made")).where(of).group_by(m.attempts.c.tx_id)
+        replaced = {row.tx_id for row in uow.execute(made) if row.made > 1}
         for attempt in attempts:
-            kind = "cancel" if attempt.kind is AttemptKind.CANCEL else self._kind(uow, attempt)
-            self._attempts.labels(self._chain, kind).inc()
-
-    def _kind(self, uow: Connection, attempt: Attempt) -> str:
-        made = uow.execute(select(func.count()).where(m.attempts.c.tx_id == attempt.tx_id)).scalar_one()
-        return "first" if made == 1 else "bump"
+            real = "bump" if attempt.tx_id in replaced else "first"
+            self._attempts.labels(self._chain, "cancel" if attempt.kind is AttemptKind.CANCEL else real).inc()
 
 
 class TimingObserver:
@@ -51,8 +50,8 @@ class TimingObserver:
     def on_placed(self, uow: Connection, plan: Plan, txs: Sequence[Tx]) -> None:
         self._inner.on_placed(uow, plan, txs)
 
-    def on_sent(self, uow: Connection, intent: Intent, tx: Tx) -> None:
-        self._inner.on_sent(uow, intent, tx)
+    def on_sent(self, uow: Connection, sent: Sequence[tuple[Intent, Tx]]) -> None:
+        self._inner.on_sent(uow, sent)
 
     def on_mined(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         self._inner.on_mined(uow, intent, tx, receipt)

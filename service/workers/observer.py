@@ -22,9 +22,10 @@ from contracts.assets import AssetList
 from contracts.deployments import Deployments
 from service.journal import reservations
 from service.orders.lifecycle import OrderLifecycle
+from service.orders.storage import order_by_plan
 from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
-from service.withdrawals.lifecycle import WithdrawalLifecycle
+from service.withdrawals.lifecycle import WithdrawalLifecycle, show_sent
 
 HELD_AFTER_REORG: Final = reason_of(
     HoldCode.DEEP_REORG, "a confirmed transaction left the chain; compare the books with the chain, then release"
@@ -64,8 +65,13 @@ class ChainObserver:
     def on_placed(self, uow: Connection, plan: Plan, txs: Sequence[Tx]) -> None:
         """The nonces are taken; clients see nothing of it."""
 
-    def on_sent(self, uow: Connection, intent: Intent, tx: Tx) -> None:
-        self._subject(uow, intent, self._clock.now_ms()).sent(uow, intent, tx)
+    def on_sent(self, uow: Connection, sent: Sequence[tuple[Intent, Tx]]) -> None:
+        """Of withdrawals, which show it; to a client an order that was sent is NEW as before."""
+        plans = [intent.plan_id for intent, _ in sent]
+        known = show_sent(uow, plans, books=self._books, now_ms=self._clock.now_ms())
+        for plan_id in set(plans) - known:
+            if order_by_plan(uow, plan_id) is None:
+                raise PlanWithoutSubject(plan_id)
 
     def on_mined(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         self._subject(uow, intent, self._clock.now_ms()).mined(uow, intent, tx)

@@ -12,7 +12,7 @@ from chains.tx.memory import MemoryState, MemoryUnitOfWork
 from chains.tx.model import Outcome, TxState
 from chains.types import Address, CallRequest, SignedTx, UnsignedTx
 from scripts.devnet.rpc import RpcError
-from tests.chains.tx.harness import SINK, STORE
+from tests.chains.tx.harness import HEADS, SINK, STORE
 from tests.faults.emulation import GETH
 from tests.faults.engine_bench import GWEI, PAY, RECEIPT, SEND, FaultBench, fault_bench
 from tests.faults.rules import (
@@ -399,6 +399,7 @@ async def test_F88_with_a_full_disk_nothing_is_sent_that_is_not_durable(f: Fault
         config=f.bench.config,
         signer=f.bench.signer,
         store=STORE,
+        heads=HEADS,
         uow=_FullDisk(f.bench.uow, fails_from=fails_from),
         check=f.bench.check,
         observer=f.bench.seen,

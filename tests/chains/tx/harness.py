@@ -14,6 +14,7 @@ from chains.rpc.transport import HttpTransport, Transport
 from chains.signing.signer import LocalSigner, Signer, UnlockedKey
 from chains.tx.engine import TxEngine
 from chains.tx.memory import MemoryState, MemoryTxStore, MemoryUnitOfWork
+from chains.tx.memory_heads import MemoryHeadStore
 from chains.tx.model import (
     Intent,
     IntentId,
@@ -34,6 +35,7 @@ from tests.clock import FakeClock
 ETHER = 10**18
 SINK = Address("0x00000000000000000000000000000000DeaDBeef")
 STORE = MemoryTxStore()
+HEADS = MemoryHeadStore()
 
 
 @dataclass
@@ -53,8 +55,8 @@ class Seen:
     def on_placed(self, uow: MemoryState, plan: Plan, txs: Sequence[Tx]) -> None:
         self.events.append(("placed", plan.id, ",".join(str(tx.nonce) for tx in txs)))
 
-    def on_sent(self, uow: MemoryState, intent: Intent, tx: Tx) -> None:
-        self.events.append(("sent", intent.id, tx.state))
+    def on_sent(self, uow: MemoryState, sent: Sequence[tuple[Intent, Tx]]) -> None:
+        self.events += [("sent", intent.id, tx.state) for intent, tx in sent]
 
     def on_mined(self, uow: MemoryState, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         if self.breaks_on == "mined":
@@ -279,6 +281,7 @@ def make_engine(bench: Bench) -> TxEngine[MemoryState]:
         config=bench.config,
         signer=bench.signer,
         store=STORE,
+        heads=HEADS,
         uow=bench.uow,
         check=bench.check,
         observer=bench.seen,

@@ -274,7 +274,7 @@ async def test_a_token_withdrawal_goes_through_sent_confirmed_and_final(db: Data
         seeded = seed_withdrawal(c)
         (tx,) = reserve(c, seeded.plan)
         mined = send(c, tx, number=7)
-        observer().on_sent(c, seeded.plan.intents[0], tx)
+        observer().on_sent(c, [(seeded.plan.intents[0], tx)])
         assert (withdrawal_of(c, seeded).state, withdrawal_of(c, seeded).tx_hash) == (WithdrawalState.SENT, mined)
         now, intent = mine(c, tx, mined, outcome=Outcome.SUCCEEDED)
         receipt = receipt_of(now, intent, moves=((USDC, seeded.owner.address, BOB, 5_000_000),))
@@ -366,8 +366,8 @@ async def test_sending_the_same_bytes_again_is_no_news(sqlite_db: Database) -> N
         seeded = seed_withdrawal(c)
         (tx,) = reserve(c, seeded.plan)
         send(c, tx, number=7)
-        observer().on_sent(c, seeded.plan.intents[0], tx)
-        observer().on_sent(c, seeded.plan.intents[0], tx)
+        observer().on_sent(c, [(seeded.plan.intents[0], tx)])
+        observer().on_sent(c, [(seeded.plan.intents[0], tx)])
         assert event_kinds(c, seeded) == ["withdrawal"]
 
     await sqlite_db.run(work)

@@ -74,8 +74,9 @@ class Books:
         for tx in txs:
             self._tell(uow, uow.intents[tx.intent_id], "placed")
 
-    def on_sent(self, uow: ModelState, intent: Intent, tx: Tx) -> None:
-        self._tell(uow, intent, "sent")
+    def on_sent(self, uow: ModelState, sent: Sequence[tuple[Intent, Tx]]) -> None:
+        for intent, _ in sent:
+            self._tell(uow, intent, "sent")
 
     def on_mined(self, uow: ModelState, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         self._tell(uow, intent, "mined")

@@ -20,6 +20,7 @@ from chains.rpc.transport import Transport
 from chains.signing.signer import LocalSigner, UnlockedKey
 from chains.tx.engine import TxEngine
 from chains.tx.memory import MemoryTxStore
+from chains.tx.memory_heads import MemoryHeadStore
 from chains.tx.model import (
     UNMINED_TX_STATES,
     Intent,
@@ -434,6 +435,7 @@ class World:
             config=self.config,
             signer=MortalSigner(LocalSigner(self.keys), self.life, is_silent=self._signer_is_silent),
             store=STORE,
+            heads=MemoryHeadStore(),
             uow=ModelUow(self.books, self.life),
             check=self.check,
             observer=self.books,

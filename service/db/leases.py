@@ -1,0 +1,94 @@
+"""Processes on this database, their signs of life, and the leases that they hold (`chains.tx.leases`).
+
+    processes       one row a living worker; its id is the fencing token, made anew at each start
+    process_beats   a counter that it raises; others see that it stands still
+    leases          what it works on
+
+Guarantees: `check` and `remove` exclude each other: a unit of work that passed the check commits before its process
+is removed, or not at all (PostgreSQL: a key-share lock against the row's deletion; SQLite: writes are serial). A
+lease has one holder, and only a row of `processes` can be one.
+Not guaranteed: that a process whose counter stands still is dead. Whoever removes it has to have waited; a removed one
+that lives finds that it cannot write.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from chains.tx.leases import LeaseLost, LeaseName
+from chains.types import Address
+from service.db.models import leases, process_beats, processes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A registered worker. `beat` counts its signs of life."""
+
+    id: str
+    wallets: frozenset[Address]
+    beat: int
+
+
+def register(c: Connection, process_id: str, *, wallets: Collection[Address], now_ms: int) -> None:
+    """Add a process that holds nothing yet."""
+    c.execute(insert(processes).values(id=process_id, wallets=sorted(wallets), started_ms=now_ms))
+    c.execute(insert(process_beats).values(process_id=process_id, beat=0))
+
+
+def check(c: Connection, process_id: str) -> None:
+    """The fence of every write: the process is still registered, and stays so until this commits. Raises: LeaseLost."""
+    alive = select(processes.c.id).where(processes.c.id == process_id).with_for_update(read=True, key_share=True)
+    if c.execute(alive).one_or_none() is None:
+        raise LeaseLost("this process was taken for dead; others may work on what it held")
+
+
+def beat(c: Connection, process_id: str, *, wallets: Collection[Address]) -> None:
+    """A sign of life, with what it can sign for by now. Raises: LeaseLost."""
+    raised = update(process_beats).where(process_beats.c.process_id == process_id)
+    if c.execute(raised.values(beat=process_beats.c.beat + 1)).rowcount != 1:
+        raise LeaseLost("this process was taken for dead; others may work on what it held")
+    of_process = processes.c.id == process_id
+    if c.execute(select(processes.c.wallets).where(of_process)).scalar_one() != sorted(wallets):
+        c.execute(update(processes).where(of_process).values(wallets=sorted(wallets)))
+
+
+def registered(c: Connection) -> Sequence[Process]:
+    """All of them, by id."""
+    joined = processes.join(process_beats)
+    rows = c.execute(
+        select(processes.c.id, processes.c.wallets, process_beats.c.beat).select_from(joined).order_by(processes.c.id)
+    )
+    return [Process(id=row.id, wallets=frozenset(row.wallets), beat=row.beat) for row in rows]
+
+
+def remove(c: Connection, process_id: str, *, seen_beat: int | None = None) -> bool:
+    """Free all that it holds, and let it write nothing more; False if it is gone, or has beaten since `seen_beat`."""
+    of_process = process_beats.c.process_id == process_id
+    if seen_beat is not None:
+        of_process &= process_beats.c.beat == seen_beat
+    if c.execute(delete(process_beats).where(of_process)).rowcount != 1:
+        return False
+    c.execute(update(leases).where(leases.c.process_id == process_id).values(process_id=None))
+    c.execute(delete(processes).where(processes.c.id == process_id))
+    return True
+
+
+def claim(c: Connection, process_id: str, names: Collection[LeaseName], *, now_ms: int) -> set[LeaseName]:
+    """Take those of the leases that are free; all of these names that the process holds then. Raises: LeaseLost."""
+    check(c, process_id)
+    dialect = postgresql if c.dialect.name == "postgresql" else sqlite
+    new = [{"name": name, "process_id": None, "fence": 0, "taken_ms": now_ms} for name in sorted(names)]
+    c.execute(dialect.insert(leases).on_conflict_do_nothing(), new)
+    free = leases.c.name.in_(names) & leases.c.process_id.is_(None)
+    taken = {"process_id": process_id, "fence": leases.c.fence + 1, "taken_ms": now_ms}
+    c.execute(update(leases).where(free).values(**taken))
+    held = select(leases.c.name).where(leases.c.name.in_(names), leases.c.process_id == process_id)
+    return set(c.execute(held).scalars())
+
+
+def give_back(c: Connection, process_id: str, names: Collection[LeaseName]) -> None:
+    """Free those of the leases that the process holds."""
+    of_process = leases.c.name.in_(names) & (leases.c.process_id == process_id)
+    c.execute(update(leases).where(of_process).values(process_id=None))
