@@ -79,6 +79,11 @@ class Database:
             case other:
                 raise DatabaseUrlInvalid(f"{other} is not supported: use sqlite:///path or postgresql://...")
 
+    @property
+    def is_exclusive(self) -> bool:
+        """No other process can have it open: an SQLite file is locked."""
+        return self.dialect == "sqlite"
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Execute `work` and commit durably; roll back and re-raise what it raises.
 

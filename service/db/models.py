@@ -196,10 +196,6 @@ lanes: Final = Table(
     Column("wallet", Addr, nullable=False),
     Column("next_nonce", BigInteger, nullable=False),
     Column("hold_reason", Text, nullable=True),
-    # A lease with a fencing token; used when several workers share the database.
-    Column("lease_owner", String(64), nullable=True),
-    Column("lease_until_ms", BigInteger, nullable=True),
-    Column("fence", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("chain_id", "wallet"),
     CheckConstraint("next_nonce >= 0", name="nonce"),
 )
@@ -243,6 +239,38 @@ txs: Final = Table(
         postgresql_where=text("state <> 'superseded'"),
     ),
     Index("ix_txs_open", "chain_id", "state"),
+)
+
+# -- processes on this database, and who works on what ------------------------------------------------------
+
+processes: Final = Table(
+    "processes",
+    metadata,
+    # Made anew at each start and each return from the dead: the fencing token. A row that is gone writes nothing more.
+    Column("id", String(64), primary_key=True),
+    # Addresses it can sign for.
+    Column("wallets", Json, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+)
+
+process_beats: Final = Table(
+    "process_beats",
+    metadata,
+    # Apart from `processes`, whose rows every write of a worker locks against their removal.
+    Column("process_id", String(64), ForeignKey("processes.id"), primary_key=True),
+    Column("beat", BigInteger, nullable=False),
+)
+
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", String(96), primary_key=True),
+    # Null: free.
+    Column("process_id", String(64), ForeignKey("processes.id"), nullable=True),
+    # How often it changed hands.
+    Column("fence", BigInteger, nullable=False),
+    Column("taken_ms", BigInteger, nullable=False),
+    Index("ix_leases_process_id", "process_id"),
 )
 
 pauses: Final = Table(
