@@ -28,6 +28,7 @@ from contracts.pools import PoolDirectory
 from service.auth.secrets import MasterKey
 from service.clock import SystemClock
 from service.db.engine import Database
+from service.db.headstore import SqlHeadStore
 from service.endpoints import check_chain, pool_of
 from service.markets.ticker import TickerBoard
 from service.observability.metrics import Metrics
@@ -168,6 +169,7 @@ def _runtime(
         config=config,
         signer=signers,
         store=store,
+        heads=SqlHeadStore(),
         uow=db,
         check=PreSign(db=db, assets=assets, deployments=deployments, master=master, clock=clock),
         observer=TimingObserver(observer, config, metrics=metrics, clock=clock),
