@@ -9,6 +9,7 @@ from chains.config import ChainConfig
 from chains.errors import RpcError, SignerUnavailable
 from chains.headstate import HeadStore
 from chains.signing.signer import Signer
+from chains.tx.leases import Leases
 from chains.tx.store import Clock, PreSignCheck, StaleState, TxObserver, TxStore, UnitOfWork
 
 U = TypeVar("U")
@@ -27,6 +28,8 @@ class EngineParts(Generic[U]):
     store: TxStore[U]
     heads: HeadStore[U]
     uow: UnitOfWork[U]
+    """Fenced: it writes only while this process may hold leases."""
+    leases: Leases[U]
     check: PreSignCheck
     observer: TxObserver[U]
     clock: Clock

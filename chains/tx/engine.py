@@ -6,11 +6,14 @@
 Guarantees: what was taken is finished or closed, across crashes (`recover`); an endpoint or signer that fails is
 retried with growing pauses, and never ends the engine; a lane's plans are placed in order by one worker, lanes do not
 wait for each other. A programming error, a raising observer included, ends `run` by raising.
-Not guaranteed: exclusion of a second engine on the same store; its owner sees to that.
+
+Several processes on one store share the work by leases (`chains.tx.leases`): one follows the chain, and each lane
+belongs to one. Without `leases` an engine is the only one of its chain on the store; its owner sees to that.
 """
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -21,10 +24,12 @@ from chains.signing.signer import Signer
 from chains.tx.confirmer import Confirmer
 from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
 from chains.tx.lanes import LaneWorker, Placing
-from chains.tx.model import Lane, OpenTx, TxId, TxState, Wish
+from chains.tx.leases import FencedUnitOfWork, LeaseName, Leases, SoleLeases, chain_lease, lane_lease
+from chains.tx.model import UNMINED_TX_STATES, Lane, OpenTx, TxId, TxState, Wish
 from chains.tx.replacing import Replacer
 from chains.tx.sending import Sender
 from chains.tx.simulation import Simulator
+from chains.tx.standby import Bystander
 from chains.tx.store import Clock, PreSignCheck, TxObserver, TxStore, UnitOfWork
 
 U = TypeVar("U")
@@ -55,14 +60,18 @@ class TxEngine(Generic[U]):
         observer: TxObserver[U],
         clock: Clock,
         witness: EvmClient | None = None,
+        leases: Leases[U] | None = None,
     ) -> None:
+        self._leases: Leases[U] = SoleLeases() if leases is None else leases
+        self._unfenced = uow
         self._parts = EngineParts(
             client=client,
             config=config,
             signer=signer,
             store=store,
             heads=heads,
-            uow=uow,
+            uow=FencedUnitOfWork(uow, self._leases),
+            leases=self._leases,
             check=check,
             observer=observer,
             clock=clock,
@@ -70,12 +79,14 @@ class TxEngine(Generic[U]):
         )
         self._sender = Sender(self._parts)
         self._simulator = Simulator(client)
-        self._confirmer = Confirmer(self._parts, self._sender)
+        self._chain: Confirmer[U] | Bystander[U] = Bystander(self._parts)
         self._replacer = Replacer(self._parts, self._sender)
         self._wished = asyncio.Event()
         self._workers: dict[Lane, LaneWorker[U]] = {}
         self._busy: dict[Lane, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
+        self._known: dict[LeaseName, Lane] = {}
+        """Lanes that had something to do since this process started."""
         self._poll_ms = min(max(config.block_time_ms // POLL_PART, MIN_POLL_MS), MAX_POLL_MS)
 
     def wake(self) -> None:
@@ -99,7 +110,8 @@ class TxEngine(Generic[U]):
 
     async def _wish(self, tx_id: TxId, wish: Wish, reason: str) -> bool:
         parts, now_ms = self._parts, self._parts.clock.now_ms()
-        done = await parts.uow.run(lambda u: parts.store.wish(u, tx_id, wish, reason=reason, now_ms=now_ms))
+        # Whoever asks need not be the one who does it.
+        done = await self._unfenced.run(lambda u: parts.store.wish(u, tx_id, wish, reason=reason, now_ms=now_ms))
         self.wake()
         return done
 
@@ -112,8 +124,9 @@ class TxEngine(Generic[U]):
         """
         try:
             await self._parts.client.verify_chain()
-            await self._sender.rebroadcast(await self._open(), only_due=False)
-            for lane in sorted({slot.tx.lane for slot in await self._open() if slot.tx.state is TxState.RESERVED}):
+            await self._sender.rebroadcast(await self._open_here(), only_due=False)
+            slots = await self._open_here()
+            for lane in sorted({slot.tx.lane for slot in slots if slot.tx.state is TxState.RESERVED}):
                 await self._place_in(lane, most=1)
         except TRANSIENT as exc:
             log.warning("%s: recovery goes on later: %s", self._parts.config.key, exc)
@@ -131,6 +144,7 @@ class TxEngine(Generic[U]):
                 except TRANSIENT as exc:
                     log.warning("lane %s goes on later: %s", lane.wallet, exc)
         await self._tend()
+        await self._give_back()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Call `recover` first.
@@ -160,6 +174,7 @@ class TxEngine(Generic[U]):
                 await self._tend()
             else:
                 wait_ms = backoff.failed()
+            await self._give_back()
             await wait_for_any(stop, self._wished, timeout_ms=wait_ms)
 
     async def _place_queued(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
@@ -174,8 +189,8 @@ class TxEngine(Generic[U]):
 
     async def _work(self, lane: Lane, stop: asyncio.Event) -> None:
         """Place the lane's plans until none can be placed now."""
-        backoff = Backoff()
-        while not stop.is_set():
+        backoff, lease = Backoff(), lane_lease(lane)
+        while not stop.is_set() and self._leases.holds(lease) and lease not in self._leases.unwanted():
             try:
                 if await self._worker(lane).place_next() not in (Placing.PLACED, Placing.REJECTED):
                     return
@@ -193,19 +208,20 @@ class TxEngine(Generic[U]):
 
     def _may_place(self) -> bool:
         """Not before the cursor was once found on the chain, and not while it is not."""
-        return self._confirmer.checked and not self._confirmer.frozen
+        return self._chain.checked and not self._chain.frozen
 
     async def _look(self) -> bool:
-        """One round of the confirmer; False if it has to be tried again soon."""
+        """Follow the chain if that is this process's part, else only look; False if it has to be tried again soon."""
         try:
-            return await self._confirmer.round()
+            await self._choose_part()
+            return await self._chain.round()
         except TRANSIENT as exc:
             log.warning("%s cannot be followed now: %s", self._parts.config.key, exc)
             return False
 
     async def _tend(self) -> None:
         """Bump and close what needs it (not while the chain is in doubt), and send again what is due."""
-        head, slots = self._confirmer.head, await self._open()
+        head, slots = self._chain.head, await self._open_here()
         if head is not None and self._may_place():
             try:
                 moved = await self._replacer.round(head, slots)
@@ -214,7 +230,7 @@ class TxEngine(Generic[U]):
                 moved = True
             if moved:
                 # As they are now: a payload that was to be closed is not to be sent again.
-                slots = await self._open()
+                slots = await self._open_here()
         await self._sender.rebroadcast(slots, only_due=True)
 
     async def _place_in(self, lane: Lane, *, most: int | None = None) -> None:
@@ -224,19 +240,48 @@ class TxEngine(Generic[U]):
                 return
             placed += 1
 
-    async def _open(self) -> list[OpenTx]:
+    async def _choose_part(self) -> None:
+        """Follow the chain while its lease is here. Who gets it starts from what is stored."""
+        lease = chain_lease(self._parts.config.chain_id)
+        await self._leases.claim([lease])
+        if not self._leases.holds(lease):
+            if isinstance(self._chain, Confirmer):
+                self._chain = Bystander(self._parts)
+        elif isinstance(self._chain, Bystander):
+            self._chain = Confirmer(self._parts, self._sender)
+
+    async def _here(self, lanes: Iterable[Lane]) -> set[Lane]:
+        """Those of the lanes that are this process's to work on."""
+        names = {lane_lease(lane): lane for lane in lanes}
+        self._known |= names
+        await self._leases.claim(names)
+        return {lane for name, lane in names.items() if self._leases.holds(name)}
+
+    async def _give_back(self) -> None:
+        """What another process should have, as far as nothing is under way there."""
+        unwanted = self._leases.unwanted()
+        idle = {name for name, lane in self._known.items() if name in unwanted and lane not in self._busy}
+        idle |= unwanted & {chain_lease(self._parts.config.chain_id)}
+        if idle:
+            await self._leases.give_back(idle)
+
+    async def _open_here(self) -> list[OpenTx]:
         chain_id = self._parts.config.chain_id
-        return list(await self._parts.uow.read(lambda u: self._parts.store.open_txs(u, chain_id)))
+        slots = await self._parts.uow.read(
+            lambda u: self._parts.store.open_txs(u, chain_id, states=UNMINED_TX_STATES)
+        )
+        lanes = await self._here({slot.tx.lane for slot in slots})
+        return [slot for slot in slots if slot.tx.lane in lanes]
 
     async def _lanes_with_work(self) -> list[Lane]:
-        """Lanes with queued intents or with nonces that were taken and not filled."""
+        """Lanes of this process with queued intents or with nonces that were taken and not filled."""
         chain_id = self._parts.config.chain_id
 
         def read(u: U) -> set[Lane]:
-            unfilled = {s.tx.lane for s in self._parts.store.open_txs(u, chain_id) if s.tx.state is TxState.RESERVED}
-            return unfilled | set(self._parts.store.queued_lanes(u, chain_id))
+            store = self._parts.store
+            return {*store.unfilled_lanes(u, chain_id), *store.queued_lanes(u, chain_id)}
 
-        return sorted(await self._parts.uow.read(read))
+        return sorted(await self._here(await self._parts.uow.read(read)))
 
     def _worker(self, lane: Lane) -> LaneWorker[U]:
         if lane not in self._workers:

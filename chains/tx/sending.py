@@ -14,6 +14,7 @@ from chains.crashpoints import reach
 from chains.errors import RpcError, RpcRefused
 from chains.node_errors import SendVerdict
 from chains.tx.context import EngineParts
+from chains.tx.leases import lane_lease
 from chains.tx.model import UNMINED_TX_STATES, Attempt, AttemptKind, AttemptState, OpenTx, TxState, Wish
 from chains.tx.store import StaleState
 from chains.types import TxHash
@@ -96,7 +97,12 @@ class Sender(Generic[U]):
             await self._send_some(slots[start : start + MAX_SENDS])
 
     async def _send_some(self, slots: Sequence[OpenTx]) -> None:
-        slots = [slot for slot in slots if slot.attempts[-1].hash not in self._in_flight]
+        slots = [
+            slot
+            for slot in slots
+            # Another process may have the lane by now, and may have replaced or closed what this one knows of.
+            if slot.attempts[-1].hash not in self._in_flight and self._parts.leases.holds(lane_lease(slot.tx.lane))
+        ]
         if not slots:
             return
         hashes = [slot.attempts[-1].hash for slot in slots]
