@@ -126,6 +126,8 @@ async def test_F97_within_a_second_of_a_pause_no_payment_leaves_any_more_and_wha
             while any(state in UNMINED_TX_STATES for state, _ in await states(stack)):
                 await stack.mine("ethereum")
                 await asyncio.sleep(LOOK_EVERY_S)
+        # There is room in the lane again, and a queue.
+        await asyncio.sleep(WATCHED_S)
         assert payments(proxy, stack) == left
     # Nothing had been mined before the pause: each nonce that was taken is closed, and nobody was paid.
     assert {outcome for _, outcome in await states(stack)} == {Outcome.CANCELLED}
