@@ -32,6 +32,7 @@ POINTS: Final[Mapping[str, str]] = MappingProxyType(
         "K11": "a receipt was read; nothing was written of it",
         "K12": "slot, books and events of a receipt were written; nothing was committed",
         "K14": "a reorg was written to the slot; the books were not told, nothing was committed",
+        "K14b": "all consequences of new blocks are durable; the chain's own state and the cursor are not",
         "K15": "a migration ran; it was not committed",
         "K16": "a new key file was written; it has not got its name",
         "K17": "what a receipt says of a slot is durable; the next one (the swap after its approval) was not looked at",

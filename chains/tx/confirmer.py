@@ -1,13 +1,20 @@
 """Watches what was sent: mined, confirmed, final, reorged away, or overtaken by a foreign transaction.
 
-Each round looks at one head and decides with `verdicts.decide`. If the head moved while reading, the round is given up.
+    poll -> step (blocks that came and went) -> look at the open slots -> decide -> write, by lane -> commit the step
+
+Each round follows the chain to one head (chains.heads), reads what there is to know about the open slots at that head
+(chains.tx.looking) and decides with `verdicts.decide`. If the head moved while reading, the round is given up.
 
 Guarantees:
-- nothing follows from a look-up that failed;
+- nothing follows from a look-up that failed, or from a node that is behind;
 - all that follows for one slot commits together with the observer's part, and slots of a lane in the order of nonces;
-- the cursor moves to the block at confirmed depth only when every own transaction up to it has been confirmed in an
-  earlier unit of work, and no nonce up to it is used by something unexplained;
-- a cursor whose block left the chain freezes the chain: nothing moves, lanes are held (`frozen`).
+- a step of the chain commits after its consequences: a crash between repeats it and never skips it;
+- the cursor moves, with the step, to the block at confirmed depth only when every own transaction up to it has been
+  confirmed in an earlier unit of work, and no nonce up to it is used by something unexplained;
+- a final block that is another one now, a cursor whose block left the chain, and a reorg deeper than all that is kept
+  freeze the chain, over restarts, until a person thaws it: nothing moves, its lanes are held. Where several endpoints
+  must say the same, one that lies freezes nothing;
+- however long nobody looked, what is read is bounded by the follower's window and by the open slots.
 
 Not guaranteed: that the endpoint tells the truth; depth and the finalized tag are as good as it is. Where there are
 several, what is for ever needs their common word (chains.tx.witness).
@@ -15,24 +22,60 @@ several, what is for ever needs their common word (chains.tx.witness).
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from itertools import groupby
-from typing import Generic, TypeVar, assert_never
+from typing import Final, Generic, TypeVar, assert_never
 
+from chains.config import FinalityPolicy
 from chains.crashpoints import reach
-from chains.errors import RpcRefused
+from chains.heads import HeadFollower, HeadPolicy, ReorgTooDeep
+from chains.headstate import HeadStep, KnownHead
 from chains.tx import witness
 from chains.tx.context import EngineParts
-from chains.tx.model import UNMINED_TX_STATES, Intent, Lane, OpenTx, TxId
+from chains.tx.looking import look_at
+from chains.tx.model import Intent, OpenTx, TxId
 from chains.tx.reasons import HoldCode, reason
 from chains.tx.sending import Sender
 from chains.tx.store import StaleState
-from chains.tx.verdicts import Change, Decision, Look, Step, decide, needs_receipt, superseded
-from chains.types import BlockHash, BlockRef, Header, Receipt, TxHash
+from chains.tx.verdicts import Change, Decision, Look, Step, decide, superseded
+from chains.types import BlockHash, BlockRef, Header, Receipt
 
 U = TypeVar("U")
 
+LEAST_WINDOW: Final = 64
+LEAST_KEEP: Final = 512
+"""Blocks, see `HeadPolicy`. Twice the window, so that a skip never keeps less than what was kept before."""
+
 log = logging.getLogger(__name__)
+
+
+class _Told(StrEnum):
+    """How far the slots of a lane are worked off at a head."""
+
+    CLEAR = "clear"
+    UNCLEAR = "unclear"
+    """Something is not explained yet. The cursor stays where it is."""
+    STALE = "stale"
+    """A slot moved meanwhile, so that what follows for it was not written. The step comes again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What is stored, read at once."""
+
+    slots: Sequence[OpenTx]
+    cursor: BlockRef | None
+
+
+class _Broken(Exception):
+    """The chain did what it must not. Leaves the round and freezes the chain, if `block` is really gone."""
+
+    def __init__(self, code: HoldCode, text: str, *, block: BlockRef) -> None:
+        super().__init__(text)
+        self.stored = reason(code, text)
+        self.block = block
 
 
 class Confirmer(Generic[U]):
@@ -41,135 +84,107 @@ class Confirmer(Generic[U]):
     def __init__(self, parts: EngineParts[U], sender: Sender[U]) -> None:
         self._parts = parts
         self._sender = sender
+        self._heads = HeadFollower(
+            parts.client,
+            chain_id=parts.config.chain_id,
+            store=parts.heads,
+            uow=parts.uow,
+            policy=_head_policy(parts.config.finality),
+            clock=parts.clock,
+        )
         self._done: BlockHash | None = None
         self._overtaken_at: dict[TxId, BlockHash] = {}
         self.frozen = False
-        """The cursor's block is not canonical any more; no lane may take new work."""
+        """No lane of the chain may take new work, nothing is followed."""
         self.checked = False
         """The cursor was looked for on the chain at least once."""
         self.head: Header | None = None
         """The one that the last round looked at."""
 
+    @property
+    def known(self) -> KnownHead | None:
+        """The newest head that was worked off, and when it was last seen; no node is asked."""
+        return self._heads.known
+
     async def round(self) -> bool:
-        """Look at the current head; True when everything up to it is worked off.
+        """Look at the chain once; False while it is frozen.
 
-        Raises: RpcError: nothing is lost, call again.
+        Raises: RpcError, StaleState: nothing is lost, call again.
         """
-        parts = self._parts
-        head = self.head = await parts.client.head()
-        if head.hash == self._done:
-            return True
-        slots, cursor = await parts.uow.read(self._read)
-        look = await self._look(head, slots, cursor)
-        if look is None:
+        parts, chain_id = self._parts, self._parts.config.chain_id
+        if await parts.uow.read(lambda u: parts.heads.frozen(u, chain_id)) is not None:
+            self.frozen = self.checked = True
+            self.head = await parts.client.head()
             return False
-        if cursor is not None and cursor.number <= head.number and not look.is_canonical(cursor):
-            await self._freeze(cursor, slots)
-            self.checked = True
-            return False
-        self.frozen, self.checked = False, True
-        await self._hold_refuted(slots, look)
-        by_lane = [list(group) for _, group in groupby(slots, key=lambda slot: slot.tx.lane)]
-        results = await asyncio.gather(*(self._follow(lane, look) for lane in by_lane))
-        if not all(results):
-            return False
-        await self._move_cursor(cursor, look)
-        self._done = head.hash
-        return True
-
-    # -- reading ------------------------------------------------------------------------------------------
-
-    def _read(self, uow: U) -> tuple[Sequence[OpenTx], BlockRef | None]:
-        chain_id = self._parts.config.chain_id
-        return self._parts.store.open_txs(uow, chain_id), self._parts.store.cursor(uow, chain_id)
-
-    def _target(self, head: Header) -> int:
-        """The height at confirmed depth; genesis on a chain that is shorter."""
-        return max(0, head.number - self._parts.config.finality.confirmed_depth + 1)
-
-    async def _look(self, head: Header, slots: Sequence[OpenTx], cursor: BlockRef | None) -> Look | None:
-        """Read everything about this head; None if the chain moved meanwhile."""
-        client = self._parts.client
-        final_height = await self._final_height(head)
-        receipts = await self._receipts(slot for slot in slots if needs_receipt(slot.tx))
-        heights = {head.number, self._target(head)} | {receipt.block.number for receipt in receipts.values()}
-        heights |= {slot.tx.block.number for slot in slots if slot.tx.block is not None}
-        if cursor is not None and cursor.number <= head.number:
-            heights.add(cursor.number)
-        canonical = await self._canonical(heights)
-
-        # A confirmed transaction whose block left the chain may have been mined again elsewhere.
-        moved = [s for s in slots if s.tx.block is not None and canonical.get(s.tx.block.number) != s.tx.block]
-        if moved:
-            receipts |= await self._receipts(moved)
-            canonical |= await self._canonical({receipt.block.number for receipt in receipts.values()} - heights)
-        used_at_target = await self._used(slots, self._target(head))
-        suspects = [s for s in slots if s.tx.nonce < used_at_target.get(s.tx.lane, 0)]
-        used_finally = await self._used_finally(suspects, final_height)
-        doubts = await witness.doubts(self._parts.witness, witness.claims(slots, receipts, final_height))
-        again = await client.header(head.number)
-        if again is None or again.hash != head.hash or canonical.get(head.number) != head.ref:
-            log.info("the head %d moved during a round; it is looked at again", head.number)
-            return None
-        return Look(
-            head=head,
-            confirmed_depth=self._parts.config.finality.confirmed_depth,
-            final_height=final_height,
-            receipts=receipts,
-            canonical=canonical,
-            used_at_target=used_at_target,
-            used_finally=used_finally,
-            doubts=doubts,
-        )
-
-    async def _final_height(self, head: Header) -> int | None:
-        finality = self._parts.config.finality
-        height = head.number - finality.min_final_depth + 1
-        if finality.use_finalized_tag:
-            tagged = await self._parts.client.header("finalized")
-            if tagged is None:
-                return None
-            height = min(height, tagged.number)
-        return height if height >= 0 else None
-
-    async def _receipts(self, slots: Iterable[OpenTx]) -> dict[TxHash, Receipt]:
-        """Receipts of all attempts of these slots, as far as there are any."""
-        hashes = [attempt.hash for slot in slots for attempt in slot.attempts]
-        return {found.tx_hash: found for found in await self._parts.client.receipts(hashes) if found is not None}
-
-    async def _canonical(self, heights: set[int]) -> dict[int, BlockRef]:
-        headers = await self._parts.client.headers(sorted(heights))
-        return {header.number: header.ref for header in headers if header is not None}
-
-    async def _used(self, slots: Sequence[OpenTx], height: int) -> dict[Lane, int]:
-        """Nonces at a height of the lanes that have unmined slots among these."""
-        lanes = sorted({slot.tx.lane for slot in slots if slot.tx.state in UNMINED_TX_STATES})
-        nonces = await self._parts.client.nonces([(lane.wallet, height) for lane in lanes])
-        return dict(zip(lanes, nonces, strict=True))
-
-    async def _used_finally(self, suspects: Sequence[OpenTx], final_height: int | None) -> dict[Lane, int]:
-        if final_height is None or not suspects:
-            return {}
+        if self.frozen:
+            log.warning("%s is followed again", parts.config.key)
+            self.frozen, self._done = False, None
+            self._heads.forget()
         try:
-            return await self._used(suspects, final_height)
-        except RpcRefused as exc:
-            # The node has pruned that state: without it nothing is called overtaken.
-            log.warning("the nonce at final block %d is not to be had: %s", final_height, exc)
-            return {}
+            await self._follow_chain()
+        except _Broken as broken:
+            if not await witness.is_gone(parts.witness, broken.block):
+                log.warning("%s: an endpoint is not believed: %s", parts.config.key, broken)
+                return True
+            await self._freeze(broken.stored)
+        return not self.frozen
+
+    async def _follow_chain(self) -> None:
+        step = await self._poll()
+        if step is None:
+            return
+        self.head = step.head
+        if step.head.hash == self._done:
+            return
+        state = await self._parts.uow.read(self._read)
+        if state.cursor is not None and state.cursor.number > step.head.number:
+            return  # this node is behind the one that told us
+        look = await look_at(self._parts, step, state.slots, state.cursor)
+        if look is None:
+            return
+        if state.cursor is not None and not look.is_canonical(state.cursor):
+            text = f"block {state.cursor.number} {state.cursor.hash}, up to which the books go, left the chain"
+            raise _Broken(HoldCode.DEEP_REORG, text, block=state.cursor)
+        self.checked = True
+        await self._hold_refuted(state.slots, look)
+        by_lane = [list(group) for _, group in groupby(state.slots, key=lambda slot: slot.tx.lane)]
+        told = await asyncio.gather(*(self._follow(lane, look) for lane in by_lane))
+        if _Told.STALE in told:
+            return
+        is_clear = _Told.UNCLEAR not in told
+        await self._commit(step, state.cursor, look if is_clear else None)
+        if is_clear:
+            self._done = step.head.hash
+
+    async def _poll(self) -> HeadStep | None:
+        """The way to the node's head; None if nothing can be said about it now."""
+        try:
+            step = await self._heads.poll()
+        except ReorgTooDeep as exc:
+            raise _Broken(HoldCode.DEEP_REORG, str(exc), block=exc.oldest) from exc
+        if step is not None and (violation := step.violation) is not None:
+            was, now = violation.was, violation.now
+            text = f"block {was.number} {was.hash}, which was final, is {'gone' if now is None else now.hash} now"
+            raise _Broken(HoldCode.FINALITY_VIOLATED, text, block=was)
+        return step
+
+    def _read(self, uow: U) -> _State:
+        store, chain_id = self._parts.store, self._parts.config.chain_id
+        return _State(slots=store.open_txs(uow, chain_id), cursor=store.cursor(uow, chain_id))
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    async def _follow(self, slots: Sequence[OpenTx], look: Look) -> bool:
-        """Work off the slots of one lane; False if something has to be looked at again."""
-        clear = True
+    async def _follow(self, slots: Sequence[OpenTx], look: Look) -> _Told:
+        """Work off the slots of one lane."""
+        told = _Told.CLEAR
         for slot in slots:
             now_ms = self._parts.clock.now_ms()
             decision = decide(slot, look, now_ms)
             steps = list(decision.steps)
             if await self._is_overtaken(slot, decision, look):
                 steps.append(superseded(slot, now_ms))
-            elif decision.unclear:
-                clear = False
+            elif decision.unclear and told is _Told.CLEAR:
+                told = _Told.UNCLEAR
             if not steps:
                 continue
             reach("K11")
@@ -177,14 +192,14 @@ class Confirmer(Generic[U]):
                 await self._parts.uow.run(lambda u, s=slot, todo=steps: self._write_all(u, s.intent, todo))  # type: ignore[misc]
             except StaleState as exc:
                 log.info("slot %d moved meanwhile and is looked at again: %s", slot.tx.id, exc)
-                clear = False
+                told = _Told.STALE
                 continue
             reach("K17")
             if steps[-1].change is Change.REORGED:
                 self._sender.forget(slot.attempts)
             for step in steps:
                 log.info("%s nonce %d: %s", slot.tx.lane.wallet, slot.tx.nonce, step.change)
-        return clear
+        return told
 
     async def _is_overtaken(self, slot: OpenTx, decision: Decision, look: Look) -> bool:
         """Only when two heads in a row say so, and the witness: the state is for ever, and a receipt may come late."""
@@ -226,12 +241,19 @@ class Confirmer(Generic[U]):
             case _ as never:
                 assert_never(never)
 
-    async def _move_cursor(self, cursor: BlockRef | None, look: Look) -> None:
-        target = look.canonical.get(self._target(look.head))
-        if target is None or (cursor is not None and target.number <= cursor.number):
-            return
-        chain_id = self._parts.config.chain_id
-        await self._parts.uow.run(lambda u: self._parts.store.set_cursor(u, chain_id, target))
+    async def _commit(self, step: HeadStep, cursor: BlockRef | None, clear: Look | None) -> None:
+        """The chain's state, and the cursor with it if all slots are clear."""
+        store, chain_id = self._parts.store, self._parts.config.chain_id
+        target = None if clear is None else clear.target
+        moves = target is not None and (cursor is None or target.number > cursor.number)
+
+        def also(u: U) -> None:
+            if moves and target is not None:
+                store.set_cursor(u, chain_id, target)
+
+        if step.events or moves or self.known is None:
+            reach("K14b")
+            await self._heads.commit(step, also)
 
     async def _hold_refuted(self, slots: Sequence[OpenTx], look: Look) -> None:
         """What was booked from a receipt that the endpoints together do not bear out is for a person to look at."""
@@ -249,23 +271,23 @@ class Confirmer(Generic[U]):
 
         await self._parts.uow.run(work)
 
-    async def _freeze(self, cursor: BlockRef, slots: Sequence[OpenTx]) -> None:
-        """Nothing of this chain moves: what was booked rests on a block that is gone. A person has to look."""
-        if self.frozen:
-            return
-        self.frozen = True
+    async def _freeze(self, stored: str) -> None:
+        """Nothing of this chain moves: what was booked may rest on a block that is gone. A person has to look."""
         parts = self._parts
-        text = f"block {cursor.number} {cursor.hash}, up to which the books go, left the chain"
-        log.critical("%s is frozen: %s", parts.config.key, text)
+        self.frozen = self.checked = True
+        log.critical("%s is frozen: %s", parts.config.key, stored)
+        now_ms = parts.clock.now_ms()
+        await parts.uow.run(lambda u: parts.heads.freeze(u, parts.config.chain_id, stored, now_ms=now_ms))
 
-        def work(u: U) -> None:
-            lanes = {slot.tx.lane for slot in slots} | set(parts.store.queued_lanes(u, parts.config.chain_id))
-            for lane in sorted(lanes):
-                state = parts.store.lane(u, lane)
-                if state is not None and state.hold_reason is None:
-                    parts.store.hold_lane(u, lane, reason(HoldCode.DEEP_REORG, text))
 
-        await parts.uow.run(work)
+def _head_policy(finality: FinalityPolicy) -> HeadPolicy:
+    window = max(LEAST_WINDOW, finality.min_final_depth)
+    return HeadPolicy(
+        final_depth=finality.min_final_depth,
+        use_finalized_tag=finality.use_finalized_tag,
+        window=window,
+        keep=max(LEAST_KEEP, 2 * window),
+    )
 
 
 def _required(receipt: Receipt | None) -> Receipt:

@@ -38,7 +38,9 @@ class HoldCode(StrEnum):
     SIGNING_FAILED = "signing_failed"
     """The signer refused after the nonce was taken; the slot is tried again."""
     DEEP_REORG = "deep_reorg"
-    """A block that the books rest on left the chain."""
+    """A block that the books rest on, or all that is remembered of the chain, left it. Holds the chain's lanes."""
+    FINALITY_VIOLATED = "finality_violated"
+    """A block that the chain had called final is another one now. Holds the chain's lanes."""
     CONTRADICTED = "contradicted"
     """Several endpoints agree that a transaction did not end as one of them had told, and as it was booked."""
 

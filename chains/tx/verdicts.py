@@ -67,6 +67,11 @@ class Look:
     doubts: Doubts = NO_DOUBTS
     """Slots that are not final yet, deep as they are."""
 
+    @property
+    def target(self) -> BlockRef | None:
+        """The block at confirmed depth, where the cursor may go."""
+        return self.canonical.get(target_height(self.head, self.confirmed_depth))
+
     def is_canonical(self, block: BlockRef) -> bool:
         return self.canonical.get(block.number) == block
 
@@ -75,6 +80,11 @@ class Look:
 
     def is_final(self, block: BlockRef) -> bool:
         return self.final_height is not None and block.number <= self.final_height
+
+
+def target_height(head: Header, confirmed_depth: int) -> int:
+    """Where the cursor may go; genesis on a chain that is shorter."""
+    return max(0, head.number - confirmed_depth + 1)
 
 
 def needs_receipt(tx: Tx) -> bool:

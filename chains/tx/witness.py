@@ -76,6 +76,19 @@ async def doubts(witness: EvmClient | None, made: Sequence[Claim]) -> Doubts:
     return Doubts(refuted=frozenset(claim.tx_id for claim in refuted))
 
 
+async def is_gone(witness: EvmClient | None, block: BlockRef) -> bool:
+    """Whether a block that one endpoint shows another one for is off the chain, by the word of all. Never raises
+    RpcError: while they do not agree, it is not."""
+    if witness is None:
+        return True
+    try:
+        there = await witness.header(block.number)
+    except RpcError as exc:
+        log.warning("block %d may have left the chain: %s", block.number, exc)
+        return False
+    return there is None or there.ref != block
+
+
 async def is_overtaken(witness: EvmClient | None, slot: OpenTx, final_height: int | None) -> bool:
     """Whether a foreign transaction has the slot's nonce for ever, by the word of all. Never raises RpcError."""
     if witness is None:
