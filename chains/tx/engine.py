@@ -19,7 +19,7 @@ from typing import Final, Generic, TypeVar
 
 from chains.client import EvmClient
 from chains.config import ChainConfig
-from chains.headstate import HeadStore
+from chains.headstate import HeadStore, KnownHead
 from chains.signing.signer import Signer
 from chains.tx.confirmer import Confirmer
 from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
@@ -88,6 +88,15 @@ class TxEngine(Generic[U]):
         self._known: dict[LeaseName, Lane] = {}
         """Lanes that had something to do since this process started."""
         self._poll_ms = min(max(config.block_time_ms // POLL_PART, MIN_POLL_MS), MAX_POLL_MS)
+
+    @property
+    def known_head(self) -> KnownHead | None:
+        """The newest head known here, and when a node last showed it; asks no node."""
+        return self._chain.known
+
+    def hint(self) -> None:
+        """The chain may have moved: look now instead of at the next poll. To be called in the engine's event loop."""
+        self._wished.set()
 
     def wake(self) -> None:
         """New work was queued, or something asked for a slot. To be called in the engine's event loop."""
@@ -267,9 +276,7 @@ class TxEngine(Generic[U]):
 
     async def _open_here(self) -> list[OpenTx]:
         chain_id = self._parts.config.chain_id
-        slots = await self._parts.uow.read(
-            lambda u: self._parts.store.open_txs(u, chain_id, states=UNMINED_TX_STATES)
-        )
+        slots = await self._parts.uow.read(lambda u: self._parts.store.open_txs(u, chain_id, states=UNMINED_TX_STATES))
         lanes = await self._here({slot.tx.lane for slot in slots})
         return [slot for slot in slots if slot.tx.lane in lanes]
 
