@@ -5,7 +5,7 @@ owns that, not the ASGI lifespan); every path but `/v1/openapi.json` is a route 
 query parameter that a route does not have is refused, not ignored.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -55,8 +55,8 @@ _PROBLEM: Final[dict[str, Any]] = {
 }
 
 
-def create_app(services: Services) -> FastAPI:
-    """The app. Raises: NoCallerDeclared: a route does not say who may use it."""
+def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> FastAPI:
+    """The app with those routes. Raises: NoCallerDeclared: a route does not say who may use it."""
     app = FastAPI(
         title="Cambist",
         version="1",
@@ -70,9 +70,9 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     install_handlers(app)
-    for router in ROUTERS:
+    for router in routers:
         app.include_router(router)
-    _describe(app)
+    _describe(app, declared_permissions(routers))
     settings = services.settings
     app.add_middleware(
         Edge,
@@ -120,9 +120,8 @@ def _buckets(services: Services, per_minute: int) -> Buckets:
     return Buckets(services.clock, per_minute=per_minute, burst=max(1, per_minute * BURST_S // 60))
 
 
-def _describe(app: FastAPI) -> None:
+def _describe(app: FastAPI, needed: Mapping[tuple[str, str], Permission | None]) -> None:
     """Who may call each route, and what errors look like, into the OpenAPI page."""
-    needed = declared_permissions()
     document = app.openapi()
     components = document.setdefault("components", {})
     components["securitySchemes"] = {

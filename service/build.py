@@ -28,6 +28,7 @@ from contracts.pools import PoolDirectory
 from service.auth.secrets import MasterKey
 from service.clock import SystemClock
 from service.db.engine import Database
+from service.db.errors import DatabaseError
 from service.db.headstore import SqlHeadStore
 from service.endpoints import check_chain, pool_of
 from service.markets.ticker import TickerBoard
@@ -36,6 +37,7 @@ from service.settings import Settings
 from service.workers.counting import CountingStore, TimingObserver
 from service.workers.heartbeats import Heartbeats, WatchedClient
 from service.workers.keyring import Keyring, unlock_all
+from service.workers.membership import Membership
 from service.workers.observer import ChainObserver
 from service.workers.presign import PreSign
 from service.workers.signers import Signers, open_signers
@@ -79,6 +81,7 @@ class Services:
     keystore: Keystore
     keyring: Keyring
     signers: Signers
+    membership: Membership
     metrics: Metrics
     heartbeats: Heartbeats
 
@@ -88,6 +91,9 @@ class Services:
 
     async def close(self) -> None:
         """Let go of connections, threads and the database. Calling it again does nothing."""
+        # A database that is gone frees what this process holds by its silence.
+        with contextlib.suppress(DatabaseError):
+            await self.membership.leave()
         for chain in self.chains.values():
             await chain.endpoints.close()
         await self.signers.close()
@@ -118,6 +124,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         keyring, metrics, heartbeats = Keyring(), Metrics(), Heartbeats(clock)
         signers = await open_signers(settings.signers, keyring)
         opened.push_async_callback(signers.close)
+        membership = Membership(db, clock=clock, wallets=signers.addresses)
         chains: dict[str, ChainRuntime] = {}
         for key, endpoints in settings.rpc.items():
             pool = await pool_of(configs[key], endpoints, db=db, clock=clock)
@@ -127,7 +134,8 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
             await check_chain(pool, client, db=db, clock=clock)
             chains[key] = _runtime(
                 client, pool, recent_head, assets=listed[client.config.chain_id], deployments=deployments,
-                db=db, signers=signers, master=master, metrics=metrics, heartbeats=heartbeats, clock=clock,
+                db=db, signers=signers, membership=membership, master=master, metrics=metrics, heartbeats=heartbeats,
+                clock=clock,
             )  # fmt: skip
         opened.pop_all()
     return Services(
@@ -141,6 +149,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
         keystore=Keystore(settings.keystore_dir),
         keyring=keyring,
         signers=signers,
+        membership=membership,
         metrics=metrics,
         heartbeats=heartbeats,
     )
@@ -155,6 +164,7 @@ def _runtime(
     deployments: Deployments,
     db: Database,
     signers: Signers,
+    membership: Membership,
     master: MasterKey,
     metrics: Metrics,
     heartbeats: Heartbeats,
@@ -175,6 +185,7 @@ def _runtime(
         observer=TimingObserver(observer, config, metrics=metrics, clock=clock),
         clock=clock,
         witness=witnessed if pool.can_agree else None,
+        leases=membership,
     )
     return ChainRuntime(
         config=config,

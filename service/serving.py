@@ -1,4 +1,5 @@
-"""The service put into one process: build, unlock, recover, then HTTP, workers and control socket until a signal.
+"""The service put into one process: build, unlock, recover, then HTTP, workers and control socket until a signal; of
+these what its role asks for (`service.roles`).
 
 Guarantees: what cannot work is refused before the port answers (an open bind, a taken port, a wrong keystore
 password, a database of other chains); everything opened is closed at the end, also after a failure; a process that
@@ -11,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -21,6 +23,7 @@ from service.build import Services, build
 from service.control.acts import perform
 from service.control.server import Operator, control_server
 from service.health import readiness
+from service.health import router as health
 from service.observability.exporter import metrics_app
 from service.process import (
     Tls,
@@ -32,9 +35,11 @@ from service.process import (
     stop_on_signals,
     url_of,
 )
+from service.roles import Role, RoleNeedsPostgres
+from service.routers import ROUTERS
 from service.settings import Settings
 from service.workers.heartbeats import LATE_S
-from service.workers.runner import run_workers
+from service.workers.runner import run_endpoints, run_workers
 
 GIVE_UP_S: Final = 9.5
 """After a signal. Supervisors kill after 10 s, without a word in the log."""
@@ -46,14 +51,17 @@ BOOKS: Final = "books"
 _log: Final = structlog.get_logger("cambist.process")
 
 
-async def serve(settings: Settings, *, keystore_password: str | None) -> None:
+async def serve(settings: Settings, *, keystore_password: str | None, role: Role = Role.ALL) -> None:
     """Run the service until SIGTERM or SIGINT.
 
     Raises:
+        RoleNeedsPostgres: a part of the work alone, on SQLite.
         UnsafeBind, OSError: the address cannot be used.
         DatabaseError, ChainError, SigningError: a part cannot be used as configured.
         BaseExceptionGroup: a part failed while it ran.
     """
+    if role is not Role.ALL and settings.database_address.startswith("sqlite"):
+        raise RoleNeedsPostgres(f"--role {role} shares a database with other processes, and SQLite has only one")
     tls = _tls(settings)
     refuse_unsafe_bind(settings.host, tls=tls, trusted_proxies=[str(proxy) for proxy in settings.trusted_proxies])
     stop = asyncio.Event()
@@ -63,9 +71,10 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
         _backstop() as started,
         stop_on_signals(stop, then=started),
     ):
-        services = await build(settings)
+        # A process of the API can sign nothing, here or elsewhere.
+        services = await build(settings if role.works else settings.model_copy(update={"signers": {}}))
         try:
-            if keystore_password is not None:
+            if role.works and keystore_password is not None:
                 await services.unlock(keystore_password)
             url = url_of(listener, tls=tls)
 
@@ -74,19 +83,16 @@ async def serve(settings: Settings, *, keystore_password: str | None) -> None:
                     return await status(services, url=url)
                 return await perform(services, name, params, operator)
 
-            async def work(stop: asyncio.Event) -> None:
-                await run_workers(services, stop)
-
-            async def open_books(stop: asyncio.Event) -> None:
-                await _open_books(services, stop)
-
-            parts = [Worker(name="workers", run=work), Worker(name="books", run=open_books)]
+            parts = [Worker(name="endpoints", run=partial(run_endpoints, services))]
+            if role.works:
+                parts.append(Worker(name="workers", run=partial(run_workers, services)))
+                parts.append(Worker(name="books", run=partial(_open_books, services)))
             if metrics_listener is not None:
                 parts.append(http_part("metrics", metrics_app(services), listener=metrics_listener, tls=None))
-            async with control_server(settings.control_socket, act):
-                _log.info("serving", url=url, chains=sorted(services.chains), pid=os.getpid())
+            async with control_server(settings.control_socket, act) if role.works else contextlib.nullcontext():
+                _log.info("serving", role=role, url=url, chains=sorted(services.chains), pid=os.getpid())
                 await run_until_stopped(
-                    create_app(services),
+                    create_app(services, ROUTERS if role.serves else (health,)),
                     listener=listener,
                     tls=tls,
                     workers=parts,

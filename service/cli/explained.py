@@ -12,6 +12,7 @@ from service.control.paths import UnsafeSocketDirectory
 from service.control.server import AnotherServer
 from service.db.errors import DatabaseError, DatabaseInUse, WrongDatabase
 from service.process import UnsafeBind
+from service.roles import RoleNeedsPostgres
 from service.workers.signers import SignerUnusable
 
 
@@ -34,6 +35,9 @@ def explained() -> Generator[None, None, None]:
         raise CommandFailed("master_key_unusable", str(exc), hint="Is it installed? cambist init") from exc
     except (ChainNotConfigured, InvalidChainConfig) as exc:
         raise CommandFailed("bad_settings", str(exc), hint="cambist config check", status=ExitStatus.USAGE) from exc
+    except RoleNeedsPostgres as exc:
+        hint = "Set CAMBIST_DATABASE_URL=postgresql://..., or leave out --role."
+        raise CommandFailed("role_needs_postgres", str(exc), hint=hint, status=ExitStatus.USAGE) from exc
     except SignerUnusable as exc:
         raise CommandFailed("signer_unusable", str(exc), hint="cambist config check", status=ExitStatus.USAGE) from exc
     except SigningError as exc:

@@ -14,6 +14,7 @@ from service.cli.output import print_fields, print_json, print_table, progress, 
 from service.cli.secret_input import STDIN, read_secret
 from service.control.client import ask
 from service.control.protocol import ActFailed, ControlUnavailable
+from service.roles import Role
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at the effective settings.")
 
@@ -47,19 +48,26 @@ def serve(
         Path | None,
         typer.Option(help="File (mode 600) with the keystore password, or - for standard input; else the setting's."),
     ] = None,
+    role: Annotated[
+        Role, typer.Option(help="Share one PostgreSQL: api answers clients and has no keys, worker signs and sends.")
+    ] = Role.ALL,
 ) -> None:
     """Run the service in the foreground until SIGTERM or Ctrl-C."""
     from service.cli.running import run_server  # loads the whole service
 
     settings = settings_of_host()
     password = None
-    if password_file is not None:
+    if not role.works:
+        # It has no use for the keys, so it does not ask for them.
+        if password_file is not None:
+            raise CommandFailed("role_has_no_keys", "--role api has no signing keys", hint="Leave out --password-file.")
+    elif password_file is not None:
         password = read_secret(password_file, prompt="Keystore password")
     elif settings.keystore_password_file is not None:
         password = read_secret(settings.keystore_password_file, prompt="Keystore password")
     elif _has_key_files(settings.keystore_dir):
         password = read_secret(None if sys.stdin.isatty() else STDIN, prompt="Keystore password")
-    run_server(settings, password)
+    run_server(settings, password, role=role)
 
 
 def status(json: JsonOption = False) -> None:

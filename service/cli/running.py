@@ -9,13 +9,14 @@ from service.cli.explained import explained
 from service.cli.failures import CommandFailed, ExitStatus
 from service.observability.logs import configure_logging
 from service.process import new_event_loop, reasons
+from service.roles import Role
 from service.serving import serve
 from service.settings import Settings
 
 _log: Final = structlog.get_logger("cambist.process")
 
 
-def run_server(settings: Settings, keystore_password: str | None) -> None:
+def run_server(settings: Settings, keystore_password: str | None, *, role: Role) -> None:
     """Serve until a signal.
 
     Raises:
@@ -24,7 +25,7 @@ def run_server(settings: Settings, keystore_password: str | None) -> None:
     configure_logging(settings)
     try:
         with explained(), asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(settings, keystore_password=keystore_password))
+            runner.run(serve(settings, keystore_password=keystore_password, role=role))
     except OSError as exc:
         raise CommandFailed(
             "address_unusable",

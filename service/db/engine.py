@@ -6,7 +6,7 @@
 Guarantees: when `run` returns, the commit is durable; when `fn` raises, nothing it did is left, and its own
 exception comes out. Errors of the commit itself are `CommitFailed` or `CommitUnknown`, never confused with `fn`'s.
 Since `fn` is synchronous, nothing can await the network inside a transaction. `read` sees one consistent snapshot
-of committed state and cannot write. A second process on the same database is refused.
+of committed state and cannot write. A second process on the same SQLite file is refused.
 
 Rules for `fn`: it may be called more than once (PostgreSQL repeats it after a serialization conflict), so it has no
 effect but through its connection; it never commits or rolls back; a statement that may fail and is to be survived

@@ -12,6 +12,8 @@ DatabaseError
 └── CommitUnknown          COMMIT was sent and its answer is not known: look before doing it again
 """
 
+from chains.tx.store import StaleState
+
 
 class DatabaseError(Exception):
     """Base of all errors of this layer. Messages never carry the database's address: it may hold a password."""
@@ -41,7 +43,7 @@ class WrongDatabase(DatabaseError):
     """The database belongs to other chains than the endpoints serve."""
 
 
-class WriteConflict(DatabaseError):
+class WriteConflict(DatabaseError, StaleState):
     """Nothing was committed, since another transaction won. The same call may be made again."""
 
 

@@ -4,8 +4,7 @@ Why SERIALIZABLE: on SQLite all writes are serial, and code written there ("read
 must mean the same here. A conflict costs a repetition, a missed lock would cost money.
 
 Guarantees: as `service.db.engine` says; conflicts (SQLSTATE 40001, 40P01) are repeated a few times, then come out as
-`WriteConflict`. One process a database: an advisory lock is held by a connection of its own.
-Not guaranteed: exclusion after that one connection was cut by the server; the schema's constraints still hold then.
+`WriteConflict`. Any number of processes may have it open; who works on what is settled by leases (`service.db.leases`).
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed, DatabaseError, DatabaseInUse, WriteConflict
+from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed, DatabaseError, WriteConflict
 from service.db.guard import forbid_inner_commits, guarded
 
 T = TypeVar("T")
@@ -31,9 +30,8 @@ RETRY_BASE_S: Final = 0.002
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 30_000
 """A statement that takes longer is broken off by the server."""
-PROCESS_LOCK: Final = 0x63616D62697374
+MIGRATION_LOCK: Final = 0x63616D62697374
 """Advisory lock key: the bytes of `cambist`."""
-MIGRATION_LOCK: Final = PROCESS_LOCK + 1
 
 _CONFLICTS: Final = frozenset({"40001", "40P01"})
 
@@ -41,14 +39,13 @@ _CONFLICTS: Final = frozenset({"40001", "40P01"})
 class PostgresBackend:
     """A PostgreSQL database behind `Database`. Open it with `open`."""
 
-    def __init__(self, engine: AsyncEngine, *, lock: AsyncConnection) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine: Final = engine
-        self._lock: Final = lock
         self._closed = False
 
     @classmethod
     async def open(cls, url: URL) -> "PostgresBackend":
-        """Connect and take the process lock. Raises: DatabaseInUse, DatabaseError (no connection)."""
+        """Connect. Raises: DatabaseError: it cannot be reached."""
         engine = create_async_engine(
             url.set(drivername="postgresql+asyncpg"),
             pool_size=POOL_SIZE,
@@ -62,21 +59,13 @@ class PostgresBackend:
         )
         forbid_inner_commits(engine.sync_engine)
         try:
-            lock = await engine.connect()
+            async with engine.connect():
+                pass
         except (OSError, DBAPIError, asyncpg.PostgresError) as error:
             await engine.dispose()
             # `from None`: the driver's message may quote the address.
             raise DatabaseError(f"PostgreSQL cannot be reached ({type(error).__name__})") from None
-        try:
-            await lock.execution_options(isolation_level="AUTOCOMMIT")
-            taken = await lock.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": PROCESS_LOCK})
-            if not taken:
-                raise DatabaseInUse("another Cambist process has this database: talk to that server, or stop it first")
-        except BaseException:
-            await lock.close()
-            await engine.dispose()
-            raise
-        return cls(engine, lock=lock)
+        return cls(engine)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         pause_s = RETRY_BASE_S
@@ -108,7 +97,6 @@ class PostgresBackend:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            await self._lock.close()
             await self._engine.dispose()
 
     def _check_open(self) -> None:

@@ -109,10 +109,13 @@ class Membership:
     # -- life ------------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Give signs of life until `stop`. Raises nothing for a database that fails for a while."""
+        """Give signs of life until `stop`. A database that fails for a while is waited for."""
+        if self._db.is_exclusive:
+            # Nobody is there to see them.
+            await stop.wait()
         while not stop.is_set():
             try:
-                await self._turn()
+                await self.turn()
             except DatabaseError as exc:
                 silent_s = round(self._clock.monotonic_s() - self._beaten_s)
                 _log.warning("no sign of life", reason=str(exc), silent_s=silent_s)
@@ -134,9 +137,9 @@ class Membership:
 
     async def _turn_if_due(self) -> None:
         if self._id is None or (not self._db.is_exclusive and self._clock.monotonic_s() - self._beaten_s >= 2 * BEAT_S):
-            await self._turn()
+            await self.turn()
 
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
         """Join or give a sign of life, look at the others, and remove who is dead."""
         async with self._turning:
             began_s = self._clock.monotonic_s()

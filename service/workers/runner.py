@@ -1,5 +1,5 @@
-"""The loops beside the HTTP server: an engine and the care for the endpoints of each chain, and the pruning of request
-nonces.
+"""The loops beside the HTTP server: the care for the endpoints of each chain, and in a process that works also signs of
+life, an engine a chain, and the pruning of request nonces.
 
 Guarantees: every engine recovers what an earlier process left before it takes new work; every loop runs until `stop`
 is set; one that fails fails `run_workers`, and with it the process. Not guaranteed: that work under way is finished
@@ -18,6 +18,13 @@ PRUNE_EVERY_S: Final = 60.0
 PRUNING: Final = "prune-nonces"
 
 
+async def run_endpoints(services: Services, stop: asyncio.Event) -> None:
+    """Care for the endpoints of every chain until `stop`. Raises: ExceptionGroup: a loop failed."""
+    async with asyncio.TaskGroup() as loops:
+        for chain in services.chains.values():
+            loops.create_task(chain.endpoints.run(stop), name=f"endpoints-{chain.config.key}")
+
+
 async def run_workers(services: Services, stop: asyncio.Event) -> None:
     """Recover and run every active chain's engine until `stop`.
 
@@ -25,8 +32,8 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
         ExceptionGroup: a loop failed; the others were cancelled.
     """
     async with asyncio.TaskGroup() as loops:
+        loops.create_task(services.membership.run(stop), name="membership")
         for chain in services.chains.values():
-            loops.create_task(chain.endpoints.run(stop), name=f"endpoints-{chain.config.key}")
             loops.create_task(_engine(services, chain, stop=stop), name=engine_loop(chain.config))
         loops.create_task(_prune(services, stop), name="prune-nonces")
 

@@ -185,15 +185,26 @@ async def test_close_finishes_what_waits(database_url: str) -> None:
         await database.close()
 
 
-async def test_a_second_opening_is_refused_and_says_why(database_url: str) -> None:
-    database = await Database.open(database_url)
+async def test_a_second_opening_of_a_file_is_refused_and_says_why(sqlite_url: str) -> None:
+    database = await Database.open(sqlite_url)
     try:
         with pytest.raises(DatabaseInUse, match="stop it first"):
-            await Database.open(database_url)
+            await Database.open(sqlite_url)
     finally:
         await database.close()
-    again = await Database.open(database_url)
+    again = await Database.open(sqlite_url)
     await again.close()
+
+
+@pytest.mark.postgres
+async def test_a_second_opening_of_a_server_sees_what_the_first_wrote(postgres_url: str) -> None:
+    first, second = await Database.open(postgres_url), await Database.open(postgres_url)
+    try:
+        await first.run(lambda c: c.execute(users.insert().values(name="ada", created_ms=1)))
+        assert await second.read(lambda c: c.execute(select(users.c.name)).scalar_one()) == "ada"
+    finally:
+        await first.close()
+        await second.close()
 
 
 async def test_another_process_is_refused_and_told_who_has_it(sqlite_url: str) -> None:

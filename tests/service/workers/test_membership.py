@@ -1,0 +1,231 @@
+"""Who works on what, among processes on one PostgreSQL that come, stop, return and go."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from chains.errors import SignerUnavailable
+from chains.tx.leases import FencedUnitOfWork, LeaseLost, LeaseName, lane_lease
+from chains.tx.model import Lane
+from chains.types import Address, ChainId
+from service.db import leases as rows
+from service.db.engine import Database
+from service.db.models import leases, users
+from service.workers.membership import MIN_LOOKS, TTL_S, Membership
+from tests.clock import FakeClock
+
+ADA = Address("0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2")
+BOB = Address("0x0d500B1d8E8eF31E21C99d1Db9A6444d3ADf1270")
+LANES = [LeaseName(f"lane:{chain}:{ADA}") for chain in range(1, 41)]
+
+
+@dataclass
+class Machine:
+    """A process: its own connections, its own monotonic clock."""
+
+    db: Database
+    clock: FakeClock
+    member: Membership
+    keys: list[Address]
+
+    async def lives(self, seconds: float) -> None:
+        """Signs of life once a second."""
+        for _ in range(int(seconds)):
+            self.clock.advance_ms(1_000)
+            await self.member.turn()
+
+    def held(self, names: Sequence[LeaseName] = LANES) -> set[LeaseName]:
+        return {name for name in names if self.member.holds(name)}
+
+    async def writes(self, name: str) -> None:
+        unit = FencedUnitOfWork(self.db, self.member)
+        await unit.run(lambda c: c.execute(insert(users).values(name=name, created_ms=0)))
+
+
+async def machine(url: str, *keys: Address) -> Machine:
+    db, clock, held = await Database.open(url), FakeClock(), list(keys)
+
+    async def wallets() -> Sequence[Address]:
+        return held
+
+    return Machine(db=db, clock=clock, member=Membership(db, clock=clock, wallets=wallets), keys=held)
+
+
+@pytest.fixture
+async def two(postgres_url: str) -> AsyncIterator[tuple[Machine, Machine]]:
+    found = await machine(postgres_url, ADA, BOB), await machine(postgres_url, ADA, BOB)
+    yield found
+    for one in found:
+        await one.db.close()
+
+
+pytestmark = pytest.mark.postgres
+
+
+async def test_living_processes_share_the_lanes_and_none_has_two_holders(two: tuple[Machine, Machine]) -> None:
+    first, second = two
+    for one in two:
+        await one.lives(1)
+    for one in two:
+        await one.member.turn()
+    for one in two:
+        await one.member.claim(LANES)
+    assert first.held() | second.held() == set(LANES)
+    assert not first.held() & second.held()
+    assert min(len(first.held()), len(second.held())) >= len(LANES) // 5
+
+
+async def test_who_comes_later_gets_its_share_once_it_is_given_back(two: tuple[Machine, Machine]) -> None:
+    first, second = two
+    await first.member.claim(LANES)
+    assert first.held() == set(LANES)
+    await second.lives(1)
+    await first.lives(1)
+    wanted = first.member.unwanted()
+    assert 0 < len(wanted) < len(LANES)
+    await second.member.claim(LANES)
+    assert not second.held(), "nothing is free before it is given back"
+    await first.member.give_back(wanted)
+    await second.member.claim(LANES)
+    assert second.held() == wanted
+    assert first.held() == set(LANES) - wanted
+    await first.member.claim(LANES)
+    assert second.held() == wanted, "and it stays there"
+
+
+async def test_a_silent_process_keeps_its_leases_for_the_time_to_live_and_then_loses_them(
+    two: tuple[Machine, Machine],
+) -> None:
+    dead, living = two
+    await dead.member.claim(LANES)
+    await living.lives(TTL_S)
+    await living.member.claim(LANES)
+    assert not living.held()
+    await living.lives(2)
+    await living.member.claim(LANES)
+    assert living.held() == set(LANES)
+
+
+async def test_by_the_time_another_may_have_its_leases_a_process_knows_that_it_holds_nothing(
+    two: tuple[Machine, Machine],
+) -> None:
+    paused, other = two
+    await paused.member.claim(LANES)
+    assert paused.held() == set(LANES)
+    paused.clock.advance_ms(int(TTL_S * 1000))
+    assert not paused.held()
+    await other.lives(TTL_S)
+    await other.member.claim(LANES)
+    assert not other.held(), "the other waits for at least as long, by its own clock"
+
+
+async def test_f19_a_process_that_was_stopped_and_returns_cannot_write_and_joins_as_a_new_one(
+    two: tuple[Machine, Machine],
+) -> None:
+    stopped, other = two
+    await stopped.member.claim(LANES)
+    await stopped.writes("before")
+    await other.lives(TTL_S + 2)
+    with pytest.raises(LeaseLost):
+        await stopped.writes("after")
+    names = await other.db.read(lambda c: c.execute(select(users.c.name)).scalars().all())
+    assert names == ["before"]
+    stopped.clock.advance_ms(60_000)
+    await stopped.member.claim(LANES)
+    assert not stopped.held() & other.held()
+    await stopped.writes("again")
+
+
+async def test_a_database_that_stood_still_kills_nobody(two: tuple[Machine, Machine]) -> None:
+    first, second = two
+    await first.member.claim(LANES)
+    await second.lives(1)
+    # An hour in which nobody could give a sign: one look alone proves nothing.
+    second.clock.advance_ms(3_600_000)
+    for _ in range(MIN_LOOKS - 2):
+        await second.member.turn()
+    await second.member.claim(LANES)
+    assert not second.held()
+    await first.member.turn()
+    for _ in range(MIN_LOOKS):
+        await second.member.turn()
+    assert len(await second.db.read(rows.registered)) == 2
+
+
+async def test_a_lane_is_for_a_process_that_can_sign_for_it(postgres_url: str) -> None:
+    with_key, without = await machine(postgres_url, ADA), await machine(postgres_url, BOB)
+    await with_key.lives(1)
+    await without.lives(1)
+    await with_key.member.turn()
+    for one in (without, with_key):
+        await one.member.claim(LANES)
+    assert with_key.held() == set(LANES)
+    # The key is unlocked elsewhere too, and no longer here.
+    without.keys.append(ADA)
+    with_key.keys.clear()
+    await without.lives(1)
+    await with_key.lives(1)
+    assert with_key.member.unwanted() == set(LANES)
+    for one in (with_key, without):
+        await one.db.close()
+
+
+async def test_a_remote_signer_that_does_not_answer_takes_no_lane_away(postgres_url: str) -> None:
+    db, clock, answers = await Database.open(postgres_url), FakeClock(), [True]
+
+    async def wallets() -> Sequence[Address]:
+        if not answers:
+            raise SignerUnavailable("no answer")
+        return [ADA]
+
+    member = Membership(db, clock=clock, wallets=wallets)
+    await member.claim(LANES)
+    answers.clear()
+    await member.turn()
+    [process] = await db.read(rows.registered)
+    assert process.wallets == {ADA}
+    await db.close()
+
+
+async def test_leaving_frees_everything_at_once(two: tuple[Machine, Machine]) -> None:
+    first, second = two
+    await first.member.claim(LANES)
+    await first.member.leave()
+    assert not first.held()
+    await second.member.claim(LANES)
+    assert second.held() == set(LANES)
+    with pytest.raises(LeaseLost):
+        await first.writes("late")
+
+
+async def test_a_write_under_way_ends_before_its_process_can_be_removed(
+    two: tuple[Machine, Machine], postgres_url: str
+) -> None:
+    writer, other = two
+    await writer.member.claim(LANES)
+    [process] = await other.db.read(rows.registered)
+    engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as connection:
+        await connection.begin()
+        await connection.run_sync(lambda c: rows.check(c, process.id))
+        # Signs of life go on beside it.
+        await writer.member.turn()
+        removal = asyncio.create_task(other.db.run(lambda c: rows.remove(c, process.id)))
+        await asyncio.sleep(0.3)
+        assert not removal.done()
+        await connection.rollback()
+    assert await removal
+    await engine.dispose()
+
+
+async def test_the_last_holder_is_counted(two: tuple[Machine, Machine]) -> None:
+    first, second = two
+    name = lane_lease(Lane(chain_id=ChainId(1), wallet=ADA))
+    await first.member.claim([name])
+    await first.member.leave()
+    await second.member.claim([name])
+    assert await second.db.read(lambda c: c.execute(select(leases.c.fence)).scalar_one()) == 2
