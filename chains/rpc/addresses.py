@@ -1,4 +1,5 @@
-"""The text of an endpoint setting -> endpoints: one address or several, with names and send-only ones.
+"""The text of an endpoint setting -> endpoints: one address or several, with names and send-only ones; and of a setting
+of WebSockets.
 
     https://node.example/KEY
     https://one.example/KEY, https://two.example/KEY
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chains.rpc.endpoint import EndpointConfig
+from chains.rpc.hints import SecretSocketUrl, SocketAddress
 from chains.rpc.transport import HttpTransport, RpcLimits, SecretUrl
 
 SEND_ONLY: Final = "send-only:"
@@ -40,17 +42,41 @@ class EndpointAddress:
 def parse_endpoints(text: str, *, chain: str) -> tuple[EndpointAddress, ...]:
     """Raises: InvalidEndpoints: no address, none that may be read from, not http(s), or a name twice."""
     found: list[EndpointAddress] = []
-    for place, entry in enumerate(re.split(r"[,\s]+", text.strip(", \t\r\n")), start=1):
-        named = _NAMED.fullmatch(entry)
-        name, address = (named[1], named[2]) if named else (f"{chain}-{place}", entry)
+    for place, (name, address) in enumerate(_entries(text, unnamed=chain), start=1):
         is_relay = address.startswith(SEND_ONLY)
         try:
             url = SecretUrl(address.removeprefix(SEND_ONLY))
         except ValueError:
             raise InvalidEndpoints(f"endpoint {place}: an address starts with http:// or https://") from None
         found.append(EndpointAddress(name=name, url=url, send_only=is_relay))
-    if len({endpoint.name for endpoint in found}) < len(found):
-        raise InvalidEndpoints("two endpoints have the same name")
+    _check_names([endpoint.name for endpoint in found])
     if all(endpoint.send_only for endpoint in found):
         raise InvalidEndpoints("at least one endpoint must not be send-only")
     return tuple(found)
+
+
+def parse_sockets(text: str, *, chain: str) -> tuple[SocketAddress, ...]:
+    """Raises: InvalidEndpoints: no address, not ws(s), or a name twice."""
+    found: list[SocketAddress] = []
+    for place, (name, address) in enumerate(_entries(text, unnamed=f"{chain}-ws"), start=1):
+        try:
+            url = SecretSocketUrl(address)
+        except ValueError:
+            raise InvalidEndpoints(f"socket {place}: an address starts with ws:// or wss://") from None
+        found.append(SocketAddress(name=name, url=url))
+    _check_names([socket.name for socket in found])
+    return tuple(found)
+
+
+def _entries(text: str, *, unnamed: str) -> list[tuple[str, str]]:
+    """(name, address) of each."""
+    entries: list[tuple[str, str]] = []
+    for place, entry in enumerate(re.split(r"[,\s]+", text.strip(", \t\r\n")), start=1):
+        named = _NAMED.fullmatch(entry)
+        entries.append((named[1], named[2]) if named else (f"{unnamed}-{place}", entry))
+    return entries
+
+
+def _check_names(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        raise InvalidEndpoints("two endpoints have the same name")
