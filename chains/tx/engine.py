@@ -21,6 +21,7 @@ from chains.client import EvmClient
 from chains.config import ChainConfig
 from chains.headstate import HeadStore, KnownHead
 from chains.signing.signer import Signer
+from chains.tx.altered import hold_altered
 from chains.tx.confirmer import Confirmer
 from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
 from chains.tx.lanes import LaneWorker, Placing
@@ -231,6 +232,7 @@ class TxEngine(Generic[U]):
     async def _tend(self) -> None:
         """Bump and close what needs it (not while the chain is in doubt), and send again what is due."""
         head, slots = self._chain.head, await self._open_here()
+        await hold_altered(self._parts, slots)
         if head is not None and self._may_place():
             try:
                 moved = await self._replacer.round(head, slots)

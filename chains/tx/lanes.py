@@ -238,6 +238,7 @@ class LaneWorker(Generic[U]):
             for intent, refusal in of_plan:
                 if payload_hash(intent.lane, intent.call) != intent.payload_hash:
                     text = f"step {intent.position + 1} is not what was accepted"
+                    log.critical("%s: the stored payload of %s was changed", self._lane.wallet, intent.id)
                     raise _Reject(RejectCode.PAYLOAD_MISMATCH, text)
                 if isinstance(refusal, PreSignPaused):
                     raise _Wait(str(refusal))

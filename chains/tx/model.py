@@ -152,6 +152,9 @@ class Intent:
     reject_reason: str | None = None
     gas_limit: int | None = None
     """Fixed gas limit; None lets the lane's simulation choose."""
+    altered: bool = False
+    """Set by the store that loads it: the row no longer had its payload hash. Nothing is signed for it but what closes
+    its nonce, unless `call` could be restored from bytes that were signed before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

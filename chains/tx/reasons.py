@@ -41,6 +41,8 @@ class HoldCode(StrEnum):
     """A block that the books rest on, or all that is remembered of the chain, left it. Holds the chain's lanes."""
     FINALITY_VIOLATED = "finality_violated"
     """A block that the chain had called final is another one now. Holds the chain's lanes."""
+    PAYLOAD_MISMATCH = "payload_mismatch"
+    """The stored payload of an open slot was changed by something else than the engine."""
     CONTRADICTED = "contradicted"
     """Several endpoints agree that a transaction did not end as one of them had told, and as it was booked."""
 

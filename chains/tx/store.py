@@ -7,6 +7,7 @@ methods are plain synchronous functions over it, so that nothing can await the n
 Guarantees asked of an implementation (and shown by the shared contract tests):
 - `run` returns after the commit is durable; a raise inside leaves nothing behind.
 - state changes are guarded: exactly the named rows, in the expected state, or `StaleState`.
+- an intent whose stored payload does not have its hash any more is handed out as `altered`, never as if it had;
 - (chain, wallet, nonce) is unique; at most one attempt of a tx is unsent; a plan or intent id is unique for ever.
 """
 

@@ -273,6 +273,7 @@ def _step(intent: Intent) -> dict[str, Any]:
         "data": "0x" + intent.call.data[:SHOWN_DATA].hex(),
         "data_bytes": len(intent.call.data),
         "payload_hash": intent.payload_hash,
+        "altered": intent.altered,
         "state": str(intent.state),
         "reason": intent.reject_reason,
     }

@@ -1,12 +1,17 @@
 """Rows of the engine's tables to its values and back, and the proof that a stored payload is the accepted one.
 
-Guarantees: an intent whose columns no longer have its payload hash raises `TamperedPayload` instead of loading.
+Guarantees: an intent whose columns no longer have its payload hash loads as `altered`; the accepted payload is taken
+from signed bytes where there are any that have the hash.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row
 
+from chains.errors import SigningError
+from chains.signing import eip1559
 from chains.tx.model import (
     Attempt,
     AttemptKind,
@@ -24,14 +29,6 @@ from chains.tx.model import (
     payload_hash,
 )
 from chains.types import BlockHash, BlockRef, CallRequest, ChainId, Fees, TxHash
-
-
-class TamperedPayload(Exception):
-    """A stored intent's payload does not have its payload hash: the row was changed outside the service."""
-
-    def __init__(self, intent_id: IntentId) -> None:
-        super().__init__(f"intent {intent_id} was changed in the database; nothing is signed for it")
-        self.intent_id = intent_id
 
 
 def intent_row(intent: Intent) -> dict[str, Any]:
@@ -52,7 +49,6 @@ def intent_row(intent: Intent) -> dict[str, Any]:
 
 
 def intent(row: Row[Any]) -> Intent:
-    """Raises: TamperedPayload."""
     loaded = Intent(
         id=IntentId(row.id),
         plan_id=PlanId(row.plan_id),
@@ -64,9 +60,24 @@ def intent(row: Row[Any]) -> Intent:
         reject_reason=row.reject_reason,
         gas_limit=row.gas_limit,
     )
-    if payload_hash(loaded.lane, loaded.call) != loaded.payload_hash:
-        raise TamperedPayload(loaded.id)
-    return loaded
+    intact = payload_hash(loaded.lane, loaded.call) == loaded.payload_hash
+    return loaded if intact else replace(loaded, altered=True)
+
+
+def restored(intent: Intent, attempts: Sequence[Attempt]) -> Intent:
+    """The intent with the accepted payload, where one of its attempts was signed for that. It stays `altered`."""
+    if not intent.altered:
+        return intent
+    for attempt in attempts:
+        try:
+            tx, sender = eip1559.decode(attempt.raw)
+        except SigningError:
+            continue  # these bytes were changed as well
+        lane = Lane(chain_id=tx.chain_id, wallet=sender)
+        call = CallRequest(to=tx.to, data=tx.data, value_wei=tx.value_wei)
+        if payload_hash(lane, call) == intent.payload_hash:
+            return replace(intent, lane=lane, call=call)
+    return intent
 
 
 def tx(row: Row[Any]) -> Tx:

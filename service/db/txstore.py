@@ -2,8 +2,8 @@
 
 Guarantees: every state write is a guarded update that must hit exactly the rows it names, else `StaleState`, and so
 the unit of work around it leaves nothing; what belongs together is written as sets (one statement for a plan's
-intents, a group's attempts), not row by row; an intent whose stored payload no longer has its payload hash is never
-handed out, it raises `TamperedPayload`. The schema's constraints repeat the rules below this module.
+intents, a group's attempts), not row by row; an intent whose stored payload no longer has its payload hash is handed
+out as `altered`. The schema's constraints repeat the rules below this module.
 Not guaranteed: durability and isolation, which are the unit of work's; that the payload is what its order or
 withdrawal meant, which the pre-sign check decides.
 """
@@ -396,7 +396,7 @@ class SqlTxStore:
         return [
             OpenTx(
                 tx=tx,
-                intent=intents[tx.intent_id],
+                intent=txrows.restored(intents[tx.intent_id], made[tx.id]),
                 attempts=_oldest_first(made[tx.id]),
                 valid_until_ms=until.get(intents[tx.intent_id].plan_id),
             )

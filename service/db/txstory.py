@@ -73,7 +73,7 @@ def find_plan(c: Connection, named: str) -> PlanId | None:
 
 
 def story(c: Connection, plan_id: PlanId) -> Story | None:
-    """Everything about one plan. Raises: TamperedPayload."""
+    """Everything about one plan."""
     store = SqlTxStore()
     plan = store.plan(c, plan_id)
     if plan is None:

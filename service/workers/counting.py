@@ -1,25 +1,30 @@
-"""The engine's store and observer with counters beside them.
+"""The engine's store and observer with counters and the audit log beside them.
 
-Guarantees: what they promise is unchanged; a counter never decides anything. A unit of work that is rolled back has
-been counted all the same.
+Guarantees: what they promise is unchanged; a counter never decides anything; a lane that is held, and a plan whose
+stored payload was changed, leave an audit line. A unit of work that is rolled back has been counted and
+logged all the same.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection, func, select
 
 from chains.config import ChainConfig
-from chains.tx.model import Attempt, AttemptKind, Intent, Plan, Tx
+from chains.tx.model import Attempt, AttemptKind, Intent, Lane, Plan, Tx
+from chains.tx.reasons import HoldCode, RejectCode
 from chains.tx.store import Clock, TxObserver
 from chains.types import Receipt
 from service.db import models as m
 from service.db.txstore import SqlTxStore
 from service.observability.metrics import Metrics
 
+_audit: Final = structlog.get_logger("cambist.audit")
+
 
 class CountingStore(SqlTxStore):
-    """`SqlTxStore` that counts first attempts, bumps and cancels."""
+    """`SqlTxStore` that counts first attempts, bumps and cancels, and audits holds."""
 
     def __init__(self, config: ChainConfig, metrics: Metrics) -> None:
         self._chain: Final = config.key
@@ -34,6 +39,14 @@ class CountingStore(SqlTxStore):
             real = "bump" if attempt.tx_id in replaced else "first"
             self._attempts.labels(self._chain, "cancel" if attempt.kind is AttemptKind.CANCEL else real).inc()
 
+    def hold_lane(self, uow: Connection, lane: Lane, reason: str | None) -> None:
+        super().hold_lane(uow, lane, reason)
+        if reason is not None:
+            changed = reason.partition(":")[0] == HoldCode.PAYLOAD_MISMATCH
+            (_audit.critical if changed else _audit.error)(
+                "wallet_held", chain=self._chain, wallet=lane.wallet, reason=reason
+            )
+
 
 class TimingObserver:
     """`TxObserver[Connection]` that times confirmations."""
@@ -46,6 +59,8 @@ class TimingObserver:
 
     def on_rejected(self, uow: Connection, plan: Plan, reason: str) -> None:
         self._inner.on_rejected(uow, plan, reason)
+        if reason.partition(":")[0] == RejectCode.PAYLOAD_MISMATCH:
+            _audit.critical("payload_changed", chain=self._chain, wallet=plan.lane.wallet, plan=plan.id, reason=reason)
 
     def on_placed(self, uow: Connection, plan: Plan, txs: Sequence[Tx]) -> None:
         self._inner.on_placed(uow, plan, txs)

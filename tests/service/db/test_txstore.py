@@ -7,21 +7,23 @@ import pytest
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from chains.signing.signer import LocalSigner, UnlockedKey
 from chains.tx.model import (
     Attempt,
     AttemptKind,
     AttemptState,
     IntentId,
     Lane,
+    OpenTx,
     PlanId,
     Tx,
     TxState,
 )
+from chains.tx.signing import sign_attempt
 from chains.tx.store import DuplicateId, StaleState, TxStore
 from chains.types import Fees
 from service.db import models as m
 from service.db.engine import Database
-from service.db.txrows import TamperedPayload
 from service.db.txstore import SqlTxStore
 from tests.service.books_seed import ETHEREUM, NOW_MS, address_of, make_plan, tx_hash
 
@@ -72,16 +74,38 @@ async def test_a_plan_or_intent_id_is_unique_and_the_transaction_survives_the_re
     assert await db.read(lambda c: STORE.lane(c, LANE)) is not None
 
 
-async def test_a_payload_changed_in_the_database_is_never_handed_out(db: Database) -> None:
+async def test_a_payload_changed_in_the_database_is_handed_out_as_altered_and_others_as_they_are(db: Database) -> None:
     await db.run(lambda c: place(c))
-    await db.run(lambda c: STORE.add_plan(c, make_plan("next", LANE)))
-    await db.run(lambda c: c.execute(update(m.intents).values(to_address=address_of(0xBAD))))
-    with pytest.raises(TamperedPayload):
-        await db.read(lambda c: STORE.plan(c, PlanId("plan")))
-    with pytest.raises(TamperedPayload):
-        await db.read(lambda c: STORE.next_plans(c, LANE, 1))
-    with pytest.raises(TamperedPayload):
-        await db.read(lambda c: STORE.open_txs(c, ETHEREUM))
+    for plan_id in ("next", "after"):
+        await db.run(lambda c, plan_id=plan_id: STORE.add_plan(c, make_plan(plan_id, LANE)))  # type: ignore[misc]
+    one_of = m.intents.c.plan_id.in_(["plan", "next"])
+    await db.run(lambda c: c.execute(update(m.intents).where(one_of).values(to_address=address_of(0xBAD))))
+    plan = await db.read(lambda c: STORE.plan(c, PlanId("plan")))
+    assert plan is not None
+    assert all(intent.altered for intent in plan.intents)
+    waiting = await db.read(lambda c: STORE.next_plans(c, LANE, 2))
+    assert [[intent.altered for intent in one.intents] for one in waiting] == [[True], [False]]
+    assert all(slot.intent.altered for slot in await db.read(lambda c: STORE.open_txs(c, ETHEREUM)))
+
+
+async def test_a_changed_payload_is_restored_from_the_bytes_that_were_signed_for_it(db: Database) -> None:
+    key = UnlockedKey(b"\x09" * 32)
+    lane = Lane(chain_id=ETHEREUM, wallet=key.address)
+    [slot] = await db.run(lambda c: place(c, lane=lane))
+    intent = make_plan("plan", lane).intents[0]
+    fees = Fees(max_fee_wei=2, priority_fee_wei=1)
+    open_slot = OpenTx(tx=slot, intent=intent, attempts=())
+    real = await sign_attempt(LocalSigner([key]), open_slot, fees, kind=AttemptKind.REAL, now_ms=1)
+    await db.run(lambda c: STORE.save_attempts(c, [real], 1))
+    for change in ({"to_address": address_of(0xBAD)}, {"value_wei": 999}, {"data": b"\xff"}, {"wallet": LANE.wallet}):
+        await db.run(lambda c, change=change: c.execute(update(m.intents).values(**change)))  # type: ignore[misc]
+        [found] = await db.read(lambda c: STORE.open_txs(c, ETHEREUM))
+        assert (found.intent.altered, found.intent.call, found.intent.lane) == (True, intent.call, lane)
+    # Bytes of another payload, or a hash that was changed too, restore nothing.
+    await db.run(lambda c: c.execute(update(m.intents).values(payload_hash=tx_hash(9))))
+    [found] = await db.read(lambda c: STORE.open_txs(c, ETHEREUM))
+    assert found.intent.altered
+    assert found.intent.call.to == address_of(0xBAD)
 
 
 @pytest.mark.parametrize("column", ["value_wei", "data", "chain_id", "wallet", "to_address", "payload_hash"])
@@ -96,8 +120,9 @@ async def test_every_column_of_a_payload_is_bound_to_its_hash(sqlite_db: Databas
     }
     await sqlite_db.run(lambda c: STORE.add_plan(c, make_plan("plan", LANE)))
     await sqlite_db.run(lambda c: c.execute(update(m.intents).values({column: changed[column]})))
-    with pytest.raises(TamperedPayload):
-        await sqlite_db.read(lambda c: STORE.plan(c, PlanId("plan")))
+    plan = await sqlite_db.read(lambda c: STORE.plan(c, PlanId("plan")))
+    assert plan is not None
+    assert [intent.altered for intent in plan.intents] == [True]
 
 
 async def test_a_nonce_is_given_out_once_under_concurrency(db: Database) -> None:
