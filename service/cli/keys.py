@@ -125,6 +125,7 @@ def revoke(
         print_json(answer)
         return
     stderr().print(f"revoked [bold]{answer['key']}[/] ({answer['label']})")
+    stderr().print(f"queued and rejected: {answer['rejected']}; sent and to be closed: {answer['closing']}")
 
 
 def _shown(created: dict[str, Any]) -> dict[str, str]:

@@ -57,7 +57,7 @@ ACTS: Final[Mapping[str, Act]] = {
     ),
     "key.list": Act(params=NoParams, run=key_acts.list_, asks_chains=False),
     "key.revoke": Act(
-        params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing"), asks_chains=False
+        params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing", "rejected"), asks_chains=False
     ),
     "panic.on": Act(
         params=panic_acts.PanicOn,

@@ -11,6 +11,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from chains.types import ChainId, InvalidAddress, parse_address
+from contracts.deployments import load_deployments
 from service.accounts import wallets
 from service.accounts.names import InvalidName
 from service.auth import keys
@@ -18,8 +19,8 @@ from service.auth.keys import Algorithm, ApiKey, Destination, InvalidKey, KeyLab
 from service.build import Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
+from service.control.revoking import end_what_is_open
 from service.control.wallet_acts import find_wallet
-from service.pauses import Scope, Target, close_slots
 
 HOUR_MS = 3_600_000
 _ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
@@ -84,17 +85,24 @@ async def list_(services: Services, params: Params) -> dict[str, Any]:
 
 
 async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
-    """Revoke by key or label, and ask for a self-send at each of the key's open slots."""
-    now_ms = services.clock.now_ms()
+    """Revoke by key or label, reject what the key has queued, and ask for a self-send at each of its open slots."""
+    now_ms, deployments = services.clock.now_ms(), load_deployments()
 
     def run(c: Connection) -> dict[str, Any]:
         named = [key for key in keys.list_keys(c, master=services.master) if params.key in (key.id, key.label)]
         if not named:
             raise ActFailed("no_such_key", f"there is no key {params.key!r}", hint="cambist key list")
         revoked = keys.revoke_key(c, named[0].id, master=services.master, now_ms=now_ms)
-        target = Target(scope=Scope.KEY, subject=named[0].id)
-        closing = close_slots(c, target, reason="its key was revoked", now_ms=now_ms)
-        return _document(c, services, revoked or named[0], now_ms=now_ms) | {"closing": closing}
+        ended = end_what_is_open(
+            c,
+            named[0].id,
+            configs=services.configs,
+            assets=services.assets,
+            deployments=deployments,
+            clock=services.clock,
+        )
+        document = _document(c, services, revoked or named[0], now_ms=now_ms)
+        return document | {"closing": ended.closing, "rejected": ended.rejected}
 
     answer = await services.db.run(run)
     for chain in services.chains.values():

@@ -79,11 +79,15 @@ async def test_a_revoked_keys_open_payment_is_closed_and_its_queued_one_is_not_p
             await stack.chain().engine.step()
             _, queued = await withdraw(stack, "queued")
             revoked = await act(stack, "key.revoke", key=stack.keys["withdraw"].id)
-            assert (revoked["state"], revoked["closing"]) == ("revoked", 1)
+            assert (revoked["state"], revoked["closing"], revoked["rejected"]) == ("revoked", 1, 1)
+            # At once, before a lane comes to it; and nothing stays reserved for it.
+            found = (await stack.get(f"/v1/withdrawals/{queued['id']}")).json()
+            assert (found["state"], "revoked" in found["reason"]) == ("rejected", True)
             await stack.chain().engine.step()
         assert await closed(stack, sent) == "cancelled"
         assert await closed(stack, queued) == "rejected"
         assert await stack.balance_of(BOB, "ETH") == before
+        assert await stack.nothing_reserved()
         await stack.check_books()
 
 
