@@ -4,6 +4,7 @@
     CAMBIST_ALLOWED_HOSTS=a.example,b      a list, with commas
     CAMBIST_ETHEREUM_RPC=https://...       a chain's endpoint, or several (chains/rpc/addresses.py); in TOML:
                                            [rpc] ethereum = "https://..."  or  ["a=https://...", "b=https://..."]
+    CAMBIST_ETHEREUM_WS=wss://...          the same for WebSockets that tell of new blocks sooner; in TOML [ws]
     CAMBIST_CONFIG_FILE=/etc/cambist.toml  in place of cambist.toml in the working directory
 
 Guarantees: frozen; an unknown name is refused, not ignored, with the nearest known one; secrets are masked in repr
@@ -14,7 +15,7 @@ Not guaranteed: that files exist or endpoints answer; `cambist config check` loo
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -38,28 +39,36 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from chains.rpc.addresses import EndpointAddress, InvalidEndpoints, parse_endpoints
+from chains.rpc.addresses import EndpointAddress, InvalidEndpoints, parse_endpoints, parse_sockets
+from chains.rpc.hints import SocketAddress
 from chains.rpc.transport import SecretUrl
 from service.private_files import read_private
 from service.signer_settings import Signers
 
 PREFIX: Final = "CAMBIST_"
 CONFIG_FILE: Final = f"{PREFIX}CONFIG_FILE"
-_RPC: Final = re.compile(rf"{PREFIX}([A-Z0-9_]+)_RPC")
+_OF_CHAIN: Final = re.compile(rf"{PREFIX}([A-Z0-9_]+)_(RPC|WS)")
 _OTHERS: Final = re.compile(
     # What commands, the demo's bot and the set-up read; not the server's business.
     rf"{PREFIX}(CONFIG_FILE|CACHE|URL|PROFILE|KEY|SECRET_FILE|WITHDRAW_ADDRESS|(READ|TRADE|WITHDRAW)_(KEY|SECRET))"
 )
 
 
-def _endpoints(value: object) -> object:
-    """Texts to endpoints. What is no text at all is left to pydantic."""
-    if not isinstance(value, Mapping):
-        return value
-    return {str(chain): _endpoints_of(str(chain), setting) for chain, setting in value.items()}
+Parse = Callable[..., tuple[EndpointAddress, ...] | tuple[SocketAddress, ...]]
 
 
-def _endpoints_of(chain: str, setting: object) -> object:
+def _addresses(parse: Parse) -> Callable[[object], object]:
+    """Texts to addresses, by chain. What is no text at all is left to pydantic."""
+
+    def of_chains(value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {str(chain): _addresses_of(str(chain), setting, parse) for chain, setting in value.items()}
+
+    return of_chains
+
+
+def _addresses_of(chain: str, setting: object, parse: Parse) -> object:
     if isinstance(setting, SecretUrl):
         setting = setting.reveal()
     if isinstance(setting, list) and all(isinstance(one, str) for one in setting):
@@ -67,14 +76,14 @@ def _endpoints_of(chain: str, setting: object) -> object:
     if not isinstance(setting, str):
         return setting
     try:
-        return parse_endpoints(setting, chain=chain)
+        return parse(setting, chain=chain)
     except InvalidEndpoints as exc:
         # `from None`, and no value in the text: an address may hold a key.
         raise PydanticCustomError("endpoints", "{chain}: {problem}", {"chain": chain, "problem": str(exc)}) from None
 
 
-def _names(rpc: Mapping[str, tuple[EndpointAddress, ...]]) -> dict[str, list[str]]:
-    return {chain: [endpoint.name for endpoint in endpoints] for chain, endpoints in rpc.items()}
+def _names(by_chain: Mapping[str, tuple[EndpointAddress, ...] | tuple[SocketAddress, ...]]) -> dict[str, list[str]]:
+    return {chain: [one.name for one in found] for chain, found in by_chain.items()}
 
 
 def _split(value: object) -> object:
@@ -85,7 +94,12 @@ def _home(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-Endpoints = Annotated[Mapping[str, tuple[EndpointAddress, ...]], BeforeValidator(_endpoints), PlainSerializer(_names)]
+Endpoints = Annotated[
+    Mapping[str, tuple[EndpointAddress, ...]], BeforeValidator(_addresses(parse_endpoints)), PlainSerializer(_names)
+]
+Sockets = Annotated[
+    Mapping[str, tuple[SocketAddress, ...]], BeforeValidator(_addresses(parse_sockets)), PlainSerializer(_names)
+]
 Place = Annotated[Path, AfterValidator(_home)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -119,6 +133,8 @@ class Settings(BaseSettings):
     # Chains, by key.
     rpc: Endpoints = {}
     """Addresses with their names; only the names are shown."""
+    ws: Sockets = {}
+    """Of chains that have an `rpc` endpoint. What they say is a hint to look there."""
 
     # Signing outside this process, by name.
     signers: Signers = {}
@@ -174,6 +190,10 @@ class Settings(BaseSettings):
     def _check_together(self) -> Self:
         if self.master_key_file.is_relative_to(self.data_dir):
             raise PydanticCustomError("master_key_place", "master_key_file must be outside data_dir")
+        if alone := sorted(set(self.ws) - set(self.rpc)):
+            raise PydanticCustomError(
+                "ws_alone", "ws without rpc: {chains}; heads are read there", {"chains": ", ".join(alone)}
+            )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise PydanticCustomError("tls_half", "tls_certificate and tls_key go together")
         if self.default_slippage_bps > self.max_slippage_bps:
@@ -213,21 +233,20 @@ class _HostSettings(Settings):
 
 
 class _Environment(EnvSettingsSource):
-    """Adds CAMBIST_<CHAIN>_RPC, and refuses names that mean nothing."""
+    """Adds CAMBIST_<CHAIN>_RPC and _WS, and refuses names that mean nothing."""
 
     def __call__(self) -> dict[str, Any]:
-        fields = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} - {f"{PREFIX}RPC"}
-        rpc: dict[str, str] = {}
+        fields = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} - {f"{PREFIX}RPC", f"{PREFIX}WS"}
+        of_chains: dict[str, dict[str, str]] = {}
         for name, value in os.environ.items():
             if not name.startswith(PREFIX) or name in fields or _OTHERS.fullmatch(name):
                 continue
-            chain = _RPC.fullmatch(name)
-            if chain is None:
+            named = _OF_CHAIN.fullmatch(name)
+            if named is None:
                 near = difflib.get_close_matches(name, sorted(fields), n=1)
                 raise _refused(name, "is not a setting" + (f"; is {near[0]} meant?" if near else ""))
-            rpc[chain[1].lower()] = value
-        found = super().__call__()
-        return {**found, "rpc": rpc} if rpc else found
+            of_chains.setdefault(named[2].lower(), {})[named[1].lower()] = value
+        return {**super().__call__(), **of_chains}
 
 
 def load_settings() -> Settings:

@@ -111,6 +111,34 @@ def test_endpoints_are_dumped_as_their_names(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings().model_dump(mode="json")["rpc"] == {"ethereum": ["own", "ethereum-2"]}
 
 
+def test_websockets_go_with_the_endpoints_of_their_chain_and_show_as_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", "http://a")
+    Path("cambist.toml").write_text('[ws]\nethereum = ["wss://a", "own=ws://b"]\n')
+    assert [one.name for one in load_settings().ws["ethereum"]] == ["ethereum-ws-1", "own"]
+    monkeypatch.setenv("CAMBIST_ETHEREUM_WS", f"own=wss://node.example/{CANARY}, wss://other.example")
+    settings = load_settings()
+    assert [one.url.reveal() for one in settings.ws["ethereum"]][1] == "wss://other.example"
+    assert settings.model_dump(mode="json")["ws"] == {"ethereum": ["own", "ethereum-ws-2"]}
+    assert CANARY not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("text", [f"https://{CANARY}", f"a=wss://{CANARY} a=wss://b", ""])
+def test_websockets_that_cannot_be_used_are_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("CAMBIST_POLYGON_RPC", "http://a")
+    monkeypatch.setenv("CAMBIST_POLYGON_WS", text)
+    message = refusal()
+    assert "polygon: " in message
+    assert CANARY not in message
+
+
+def test_a_websocket_without_an_endpoint_of_its_chain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMBIST_ETHEREUM_RPC", "http://a")
+    monkeypatch.setenv("CAMBIST_POLYGON_WS", "wss://b")
+    assert "ws without rpc: polygon" in refusal()
+
+
 def test_a_master_key_inside_the_data_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="outside"):
         Settings(data_dir=tmp_path, master_key_file=tmp_path / "master.key")

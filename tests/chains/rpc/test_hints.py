@@ -89,6 +89,11 @@ async def answers_once_and_closes(socket: web.WebSocketResponse) -> None:
     await socket.close()
 
 
+async def answers_then_waits(socket: web.WebSocketResponse) -> None:
+    await socket.send_str("{}")
+    await socket.receive()  # the goodbye
+
+
 async def floods(socket: web.WebSocketResponse) -> None:
     with suppress(ConnectionError):
         while True:
