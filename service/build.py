@@ -2,20 +2,23 @@
 
 Guarantees: nothing is done in constructors; `build` opens what the service needs, in order, and closes what it had
 opened when a later step fails; a chain without an endpoint is not active; an active chain is the one the database
-belongs to, and one endpoint of several is enough to start. Signing keys are locked until `unlock` (so an owner's act
-on a stopped service needs no password).
+belongs to, and one endpoint of several is enough to start, or none, where nodes are `AWAITED`. Signing keys are locked
+until `unlock` (so an owner's act on a stopped service needs no password).
 Not guaranteed: that an endpoint keeps answering; that is seen in use.
 """
 
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from types import MappingProxyType
 
+import structlog
 from sqlalchemy import Connection
 
 from chains.client import EvmClient
 from chains.config import ChainConfig, load_chains
+from chains.errors import RpcError
 from chains.recent import NotingClient, RecentHead
 from chains.rpc.pool import RpcPool
 from chains.signing.keystore import Keystore
@@ -30,8 +33,9 @@ from service.clock import SystemClock
 from service.db.engine import Database
 from service.db.errors import DatabaseError
 from service.db.headstore import SqlHeadStore
-from service.endpoints import check_chain, pool_of
+from service.endpoints import pool_of
 from service.markets.ticker import TickerBoard
+from service.meeting import Meeting
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.workers.counting import CountingStore, TimingObserver
@@ -101,7 +105,16 @@ class Services:
         await self.db.close()
 
 
-async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
+class Nodes(Enum):
+    """What is asked of the configured chains at the start."""
+
+    REQUIRED = auto()
+    """An endpoint of each answers."""
+    AWAITED = auto()
+    """Where none answers, the chain is met when one does; until then nothing of it is read or sent."""
+
+
+async def build(settings: Settings, *, clock: Clock | None = None, nodes: Nodes = Nodes.REQUIRED) -> Services:
     """Open the database (migrated), read the data files, and meet the configured chains.
 
     Raises:
@@ -130,12 +143,13 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
             pool = await pool_of(configs[key], endpoints, db=db, clock=clock)
             opened.push_async_callback(pool.close)
             recent_head = RecentHead(clock)
-            client = NotingClient(configs[key], pool, recent=recent_head, clock=clock)
-            await check_chain(pool, client, db=db, clock=clock)
+            meeting = Meeting(configs[key], pool, db=db, clock=clock)
+            await _meet(meeting, chain=key, nodes=nodes)
+            client = NotingClient(configs[key], meeting.before(pool), recent=recent_head, clock=clock)
             chains[key] = _runtime(
-                client, pool, recent_head, assets=listed[client.config.chain_id], deployments=deployments,
-                db=db, signers=signers, membership=membership, master=master, metrics=metrics, heartbeats=heartbeats,
-                clock=clock,
+                client, pool, recent_head, meeting=meeting, assets=listed[client.config.chain_id],
+                deployments=deployments, db=db, signers=signers, membership=membership, master=master,
+                metrics=metrics, heartbeats=heartbeats, clock=clock,
             )  # fmt: skip
         opened.pop_all()
     return Services(
@@ -155,11 +169,21 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> Services:
     )
 
 
+async def _meet(meeting: Meeting, *, chain: str, nodes: Nodes) -> None:
+    try:
+        await meeting.meet()
+    except RpcError as exc:
+        if nodes is Nodes.REQUIRED:
+            raise
+        structlog.get_logger("cambist.endpoints").warning("no endpoint answers", chain=chain, reason=str(exc))
+
+
 def _runtime(
     client: EvmClient,
     pool: RpcPool,
     recent_head: RecentHead,
     *,
+    meeting: Meeting,
     assets: AssetList,
     deployments: Deployments,
     db: Database,
@@ -172,10 +196,10 @@ def _runtime(
 ) -> ChainRuntime:
     config = client.config
     store = CountingStore(config, metrics)
-    witnessed = EvmClient(config, pool.with_quorum()) if pool.can_agree else client
+    witnessed = EvmClient(config, meeting.before(pool.with_quorum())) if pool.can_agree else client
     observer = ChainObserver(config, assets, deployments=deployments, store=store, clock=clock)
     engine = TxEngine(
-        client=WatchedClient(config, pool, recent=recent_head, clock=clock, heartbeats=heartbeats),
+        client=WatchedClient(config, meeting.before(pool), recent=recent_head, clock=clock, heartbeats=heartbeats),
         config=config,
         signer=signers,
         store=store,

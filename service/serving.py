@@ -19,7 +19,7 @@ import structlog
 
 from service.accounts.registration import open_missing_chains
 from service.app import create_app
-from service.build import Services, build
+from service.build import Nodes, Services, build
 from service.control.acts import perform
 from service.control.server import Operator, control_server
 from service.health import readiness
@@ -72,7 +72,8 @@ async def serve(settings: Settings, *, keystore_password: str | None, role: Role
         stop_on_signals(stop, then=started),
     ):
         # A process of the API can sign nothing, here or elsewhere.
-        services = await build(settings if role.works else settings.model_copy(update={"signers": {}}))
+        own = settings if role.works else settings.model_copy(update={"signers": {}})
+        services = await build(own, nodes=Nodes.AWAITED)
         try:
             if role.works and keystore_password is not None:
                 await services.unlock(keystore_password)
