@@ -39,8 +39,6 @@ def _slots(before: MemoryState, after: MemoryState) -> Iterator[str]:
                 yield f"I1: slot {tx_id} got another intent, nonce or gas limit"
             if old.wish is Wish.CANCEL and new.wish is not Wish.CANCEL:
                 yield f"I5: the cancel of slot {tx_id} was taken back"
-            if old.state is S.CONFIRMED and new.state is S.CONFIRMED and new.block != old.block:
-                yield f"I5: slot {tx_id} was confirmed in another block without being told as reorged"
 
 
 def _intents(before: MemoryState, after: MemoryState) -> Iterator[str]:

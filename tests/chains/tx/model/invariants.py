@@ -5,7 +5,7 @@ sentence for each thing that is wrong; `broken` collects them. The order of stat
 audited at each commit (`audit.py`, `books.py`), reads (I12) where they are answered (`world.py`).
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
@@ -221,14 +221,13 @@ def I12_cursor_only_moves_on(f: Facts, before: BlockRef | None) -> Iterator[str]
 
 def I13_all_ended(f: Facts) -> Iterator[str]:
     """With faults stopped, every intent becomes terminal."""
-    ends: Counter[str] = Counter()
+    holds = [state.hold_reason for state in f.lanes.values()]
     for intent in f.intents.values():
         tx = f.by_intent.get(intent.id)
         state = tx.state if tx is not None else intent.state
         if state not in (TxState.FINAL, TxState.SUPERSEDED, IntentState.REJECTED):
-            ends[f"{intent.id} is {state}{f' ({tx.note})' if tx is not None else ''}"] += 1
-    for text in ends:
-        yield f"I13: {text}; lanes: {[state.hold_reason for state in f.lanes.values()]}"
+            answers = [attempt.node_answer for attempt in f.attempts if tx is not None and attempt.tx_id == tx.id]
+            yield f"I13: {intent.id} is {state}; nodes said {answers}, lanes are held for {holds}"
 
 
 ALWAYS: Final[tuple[Check, ...]] = (

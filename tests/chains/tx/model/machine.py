@@ -61,12 +61,14 @@ FAULTS: Final = st.one_of(
 )
 SETUPS: Final = st.builds(
     lambda confirmed, deeper, **rest: Setup(confirmed_depth=confirmed, final_depth=confirmed + deeper, **rest),
-    confirmed=st.integers(1, 3),
+    confirmed=st.sampled_from((1, 2, 2, 3)),
     deeper=st.integers(0, 3),
     seed=st.integers(0, 2**16),
     wallets=st.sampled_from((1, 1, 2)),
     endpoints=st.sampled_from((1, 1, 1, 3)),
     use_finalized_tag=st.booleans(),
+    others_sign=st.sampled_from((False, False, False, True)),
+    deep_reorgs=st.sampled_from((False, False, False, True)),
     has_simulation=st.sampled_from((True, True, True, False)),
 )
 
@@ -87,7 +89,7 @@ class EngineMachine(RuleBasedStateMachine):
         wallet=WALLET,
         gates=st.lists(st.booleans(), min_size=1, max_size=3),
         valid_for_ms=st.sampled_from((None, None, None, 30_000, 120_000)),
-        gas_limit=st.sampled_from((None, None, None, None, 90_000, 35_000)),
+        gas_limit=st.sampled_from((None, None, None, None, 90_000, 50_000)),
     )
     def queue(self, wallet: int, gates: list[bool], valid_for_ms: int | None, gas_limit: int | None) -> None:
         self.world.queue(self._lane(wallet), gates=gates, valid_for_ms=valid_for_ms, gas_limit=gas_limit)
@@ -101,6 +103,11 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.chain.mine()
         self.world.step(after_ms=after_ms)
 
+    @rule(rounds=st.integers(2, 6))
+    def blocks_and_steps(self, rounds: int) -> None:
+        for _ in range(rounds):
+            self.block_and_step(12_000)
+
     @rule(
         acts=st.lists(st.tuples(st.integers(1, 15_000), st.integers(0, 5)), max_size=6), for_ms=st.integers(1, 15_000)
     )
@@ -112,7 +119,7 @@ class EngineMachine(RuleBasedStateMachine):
             lambda: self._mine(None),
             lambda: self._mine(1),
             lambda: self._queue_one(),
-            lambda: world.reorg(1, orphans_return=True, remined=False, extra=1),
+            lambda: self._reorg_one(),
             lambda: world.nodes[0].settings.append(Setting(fault=Fault.LOST_AFTER, method=SEND, times=1)),
         ]
         world.live(acts=[(after_ms, known[which]) for after_ms, which in acts], for_ms=for_ms)
@@ -124,11 +131,13 @@ class EngineMachine(RuleBasedStateMachine):
         for _ in range(blocks):
             self._mine(most)
 
+    @precondition(lambda self: self.world.setup.confirmed_depth > 1)
     @rule(depth=st.integers(1, 2), orphans_return=st.booleans(), remined=st.booleans(), extra=st.integers(0, 1))
     def reorg(self, depth: int, orphans_return: bool, remined: bool, extra: int) -> None:
-        depth = min(depth, max(1, self.world.setup.confirmed_depth - 1))
+        depth = min(depth, self.world.setup.confirmed_depth - 1)
         self.world.reorg(depth, orphans_return=orphans_return, remined=remined, extra=extra)
 
+    @precondition(lambda self: self.world.setup.deep_reorgs)
     @rule(depth=st.integers(2, 6), orphans_return=st.booleans(), remined=st.booleans())
     def deep_reorg(self, depth: int, orphans_return: bool, remined: bool) -> None:
         self.world.reorg(depth, orphans_return=orphans_return, remined=remined, extra=1)
@@ -155,6 +164,7 @@ class EngineMachine(RuleBasedStateMachine):
         pool = self.world.chain.pool
         self.world.chain.evict(pool[data.draw(st.sampled_from(sorted(pool)))])
 
+    @precondition(lambda self: self.world.setup.others_sign)
     @rule(wallet=WALLET, ahead=st.sampled_from((0, 0, -1, -2, 1)), forced=st.booleans())
     def foreign(self, wallet: int, ahead: int, forced: bool) -> None:
         event("a foreign transaction")
@@ -249,6 +259,10 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _mine(self, most: int | None) -> None:
         self.world.chain.mine(most=most)
+
+    def _reorg_one(self) -> None:
+        depth = min(1, self.world.setup.confirmed_depth - 1)
+        self.world.reorg(depth, orphans_return=True, remined=False, extra=1)
 
     def _queue_one(self) -> None:
         self.world.queue(self._lane(0), gates=[False], valid_for_ms=None, gas_limit=None)

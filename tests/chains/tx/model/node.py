@@ -72,6 +72,8 @@ class NodeModel:
         self.settings: list[Setting] = []
         self.view: list[Block] | None = None
         self.lacks_simulation = False
+        self.stood_still = False
+        self._final_then = 0
         self._chain = chain
         self._on_raw = on_raw
 
@@ -81,6 +83,8 @@ class NodeModel:
 
     def stand_still(self) -> None:
         self.view = self._chain.blocks
+        self.stood_still = True
+        self._final_then = self._chain.finalized
 
     def serve(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | RpcError]:
         """Raises: RpcUnavailable: as the set fault says; what had arrived has its effect."""
@@ -171,7 +175,8 @@ class NodeModel:
             return next((block for block in blocks if block.header.hash == param["blockHash"]), None)
         if param in ("latest", "pending"):
             return blocks[-1]
-        number = min(self._chain.finalized, blocks[-1].header.number) if param == "finalized" else int(param, 16)
+        final = self._chain.finalized if self.view is None else self._final_then
+        number = final if param == "finalized" else int(param, 16)
         return blocks[number] if number < len(blocks) else None
 
     def _known(self, param: Any, method: str) -> Block:

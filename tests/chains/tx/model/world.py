@@ -6,6 +6,7 @@ What the state machine does to the engine is a method here; what holds is looked
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
@@ -29,8 +30,10 @@ from chains.tx.model import (
     Plan,
     PlanId,
     TxId,
+    Wish,
     payload_hash,
 )
+from chains.tx.reasons import HoldCode, NoteCode
 from chains.tx.store import PreSignPaused, PreSignRefused, StaleState
 from chains.types import Address, BlockRef, CallRequest, Fees, TxHash, UnsignedTx
 from tests.chains.tx.model import invariants
@@ -49,10 +52,12 @@ HOLD_LIMIT_WEI: Final = 20 * 10**6
 FEES: Final = FeePolicy(
     max_fee_cap_wei=500 * GWEI, priority_floor_wei=GWEI // 10, priority_cap_wei=20 * GWEI, max_tx_cost_wei=ETHER // 50
 )
+RAISED_FEES: Final = replace(FEES, max_fee_cap_wei=2000 * GWEI, priority_cap_wei=80 * GWEI, max_tx_cost_wei=ETHER // 5)
 SENDING: Final = SendingPolicy(bump_after_blocks=2, max_bumps=3, max_in_flight=5)
 CALM_ROUNDS: Final = 90
 """Blocks in which all must come to its end once nothing goes wrong any more: far above any depth and bump limit."""
 STORE: Final = MemoryTxStore()
+HEADS: Final = MemoryHeadStore()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,10 @@ class Setup:
     final_depth: int = 4
     use_finalized_tag: bool = True
     has_simulation: bool = True
+    others_sign: bool = False
+    """Other programs use the wallets' keys."""
+    deep_reorgs: bool = False
+    """Reorgs may go below what is booked (never below what is final)."""
 
 
 class Check:
@@ -137,7 +146,7 @@ class World:
         self.keys = [UnlockedKey(bytes([7]) * 31 + bytes([number + 1])) for number in range(setup.wallets)]
         self.books = Books()
         self.seen: list[Sent] = []
-        self.foreign: set[TxHash] = set()
+        self.seen_of_others: list[Sent] = []
         self.needs_person = False
         self.silent_signatures = 0
         self.check = Check()
@@ -232,6 +241,10 @@ class World:
     # -- what others do -----------------------------------------------------------------------------------
 
     @property
+    def foreign(self) -> set[TxHash]:
+        return {sent.hash for sent in self.seen_of_others}
+
+    @property
     def lanes(self) -> list[Lane]:
         return [Lane(chain_id=self.config.chain_id, wallet=key.address) for key in self.keys]
 
@@ -287,15 +300,13 @@ class World:
             fees=Fees(max_fee_wei=700 * GWEI, priority_fee_wei=30 * GWEI),
         )
         sent = parse(key.sign(unsigned).raw)
-        self.foreign.add(sent.hash)
+        self.seen_of_others.append(sent)
+        self.needs_person = True
         if forced:
             self.chain.pool[sent.slot] = sent
-        else:
-            try:
-                self.chain.take(sent)
-            except Refused:
-                return
-        self.needs_person = True
+            return
+        with suppress(Refused):
+            self.chain.take(sent)
 
     def reorg(self, depth: int, *, orphans_return: bool, remined: bool, extra: int) -> None:
         cursor = self.books.state.cursors.get(self.config.chain_id)
@@ -308,6 +319,8 @@ class World:
     def person_looks(self) -> None:
         """What an operator does about held lanes and a cursor whose block is gone."""
         working, chain_id = self.books.state.copy(), self.config.chain_id
+        if HEADS.thaw(working, chain_id):
+            self._cursor = self._last_good = None
         cursor = STORE.cursor(working, chain_id)
         if cursor is not None and not self._is_canonical(cursor):
             # To the last block that the books and the chain have in common: what came after is booked anew.
@@ -335,7 +348,8 @@ class World:
         self.silent_signatures = 0
         self.check.refusals, self.check.is_paused = 0, False
         self.chain.gate_is_shut = False
-        self.chain.base_fee_wei, self.chain.tip_floor_wei = 10 * GWEI, 1
+        # The lowest there was: what was made dearer as often as it may be is mined, too.
+        self.chain.base_fee_wei, self.chain.tip_floor_wei = GWEI, 1
         self.arm(None)
         self.life.touches_left = None
         for key in self.keys:
@@ -343,20 +357,48 @@ class World:
         for _ in range(CALM_ROUNDS):
             if self.has_ended():
                 break
-            if self.needs_person:
+            if self.needs_person or self.setup.deep_reorgs or self._is_contradicted() or self._is_frozen_by_laggards():
                 self.person_looks()
+            if self._is_capped():
+                self.config = replace(self.config, fees=RAISED_FEES)
+                self.restart()
+            self._others_send_again()
             self.chain.mine()
             self.step(after_ms=self.config.block_time_ms)
 
     def has_ended(self) -> bool:
         return not any(invariants.I13_all_ended(self.facts()))
 
+    def _others_send_again(self) -> None:
+        """What others had mined before our first nonce, and a reorg lost: without it nothing after it is mined."""
+        taken = {(tx.lane.wallet, tx.nonce) for tx in self.books.state.txs.values()}
+        for sent in self.seen_of_others:
+            if sent.slot not in taken and sent.tx.nonce >= self.chain.account(sent.sender).nonce:
+                self.chain.pool.setdefault(sent.slot, sent)
+
+    def _is_contradicted(self) -> bool:
+        """Most endpoints said that a transaction is not where one had seen it: whom to believe is for a person."""
+        held = [state.hold_reason or "" for state in self.books.state.lanes.values()]
+        return len(self.nodes) > 1 and any(reason.startswith(HoldCode.CONTRADICTED) for reason in held)
+
+    def _is_frozen_by_laggards(self) -> bool:
+        """Nodes that stand still on a branch that is gone look like a reorg of all that came since."""
+        return bool(self.books.state.freezes) and any(node.stood_still for node in self.nodes)
+
+    def _is_capped(self) -> bool:
+        """A slot is to be closed, its payload no longer sent, and a self-send that nodes would take for a replacement
+        is above the caps: the engine says so and waits for a person, who raises them."""
+        return self.config.fees is not RAISED_FEES and any(
+            tx.wish is Wish.CANCEL and (tx.note or "").startswith(NoteCode.FEE_CAP)
+            for tx in self.books.state.txs.values()
+        )
+
     # -- looking ------------------------------------------------------------------------------------------
 
     def facts(self) -> Facts:
         state, wallets = self.books.state, {key.address for key in self.keys}
         return Facts(
-            policy=FEES,
+            policy=self.config.fees,
             intents=state.intents,
             txs=list(state.txs.values()),
             attempts=list(state.attempts.values()),
@@ -435,7 +477,7 @@ class World:
             config=self.config,
             signer=MortalSigner(LocalSigner(self.keys), self.life, is_silent=self._signer_is_silent),
             store=STORE,
-            heads=MemoryHeadStore(),
+            heads=HEADS,
             uow=ModelUow(self.books, self.life),
             check=self.check,
             observer=self.books,
