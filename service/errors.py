@@ -114,6 +114,12 @@ _ROWS: Final = (
         "The wallet takes no new work until a person has looked",
         "Nothing was accepted. The operator sees why (`cambist tx list`) and lets it go on (`cambist tx resolve`).",
     ),
+    (
+        "chain_frozen",
+        503,
+        "The chain did what it must not, and waits for a person",
+        "Nothing was accepted. The operator sees why (`cambist tx list`) and lets it go on (`cambist tx thaw`).",
+    ),
     ("paused", 503, "The operator has paused this", "Nothing was accepted. Wait until the operator lets it go on."),
     ("try_again", 503, "Another request was in the way", _AGAIN),
     ("not_saved", 503, "The request could not be saved; nothing happened", _AGAIN),

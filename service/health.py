@@ -21,6 +21,7 @@ from chains.rpc.health import State
 from service.auth.callers import PublicCaller
 from service.build import ChainRuntime, Services
 from service.db.errors import DatabaseError
+from service.db.headstore import SqlHeadStore
 from service.db.models import chain_bindings
 from service.db.txstore import SqlTxStore
 from service.markets.lookup import Here
@@ -31,7 +32,7 @@ TIMEOUT_S: Final = 3.0
 MAX_LAG_BLOCKS: Final = 64
 """How far the books may be behind the newest confirmed block: minutes, where a healthy worker is at 0 to 2 blocks."""
 
-Health = Literal["ok", "unreachable", "stale", "behind"]
+Health = Literal["ok", "unreachable", "stale", "behind", "frozen"]
 _FRESH: Final = (State.ALIVE, State.FINALIZED_LAGGING)
 
 
@@ -52,7 +53,7 @@ class Readiness(BaseModel):
     database: Health
     chains: dict[str, Health] = Field(
         description="By chain: no endpoint answers (`unreachable`), those that do are all behind the chain (`stale`),"
-        " or the books are (`behind`).",
+        " the books are (`behind`), or the chain waits for a person (`frozen`).",
         examples=[{"ethereum": "ok", "polygon": "ok"}],
     )
     workers: dict[str, Literal["ok", "silent"]] = Field(
@@ -105,7 +106,12 @@ async def _database(services: Services) -> Health:
 
 
 async def _chain(services: Services, chain: ChainRuntime) -> Health:
-    cursor = await services.db.read(lambda c: SqlTxStore().cursor(c, chain.config.chain_id))
+    chain_id = chain.config.chain_id
+    cursor, frozen = await services.db.read(
+        lambda c: (SqlTxStore().cursor(c, chain_id), SqlHeadStore().frozen(c, chain_id))
+    )
+    if frozen is not None:
+        return "frozen"
     head = await chain.client.head()
     if not any(endpoint.state in _FRESH for endpoint in chain.endpoints.figures().endpoints if not endpoint.send_only):
         # The pool answers from the least bad ones then.

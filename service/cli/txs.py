@@ -25,7 +25,7 @@ def list_(
     limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=200)] = 50,
     json: JsonOption = False,
 ) -> None:
-    """Open transactions, and wallets that wait for a person."""
+    """Open transactions, and wallets and chains that wait for a person."""
     params = {"chain": chain, "wallet": wallet, "all": all_, "limit": limit}
     answer = act(settings_of_host(), "tx.list", params, doing="reading the transactions")
     if json:
@@ -53,6 +53,12 @@ def list_(
             ["chain", "wallet", "next nonce", "held since"],
             [[lane["chain"], lane["wallet"], str(lane["next_nonce"]), lane["hold_reason"]] for lane in answer["held"]],
             title="\nHeld until a person looked (cambist tx resolve)",
+        )
+    if answer["frozen"]:
+        print_table(
+            ["chain", "since", "why"],
+            [[one["chain"], moment(one["since_ms"]), one["freeze_reason"]] for one in answer["frozen"]],
+            title="\nFrozen until a person looked (cambist tx thaw)",
         )
 
 
@@ -117,6 +123,27 @@ def resolve(
         print_json(answer)
         return
     stderr().print(f"{wallet} takes new work on {chain} from nonce {answer['next_nonce']} on", markup=False)
+
+
+@app.command(epilog="Example:\n\n  cambist tx thaw ethereum")
+def thaw(
+    chain: Annotated[str, typer.Argument(help="The chain that is frozen.")],
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Go on with a frozen chain as it is now, after you found out why and compared it with other nodes."""
+    settings = settings_of_host()
+    found = act(settings, "tx.list", {"chain": chain, "limit": 1}, doing="looking at the chain")
+    frozen = next((one for one in found["frozen"] if one["chain"] == chain), None)
+    if frozen is None:
+        raise CommandFailed("not_frozen", f"{chain} is not frozen", hint="cambist tx list")
+    stderr().print(f"{chain} is frozen: {frozen['freeze_reason']}", markup=False)
+    _confirm("Have you found out why, and is the chain that its nodes show now the right one?", yes=yes)
+    answer = act(settings, "tx.thaw", {"chain": chain, "freeze_reason": frozen["freeze_reason"]}, doing="thawing")
+    if json:
+        print_json(answer)
+        return
+    stderr().print(f"{chain} is followed again; compare its wallets' books with the chain", markup=False)
 
 
 def _ask(name: str, tx: int, reason: str, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from service.build import Services
-from service.control import key_acts, panic_acts, tx_acts, wallet_acts
+from service.control import chain_acts, key_acts, panic_acts, tx_acts, wallet_acts
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from service.control.server import Operator
@@ -44,6 +44,9 @@ ACTS: Final[Mapping[str, Act]] = {
         params=tx_acts.ResolveLane,
         run=tx_acts.resolve,
         shown=("chain", "wallet", "hold_reason", "nonce_before", "next_nonce"),
+    ),
+    "tx.thaw": Act(
+        params=chain_acts.ThawChain, run=chain_acts.thaw, shown=("chain", "freeze_reason"), asks_chains=False
     ),
     "wallet.create": Act(params=wallet_acts.CreateWallet, run=wallet_acts.create, shown=("label", "address")),
     "wallet.import": Act(params=wallet_acts.ImportWallet, run=wallet_acts.import_, shown=("label", "kind", "address")),

@@ -16,10 +16,12 @@ from chains.tx.reasons import HoldCode
 from chains.tx.store import StaleState
 from chains.types import ChainId
 from service.build import ChainRuntime, Services
+from service.control.chain_acts import frozen_chains
 from service.control.params import Params
 from service.control.protocol import ActFailed
 from service.control.wallet_acts import find_wallet
 from service.db import txstory
+from service.db.headstore import SqlHeadStore
 from service.db.txstore import SqlTxStore
 
 MOST: Final = 200
@@ -54,7 +56,7 @@ class ResolveLane(Params):
 
 
 async def list_(services: Services, params: ListTxs) -> dict[str, Any]:
-    """Open slots (or all), newest first, and every held lane."""
+    """Open slots (or all), newest first, every held lane and every frozen chain."""
     chain_id = None if params.chain is None else _chain_id(services, params.chain)
     wallet = None if params.wallet is None else (await find_wallet(services, params.wallet)).address
 
@@ -71,6 +73,7 @@ async def list_(services: Services, params: ListTxs) -> dict[str, Any]:
                 }
                 for row in txstory.held_lanes(c)
             ],
+            "frozen": frozen_chains(c, services),
         }
 
     return await services.db.read(read)
@@ -118,14 +121,13 @@ async def resolve(services: Services, params: ResolveLane) -> dict[str, Any]:
     wallet = (await find_wallet(services, params.wallet)).address
     lane = Lane(chain_id=runtime.config.chain_id, wallet=wallet)
     store = SqlTxStore()
-    state, is_idle = await services.db.read(
-        lambda c: (store.lane(c, lane), not store.open_txs(c, lane.chain_id, lane=lane))
+    held, is_idle = await services.db.read(
+        lambda c: (_held(c, lane, params), not store.open_txs(c, lane.chain_id, lane=lane))
     )
-    held = _held(state, params)
     next_nonce = await _next_nonce(runtime, held, asked=params.next_nonce, is_idle=is_idle)
 
     def run(c: Connection) -> None:
-        now = _held(store.lane(c, lane), params)
+        now = _held(c, lane, params)
         if next_nonce != now.next_nonce:
             store.set_next_nonce(c, lane, now.next_nonce, next_nonce)
         store.hold_lane(c, lane, None)
@@ -173,7 +175,13 @@ async def _next_nonce(runtime: ChainRuntime, held: LaneState, *, asked: int | No
     return asked
 
 
-def _held(state: LaneState | None, params: ResolveLane) -> LaneState:
+def _held(c: Connection, lane: Lane, params: ResolveLane) -> LaneState:
+    """The lane, held for the reason that was shown. Raises: ActFailed."""
+    if (frozen := SqlHeadStore().frozen(c, lane.chain_id)) is not None:
+        raise ActFailed(
+            "chain_frozen", f"{params.chain} is frozen: {frozen}", hint=f"First: cambist tx thaw {params.chain}"
+        )
+    state = SqlTxStore().lane(c, lane)
     if state is None or state.hold_reason is None:
         raise ActFailed("not_held", f"{params.wallet} is not held on {params.chain}", hint="cambist tx list")
     if state.hold_reason != params.hold_reason:

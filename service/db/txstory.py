@@ -56,6 +56,11 @@ def held_lanes(c: Connection) -> list[Row[Any]]:
     return list(c.execute(select(m.lanes).where(m.lanes.c.hold_reason.is_not(None)).order_by(m.lanes.c.chain_id)))
 
 
+def frozen_chains(c: Connection) -> list[Row[Any]]:
+    """Chains that wait for a person."""
+    return list(c.execute(select(m.chain_freezes).order_by(m.chain_freezes.c.chain_id)))
+
+
 def find_plan(c: Connection, named: str) -> PlanId | None:
     """The plan that a text names: a transaction's number, an attempt's hash, a plan's or an intent's id, or `order:12`
     and `withdrawal:12` by the number that the API shows."""

@@ -25,6 +25,7 @@ from chains.types import ChainId
 from service.build import Services
 from service.db import models as m
 from service.db.errors import DatabaseError
+from service.db.headstore import SqlHeadStore
 
 DATABASE_TIMEOUT_S: Final = 5.0
 AGES: Final[Mapping[str, int]] = {"1m": 60_000, "5m": 300_000, "30m": 1_800_000, "2h": 7_200_000}
@@ -62,6 +63,8 @@ class _Waiting:
     oldest_ms: int | None
     queued: int
     held: Mapping[str, int]
+    frozen: str | None
+    """The code of the reason."""
     cursor: int | None
 
 
@@ -109,12 +112,14 @@ def _of_chain(c: Connection, chain_id: ChainId, now_ms: int) -> _Waiting:
     for reason in holds:
         code = str(reason).partition(":")[0]
         held[code] = held.get(code, 0) + 1
+    frozen = SqlHeadStore().frozen(c, chain_id)
     cursor = select(m.chain_cursors.c.block_number).where(m.chain_cursors.c.chain_id == chain_id)
     return _Waiting(
         by_age=by_age,
         oldest_ms=now_ms - min(created) if created else None,
         queued=c.execute(queued).scalar_one(),
         held=held,
+        frozen=None if frozen is None else frozen.partition(":")[0],
         cursor=c.execute(cursor).scalar_one_or_none(),
     )
 
@@ -147,6 +152,12 @@ def _waiting(found: Mapping[str, _Waiting], services: Services) -> Iterator[Metr
         "Wallets that take no new work until a person looked, by reason.",
         ["chain", "code"],
         [([key, code], count) for key, one in found.items() for code, count in one.held.items()],
+    )
+    yield _gauge(
+        "cambist_frozen_chains",
+        "Chains on which nothing moves until a person looked, by reason.",
+        ["chain", "code"],
+        [([key, one.frozen], 1) for key, one in found.items() if one.frozen is not None],
     )
     behind = {
         key: max(0, services.chains[key].endpoints.figures().served_head - one.cursor)

@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 from chains.tx.model import Lane
 from chains.units import format_units
 from contracts.assets import AssetId
+from service.db.headstore import SqlHeadStore
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.journal.needs import ChainParts
@@ -30,7 +31,12 @@ def client_id_conflict(kind: str, client_id: str) -> ApiError:
 
 
 def refuse_if_held(c: Connection, lane: Lane) -> None:
-    """A held lane would leave the plan waiting with its funds reserved. Raises: ApiError: wallet_held."""
+    """A frozen chain or held lane would leave the plan waiting with its funds reserved.
+
+    Raises: ApiError: chain_frozen, wallet_held.
+    """
+    if SqlHeadStore().frozen(c, lane.chain_id) is not None:
+        raise ApiError("chain_frozen", "this chain needs a person's eye first")
     state = SqlTxStore().lane(c, lane)
     if state is not None and state.hold_reason is not None:
         # The reason may quote a node; it is the operator's to read.
