@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +18,8 @@ from chains.rpc.transport import HttpTransport
 from chains.tx.memory import MemoryState, MemoryUnitOfWork
 from chains.tx.memory_heads import MemoryHeadStore
 from chains.tx.store import StaleState
-from chains.types import BlockHash, BlockRef, BlockTag, ChainId, Header
+from chains.types import BlockRef, ChainId, Header
+from tests.chains.forkable import ForkableChain
 from tests.clock import FakeClock
 from tests.faults.node import Node, bare_node
 from tests.faults.proxy import FaultProxy
@@ -27,74 +27,6 @@ from tests.faults.rules import Freeze, Rule
 
 CHAIN = ChainId(1)
 STORE = MemoryHeadStore()
-
-
-class ForkableChain:
-    """A chain that the test extends and rewrites; a `HeadSource` that counts what is asked."""
-
-    def __init__(self, length: int = 10) -> None:
-        self.blocks: list[Header] = []
-        self.finalized: int | None = None
-        self.shown: int | None = None
-        """Head of a node that is behind; None shows all."""
-        self.missing: set[int] = set()
-        """Blocks that the node does not have, though it should."""
-        self.most: int | None = None
-        """A batch of more is refused for its size."""
-        self.requests: list[int] = []
-        """How many headers each request was for."""
-        self._branch = 0
-        self.mine(length)
-
-    def mine(self, count: int = 1) -> None:
-        for _ in range(count):
-            number = len(self.blocks)
-            parent = self.blocks[-1].hash if self.blocks else BlockHash("0x" + "00" * 32)
-            own = BlockHash("0x" + keccak(text=f"{self._branch}:{number}:{parent}").hex())
-            self.blocks.append(
-                Header(
-                    number=number,
-                    hash=own,
-                    parent_hash=parent,
-                    timestamp_s=number,
-                    base_fee_wei=1,
-                    gas_limit=30_000_000,
-                )
-            )
-
-    def reorg(self, depth: int, grow: int) -> None:
-        """Take `depth` blocks away and put `grow` others there."""
-        self._branch += 1
-        del self.blocks[len(self.blocks) - depth :]
-        self.mine(grow)
-
-    def ref(self, number: int) -> BlockRef:
-        return self.blocks[number].ref
-
-    async def head(self) -> Header:
-        self.requests.append(1)
-        return self.blocks[self._height]
-
-    async def header(self, block: int | BlockTag | BlockHash) -> Header | None:
-        self.requests.append(1)
-        if block == "finalized":
-            return None if self.finalized is None else self.blocks[self.finalized]
-        assert isinstance(block, int)
-        return self._at(block)
-
-    async def headers(self, numbers: Sequence[int]) -> Sequence[Header | None]:
-        assert numbers
-        self.requests.append(len(numbers))
-        if self.most is not None and len(numbers) > self.most:
-            raise RpcThrottled("too many at once", endpoint="a", method="eth_getBlockByNumber")
-        return [self._at(number) for number in numbers]
-
-    @property
-    def _height(self) -> int:
-        return len(self.blocks) - 1 if self.shown is None else self.shown
-
-    def _at(self, number: int) -> Header | None:
-        return self.blocks[number] if number <= self._height and number not in self.missing else None
 
 
 class Moving(ForkableChain):
