@@ -3,14 +3,16 @@
 Why SERIALIZABLE: on SQLite all writes are serial, and code written there ("read the held amounts, then reserve")
 must mean the same here. A conflict costs a repetition, a missed lock would cost money.
 
-Guarantees: as `service.db.engine` says; conflicts (SQLSTATE 40001, 40P01) are repeated a few times, then come out as
-`WriteConflict`. Any number of processes may have it open; who works on what is settled by leases (`service.db.leases`).
+Guarantees: as `service.db.engine` says; a unit of work that met a conflict (SQLSTATE 40001, 40P01) is repeated while
+no other writes, so that dozens of requests for one wallet all get through; what fails even then comes out as
+`WriteConflict`. Any number of processes may have it open; who works on what is settled by leases
+(`service.db.leases`).
 """
 
 import asyncio
-import random
-from collections.abc import Callable
-from typing import Final, TypeVar
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy import URL, Connection, text
@@ -23,13 +25,15 @@ from service.db.guard import forbid_inner_commits, guarded
 T = TypeVar("T")
 
 POOL_SIZE: Final = 10
-MAX_TRIES: Final = 8
-"""Tries of one unit of work before its conflict is the caller's."""
-RETRY_BASE_S: Final = 0.002
-"""First pause after a conflict, doubled each time with jitter: 8 tries take at most some 0.25 s."""
+MAX_TRIES: Final = 4
+"""Tries of one unit of work before its conflict is the caller's. From the second on it is alone."""
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 30_000
 """A statement that takes longer is broken off by the server."""
+WRITERS_LOCK: Final = 0x63616D62697375
+"""Advisory lock key: writers share it, one whose transaction was in another's way has it alone for the next try."""
+BESIDE_OTHERS: Final = "pg_advisory_lock_shared"
+ALONE: Final = "pg_advisory_lock"
 MIGRATION_LOCK: Final = 0x63616D62697374
 """Advisory lock key: the bytes of `cambist`."""
 
@@ -68,14 +72,13 @@ class PostgresBackend:
         return cls(engine)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        pause_s = RETRY_BASE_S
-        for _ in range(MAX_TRIES - 1):
-            try:
-                return await self._once(work, isolation="SERIALIZABLE")
-            except WriteConflict:
-                await asyncio.sleep(pause_s * (1 + random.random()))
-                pause_s *= 2
-        return await self._once(work, isolation="SERIALIZABLE")
+        try:
+            return await self._once(work, isolation="SERIALIZABLE", turn=BESIDE_OTHERS)
+        except WriteConflict:
+            for _ in range(MAX_TRIES - 2):
+                with contextlib.suppress(WriteConflict):
+                    return await self._once(work, isolation="SERIALIZABLE", turn=ALONE)
+            return await self._once(work, isolation="SERIALIZABLE", turn=ALONE)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         self._check_open()
@@ -92,7 +95,7 @@ class PostgresBackend:
             upgrade(connection)
 
         # READ COMMITTED: what a migration sees after the wait must be what the one before it committed.
-        await self._once(alone, isolation="READ COMMITTED")
+        await self._once(alone, isolation="READ COMMITTED", turn=BESIDE_OTHERS)
 
     async def close(self) -> None:
         if not self._closed:
@@ -103,9 +106,9 @@ class PostgresBackend:
         if self._closed:
             raise DatabaseClosed("the database was closed")
 
-    async def _once(self, work: Callable[[Connection], T], *, isolation: str) -> T:
+    async def _once(self, work: Callable[[Connection], T], *, isolation: str, turn: str) -> T:
         self._check_open()
-        async with self._engine.connect() as connection:
+        async with self._engine.connect() as connection, _turn(connection, turn):
             await connection.execution_options(isolation_level=isolation)
             try:
                 # Left open on purpose when `work` raises: closing the connection rolls back.
@@ -120,6 +123,34 @@ class PostgresBackend:
             # Shielded: a caller that goes away must not turn a commit on its way into an unknown one.
             await asyncio.shield(_commit(connection))
             return result
+
+
+@contextlib.asynccontextmanager
+async def _turn(connection: AsyncConnection, turn: str) -> AsyncIterator[None]:
+    """Hold the writers' lock around a transaction: taken before it begins, since a snapshot from before the wait would
+    conflict with what was waited for; given back with the connection when that is lost."""
+    driver: asyncpg.Connection[Any] = (await connection.get_raw_connection()).driver_connection
+    try:
+        await driver.execute(f"SELECT {turn}({WRITERS_LOCK})")
+    except asyncpg.QueryCanceledError as error:
+        raise WriteConflict("others were writing for too long; nothing was written") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CommitFailed("the connection was lost before the commit; nothing was written") from error
+    try:
+        yield
+    finally:
+        if not driver.is_closed():
+            await asyncio.shield(_give_up_turn(connection, driver))
+
+
+async def _give_up_turn(connection: AsyncConnection, driver: "asyncpg.Connection[Any]") -> None:
+    try:
+        # A failed transaction takes no further statement.
+        await connection.rollback()
+        await driver.execute("SELECT pg_advisory_unlock_all()")
+    except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        # A connection that may still hold it must not go back to the pool.
+        await connection.invalidate()
 
 
 async def _commit(connection: AsyncConnection) -> None:

@@ -173,12 +173,13 @@ async def running(
     funds: Mapping[str, Mapping[str, int]],
     database_url: str | None = None,
     endpoints: Mapping[str, str] | None = None,
+    private_key: bytes | None = None,
 ) -> AsyncIterator[Stack]:
     """The service over those chains; `funds` are base units by chain and asset symbol, given before the opening.
 
     `endpoints` are what the service is told in place of the chain's own address, in the syntax of the setting.
     """
-    key = UnlockedKey(secrets.token_bytes(32))
+    key = UnlockedKey(private_key or secrets.token_bytes(32))
     rpcs = {name: DevRpc(chain.rpc_url) for name, chain in chains.items()}
     for name in chains:
         for symbol, raw in funds[name].items():
