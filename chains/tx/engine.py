@@ -13,7 +13,8 @@ belongs to one. Without `leases` an engine is the only one of its chain on the s
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -32,6 +33,7 @@ from chains.tx.sending import Sender
 from chains.tx.simulation import Simulator
 from chains.tx.standby import Bystander
 from chains.tx.store import Clock, PreSignCheck, TxObserver, TxStore, UnitOfWork
+from chains.tx.turns import AfterPlacing, Turns
 
 U = TypeVar("U")
 
@@ -39,6 +41,11 @@ POLL_PART: Final = 4
 """Looks at the chain a block time."""
 MIN_POLL_MS: Final = 200
 MAX_POLL_MS: Final = 2_000
+TEND_PAUSE: Final = 9
+"""Times as long as a look at all open slots took, at least, until the next one: with thousands of them it takes a
+second, and would otherwise take a core."""
+UNSENT: Final = frozenset({TxState.SIGNED})
+"""Slots of which no node has acknowledged any bytes."""
 STOP_GRACE_MS: Final = 5_000
 """Time for lanes to finish the plan at hand when stopping; half of what a supervisor waits."""
 
@@ -78,11 +85,14 @@ class TxEngine(Generic[U]):
             clock=clock,
             witness=witness,
         )
+        self._turns = Turns()
+        self._booking = replace(self._parts, uow=AfterPlacing(self._parts.uow, self._turns))
         self._sender = Sender(self._parts)
         self._simulator = Simulator(client)
         self._chain: Confirmer[U] | Bystander[U] = Bystander(self._parts)
         self._replacer = Replacer(self._parts, self._sender)
         self._wished = asyncio.Event()
+        self._asked = asyncio.Event()
         self._workers: dict[Lane, LaneWorker[U]] = {}
         self._busy: dict[Lane, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
@@ -103,6 +113,7 @@ class TxEngine(Generic[U]):
         """New work was queued, or something asked for a slot. To be called in the engine's event loop."""
         self._woken.set()
         self._wished.set()
+        self._asked.set()
 
     async def request_cancel(self, tx_id: TxId, reason: str) -> bool:
         """Close a slot by a self-send, now or after a crash; False if that was asked before. What is mined decides.
@@ -164,6 +175,7 @@ class TxEngine(Generic[U]):
         async with asyncio.TaskGroup() as group:
             loops = (
                 group.create_task(self._follow_chain(stop), name=f"{self._parts.config.key}-confirmer"),
+                group.create_task(self._tend_slots(stop), name=f"{self._parts.config.key}-slots"),
                 group.create_task(self._place_queued(stop, group), name=f"{self._parts.config.key}-lanes"),
             )
             await stop.wait()
@@ -172,7 +184,7 @@ class TxEngine(Generic[U]):
             for task in late:
                 task.cancel()
 
-    # -- the two loops ------------------------------------------------------------------------------------
+    # -- the three loops ----------------------------------------------------------------------------------
 
     async def _follow_chain(self, stop: asyncio.Event) -> None:
         backoff = Backoff()
@@ -181,11 +193,25 @@ class TxEngine(Generic[U]):
             if await self._look():
                 backoff.succeeded()
                 wait_ms = self._poll_ms
-                await self._tend()
             else:
                 wait_ms = backoff.failed()
             await self._give_back()
             await wait_for_any(stop, self._wished, timeout_ms=wait_ms)
+
+    async def _tend_slots(self, stop: asyncio.Event) -> None:
+        """Beside `_follow_chain`, not after it: booking a full block takes seconds, and neither a cancel nor a send
+        that was lost must wait for it."""
+        clock, next_s = self._parts.clock, 0.0
+        while not stop.is_set():
+            began_s = clock.monotonic_s()
+            if self._asked.is_set() or began_s >= next_s:
+                self._asked.clear()
+                await self._tend()
+                now_s = clock.monotonic_s()
+                next_s = now_s + TEND_PAUSE * (now_s - began_s)
+            else:
+                await self._sender.rebroadcast(await self._open_here(states=UNSENT), only_due=True)
+            await wait_for_any(stop, self._asked, timeout_ms=self._poll_ms)
 
     async def _place_queued(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         while not stop.is_set():
@@ -202,7 +228,9 @@ class TxEngine(Generic[U]):
         backoff, lease = Backoff(), lane_lease(lane)
         while not stop.is_set() and self._leases.holds(lease) and lease not in self._leases.unwanted():
             try:
-                if await self._worker(lane).place_next() not in (Placing.PLACED, Placing.REJECTED):
+                with self._turns.placing():
+                    done = await self._worker(lane).place_next()
+                if done not in (Placing.PLACED, Placing.REJECTED):
                     return
                 backoff.succeeded()
             except TRANSIENT as exc:
@@ -259,7 +287,7 @@ class TxEngine(Generic[U]):
             if isinstance(self._chain, Confirmer):
                 self._chain = Bystander(self._parts)
         elif isinstance(self._chain, Bystander):
-            self._chain = Confirmer(self._parts, self._sender)
+            self._chain = Confirmer(self._booking, self._sender)
 
     async def _here(self, lanes: Iterable[Lane]) -> set[Lane]:
         """Those of the lanes that are this process's to work on."""
@@ -276,9 +304,9 @@ class TxEngine(Generic[U]):
         if idle:
             await self._leases.give_back(idle)
 
-    async def _open_here(self) -> list[OpenTx]:
+    async def _open_here(self, *, states: Collection[TxState] = UNMINED_TX_STATES) -> list[OpenTx]:
         chain_id = self._parts.config.chain_id
-        slots = await self._parts.uow.read(lambda u: self._parts.store.open_txs(u, chain_id, states=UNMINED_TX_STATES))
+        slots = await self._parts.uow.read(lambda u: self._parts.store.open_txs(u, chain_id, states=states))
         lanes = await self._here({slot.tx.lane for slot in slots})
         return [slot for slot in slots if slot.tx.lane in lanes]
 
