@@ -40,7 +40,7 @@ def test_ethereum_and_polygon_come_configured() -> None:
     assert (ethereum.chain_id, ethereum.native_symbol, ethereum.finality.confirmed_depth) == (1, "ETH", 2)
     assert (polygon.chain_id, polygon.native_symbol, polygon.poa) == (137, "POL", True)
     assert polygon.fees.priority_floor_wei == 30 * 10**9
-    assert polygon.finality == FinalityPolicy(confirmed_depth=16, use_finalized_tag=True, min_final_depth=128)
+    assert polygon.finality == FinalityPolicy(confirmed_depth=16, use_finalized_tag=True, min_final_depth=256)
 
 
 def test_a_chain_is_found_by_key_or_alias() -> None:

@@ -8,7 +8,7 @@ import pytest
 from chains.config import load_chains
 from chains.tx.model import Outcome, TxState
 from chains.types import CallRequest
-from tests.chains.tx.harness import SINK, STORE
+from tests.chains.tx.harness import HEADS, SINK, STORE
 from tests.faults.emulation import BOR, GETH
 from tests.faults.engine_bench import PAY, SEND, FaultBench, fault_bench
 from tests.faults.rules import About, Freeze, Lie, NodeError, Rule, Swallow
@@ -84,26 +84,42 @@ async def test_F27_a_foreign_transaction_that_wins_in_a_reorg_is_for_a_person(f:
     assert [seen.nonce for seen in f.proxy.recorder.txs if seen.hash != foreign] == [0]
 
 
-async def test_F28_on_polygon_a_reorg_of_127_blocks_undoes_nothing_that_was_called_final() -> None:
+@pytest.mark.parametrize("use_tag", [True, False], ids=["as-shipped", "without-the-tag"])
+@pytest.mark.parametrize("depth", [128, 187, 270])
+async def test_F28_on_polygon_a_reorg_of_128_blocks_or_more_undoes_nothing_that_was_called_final(
+    depth: int, use_tag: bool
+) -> None:
     async with fault_bench("polygon") as f:
-        finality = load_chains()["polygon"].finality
-        f.bench.config = replace(f.bench.config, finality=replace(finality, use_finalized_tag=False))
+        shipped = load_chains()["polygon"].finality
+        assert (shipped.use_finalized_tag, shipped.min_final_depth) == (True, 256)
+        f.bench.config = replace(f.bench.config, finality=replace(shipped, use_finalized_tag=use_tag))
         f.bench.restart()
         f.node("anvil_setBalance", SINK, hex(1))
-        f.node("anvil_mine", 130)
-        await f.bench.queue("p", PAY)
+        f.node("anvil_mine", 20)
+        await f.bench.queue("old", PAY)
         await f.bench.step()
         await f.bench.step(blocks=1)
-        await f.bench.step(blocks=126)
-        assert await f.bench.state_of("p") == [TxState.CONFIRMED]
-        assert finality.min_final_depth == 128
+        await f.bench.step(blocks=254)
+        assert await f.bench.state_of("old") == [TxState.CONFIRMED]
         await f.bench.step(blocks=1)
-        assert await f.bench.state_of("p") == [TxState.FINAL]
-        f.node("anvil_reorg", 127, [])
+        assert await f.bench.state_of("old") == [TxState.FINAL]
+        await f.bench.queue("young", PAY)
         await f.bench.step()
-        (tx,) = await f.bench.txs("p")
+        await f.bench.step(blocks=17)
+        assert await f.bench.state_of("young") == [TxState.CONFIRMED]
+        f.node("anvil_reorg", depth, [])
+        await f.bench.step()
+        assert (await f.bench.lane_state()).hold_reason is not None
+        (tx,) = await f.bench.txs("old")
+        assert (tx.state, f.paid()) == (TxState.FINAL, 1_001)
         assert tx.block is not None
         assert f.node("eth_getBlockByNumber", hex(tx.block.number), False)["hash"] == tx.block.hash
+
+        await f.bench.uow.run(lambda u: HEADS.thaw(u, f.bench.config.chain_id))  # a person looked
+        for _ in range(3):
+            await f.bench.step(blocks=16)
+        assert await f.bench.state_of("young") == [TxState.CONFIRMED]
+        assert (f.sent_nonces(), f.paid()) == ([0, 1], 2_001)
 
 
 async def test_F29_a_confirmed_block_that_leaves_the_chain_freezes_it_and_signs_nothing_more(f: FaultBench) -> None:
