@@ -9,10 +9,10 @@ Guarantees: a unit of work commits whole or not at all; every commit is compared
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from chains.tx.memory import MemoryState
-from chains.tx.model import Intent, IntentId, Outcome, Plan, PlanId, Tx, TxState
+from chains.tx.model import Intent, IntentId, Lane, Outcome, Plan, PlanId, Tx, TxState
 from chains.types import BlockRef, Receipt
 from tests.chains.tx.model.audit import audit
 from tests.chains.tx.model.life import Life
@@ -55,10 +55,24 @@ class ModelState(MemoryState):
         return ModelState(**{one.name: dict(getattr(self, one.name)) for one in fields(self)})
 
 
+class Truth(Protocol):
+    """What the chain really is, whatever nodes say."""
+
+    def depth(self, block: BlockRef) -> int:
+        """How deep it lies, itself counted, below the highest head there ever was."""
+        ...
+
+    def is_final(self, block: BlockRef) -> bool: ...
+
+    def is_used_finally(self, lane: Lane, nonce: int) -> bool: ...
+
+
 class Books:
     """`TxObserver[ModelState]`, and the tables that outlive every life."""
 
-    def __init__(self) -> None:
+    def __init__(self, truth: Truth, *, confirmed_depth: int) -> None:
+        self._truth = truth
+        self._confirmed_depth = confirmed_depth
         self.state = ModelState()
         self.wrong: list[str] = []
 
@@ -85,12 +99,16 @@ class Books:
 
     def on_confirmed(self, uow: ModelState, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         self._tell(uow, intent, "confirmed")
+        if self._truth.depth(receipt.block) < self._confirmed_depth:
+            self.wrong.append(f"I5: {intent.id} was booked at depth {self._truth.depth(receipt.block)}")
         value = intent.call.value_wei if tx.outcome is Outcome.SUCCEEDED else 0
         self._book(uow, Entry(intent_id=intent.id, wei=value + receipt.fee_wei, block=receipt.block))
         self._settle(uow, intent)
 
     def on_final(self, uow: ModelState, intent: Intent, tx: Tx) -> None:
         self._tell(uow, intent, "final")
+        if tx.block is None or not self._truth.is_final(tx.block):
+            self.wrong.append(f"I5: {intent.id} was told as final in {tx.block}, which is not")
 
     def on_reorged(self, uow: ModelState, intent: Intent, tx: Tx) -> None:
         self._tell(uow, intent, "reorged")
@@ -100,6 +118,8 @@ class Books:
 
     def on_superseded(self, uow: ModelState, intent: Intent, tx: Tx) -> None:
         self._tell(uow, intent, "superseded")
+        if not self._truth.is_used_finally(tx.lane, tx.nonce):
+            self.wrong.append(f"I5: {intent.id} was told as superseded while its nonce is not used for ever")
         self._settle(uow, intent)
 
     # -- private ------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Final
 from eth_utils.crypto import keccak
 
 from chains.signing import eip1559
-from chains.types import Address, BlockHash, ChainId, Header, TxHash, UnsignedTx
+from chains.tx.model import Lane
+from chains.types import Address, BlockHash, BlockRef, ChainId, Header, TxHash, UnsignedTx
 
 GWEI: Final = 10**9
 BLOCK_GAS_LIMIT: Final = 30_000_000
@@ -101,7 +102,7 @@ class ChainModel:
         self._final_depth = final_depth
         self._made = 0
         self._moves: dict[Address, int] = {}
-        self._finalized = 0
+        self._finalized = self._highest = 0
         genesis = Block(header=self._header(None, timestamp_s=1_700_000_000), txs=(), accounts={}, moved_wei={})
         self.blocks = [genesis]
         for _ in range(FIRST_NUMBER):
@@ -136,6 +137,16 @@ class ChainModel:
         if to != GATE:
             return TRANSFER_GAS, True
         return (SHUT_GATE_GAS, False) if gate_is_shut else (GATE_GAS, True)
+
+    def depth(self, block: BlockRef) -> int:
+        """How deep it lies, itself counted, below the highest head there ever was."""
+        return self._highest - block.number + 1
+
+    def is_final(self, block: BlockRef) -> bool:
+        return block.number <= self._finalized and self.blocks[block.number].header.ref == block
+
+    def is_used_finally(self, lane: Lane, nonce: int) -> bool:
+        return self.account(lane.wallet, self.blocks[self._finalized]).nonce > nonce
 
     # -- the pool -----------------------------------------------------------------------------------------
 
@@ -185,6 +196,7 @@ class ChainModel:
             included.append(self._execute(sent, accounts))
         block = Block(header=self._header(parent), txs=tuple(included), accounts=accounts, moved_wei=moved)
         self.blocks = [*self.blocks, block]
+        self._highest = max(self._highest, block.header.number)
         self._finalized = max(self._finalized, block.header.number - self._final_depth + 1)
         self._tidy()
         return block

@@ -144,7 +144,7 @@ class World:
             final_depth=setup.final_depth,
         )
         self.keys = [UnlockedKey(bytes([7]) * 31 + bytes([number + 1])) for number in range(setup.wallets)]
-        self.books = Books()
+        self.books = Books(self.chain, confirmed_depth=setup.confirmed_depth)
         self.seen: list[Sent] = []
         self.seen_of_others: list[Sent] = []
         self.needs_person = False
