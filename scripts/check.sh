@@ -7,4 +7,4 @@ step "format and lint"; "$bin/ruff" format --check --quiet . && "$bin/ruff" chec
 step "types";           "$bin/mypy" --no-error-summary
 step "layers";          "$bin/lint-imports" --no-cache | tail -n 3
 step "AST rules";       "$bin/python" -m scripts.lint
-step "unit tests";      "$bin/pytest" -q -n 2 -m "not chain and not postgres and not e2e"
+step "unit tests";      "$bin/pytest" -q -n 2 -m "not chain and not postgres and not e2e and not deep"

@@ -5,4 +5,4 @@ bin=${1:-.venv/bin}; jobs=${2:-2}
 bash scripts/check.sh "$bin"
 printf '\033[1;36m-- %s\033[0m\n' "local chain artifacts"; "$bin/python" -m scripts.devnet fetch
 printf '\033[1;36m-- %s\033[0m\n' "chain, storage and end-to-end tests"
-exec "$bin/pytest" -n "$jobs" --dist worksteal -m "chain or postgres or e2e" --durations=10
+exec "$bin/pytest" -n "$jobs" --dist worksteal -m "chain or postgres or e2e or deep" --durations=10

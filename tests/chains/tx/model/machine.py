@@ -3,8 +3,10 @@
 `EngineMachine` has no profile of its own; `test_machine.py` gives it one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
 
 from hypothesis import event, note
 from hypothesis import strategies as st
@@ -73,10 +75,31 @@ SETUPS: Final = st.builds(
 )
 
 
+@dataclass(slots=True)
+class Tally:
+    """What a run went through."""
+
+    examples: int = 0
+    lives: int = 0
+    steps: int = 0
+    plans: int = 0
+    sends: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+
+    def add(self, world: World) -> None:
+        self.examples += 1
+        self.lives += world.lives
+        self.steps += world.steps
+        self.plans += world.plans
+        self.sends += len(world.seen)
+        self.ends.update(f"{tx.state} {tx.outcome}" for tx in world.books.state.txs.values())
+
+
 class EngineMachine(RuleBasedStateMachine):
     """An engine and its world."""
 
     world: World
+    tally: ClassVar = Tally()
 
     @initialize(setup=SETUPS)
     def start(self, setup: Setup) -> None:
@@ -249,6 +272,7 @@ class EngineMachine(RuleBasedStateMachine):
                 note(f"{world.lives} lives, {world.steps} steps, {world.plans} plans, {len(world.seen)} sends")
                 _none(world.complaints(invariants.AT_THE_END))
         finally:
+            self.tally.add(world)
             world.close()
 
     # -- private ------------------------------------------------------------------------------------------
