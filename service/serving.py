@@ -39,7 +39,7 @@ from service.roles import Role, RoleNeedsPostgres
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.workers.heartbeats import LATE_S
-from service.workers.runner import run_endpoints, run_workers
+from service.workers.runner import resend_stored, run_endpoints, run_workers
 
 GIVE_UP_S: Final = 9.5
 """After a signal. Supervisors kill after 10 s, without a word in the log."""
@@ -76,7 +76,7 @@ async def serve(settings: Settings, *, keystore_password: str | None, role: Role
         services = await build(own, nodes=Nodes.AWAITED)
         try:
             if role.works and keystore_password is not None:
-                await services.unlock(keystore_password)
+                await _unlock(services, keystore_password)
             url = url_of(listener, tls=tls)
 
             async def act(name: str, params: Mapping[str, Any], operator: Operator) -> Mapping[str, Any]:
@@ -103,6 +103,17 @@ async def serve(settings: Settings, *, keystore_password: str | None, role: Role
             started()
             await services.close()
     _log.info("stopped")
+
+
+async def _unlock(services: Services, password: str) -> None:
+    """Unlock the key files, a second each; what was signed before leaves meanwhile. Raises: SigningError."""
+    sending = asyncio.create_task(resend_stored(services), name="resend")
+    try:
+        await services.unlock(password)
+    finally:
+        # The engines go on where it stops; whatever ends it early comes up again there.
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 async def status(services: Services, *, url: str) -> dict[str, Any]:

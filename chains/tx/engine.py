@@ -44,6 +44,9 @@ MAX_POLL_MS: Final = 2_000
 TEND_PAUSE: Final = 9
 """Times as long as a look at all open slots took, at least, until the next one: with thousands of them it takes a
 second, and would otherwise take a core."""
+RESEND_PART: Final = 500
+"""Slots loaded and sent before the next ones are loaded: the first bytes of ten thousand leave after the first part."""
+UNFILLED: Final = frozenset({TxState.RESERVED})
 UNSENT: Final = frozenset({TxState.SIGNED})
 """Slots of which no node has acknowledged any bytes."""
 STOP_GRACE_MS: Final = 5_000
@@ -143,12 +146,29 @@ class TxEngine(Generic[U]):
 
         Raises: WrongChain: the endpoint serves another chain; nothing was sent to it.
         """
+        await self.resend()
+        try:
+            for lane in sorted({slot.tx.lane for slot in await self._open_here(states=UNFILLED)}):
+                await self._place_in(lane, most=1)
+        except TRANSIENT as exc:
+            log.warning("%s: recovery goes on later: %s", self._parts.config.key, exc)
+
+    async def resend(self) -> None:
+        """Send the stored bytes of every unmined slot that were not sent a moment ago, `RESEND_PART` slots at a time.
+
+        Needs no key, so that it can begin before any is unlocked; may be cancelled, and called again to go on. An
+        endpoint that fails now is tried again by `run`.
+
+        Raises: WrongChain: the endpoint serves another chain; nothing was sent to it.
+        """
+        store, chain_id = self._parts.store, self._parts.config.chain_id
         try:
             await self._parts.client.verify_chain()
-            await self._sender.rebroadcast(await self._open_here(), only_due=False)
-            slots = await self._open_here()
-            for lane in sorted({slot.tx.lane for slot in slots if slot.tx.state is TxState.RESERVED}):
-                await self._place_in(lane, most=1)
+            ids = await self._parts.uow.read(lambda u: store.tx_ids(u, chain_id, UNMINED_TX_STATES - UNFILLED))
+            for start in range(0, len(ids), RESEND_PART):
+                await self._sender.rebroadcast(
+                    await self._open_here(only=ids[start : start + RESEND_PART]), only_due=True
+                )
         except TRANSIENT as exc:
             log.warning("%s: recovery goes on later: %s", self._parts.config.key, exc)
 
@@ -304,9 +324,11 @@ class TxEngine(Generic[U]):
         if idle:
             await self._leases.give_back(idle)
 
-    async def _open_here(self, *, states: Collection[TxState] = UNMINED_TX_STATES) -> list[OpenTx]:
-        chain_id = self._parts.config.chain_id
-        slots = await self._parts.uow.read(lambda u: self._parts.store.open_txs(u, chain_id, states=states))
+    async def _open_here(
+        self, *, states: Collection[TxState] = UNMINED_TX_STATES, only: Collection[TxId] | None = None
+    ) -> list[OpenTx]:
+        store, chain_id = self._parts.store, self._parts.config.chain_id
+        slots = await self._parts.uow.read(lambda u: store.open_txs(u, chain_id, states=states, only=only))
         lanes = await self._here({slot.tx.lane for slot in slots})
         return [slot for slot in slots if slot.tx.lane in lanes]
 

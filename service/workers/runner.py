@@ -41,6 +41,11 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
         loops.create_task(_prune(services, stop), name="prune-nonces")
 
 
+async def resend_stored(services: Services) -> None:
+    """Send stored bytes of all chains again. Needs no key and may be cancelled: `run_workers` goes on from there."""
+    await asyncio.gather(*(chain.engine.resend() for chain in services.chains.values()))
+
+
 async def _engine(services: Services, chain: ChainRuntime, *, stop: asyncio.Event) -> None:
     name = engine_loop(chain.config)
     services.heartbeats.expect(name)
