@@ -223,7 +223,8 @@ class MemoryTxStore:
                 tx = replace(tx, state=TxState.SIGNED)
             uow.txs[tx.id] = replace(tx, updated_ms=now_ms)
 
-    def mark_sent(self, uow: MemoryState, hashes: Sequence[TxHash], now_ms: int) -> None:
+    def mark_sent(self, uow: MemoryState, hashes: Sequence[TxHash], now_ms: int) -> Collection[TxId]:
+        moved: set[TxId] = set()
         for tx_hash in hashes:
             attempt = uow.attempts.get(tx_hash)
             if attempt is None or attempt.state not in SENDABLE_ATTEMPT_STATES:
@@ -232,6 +233,8 @@ class MemoryTxStore:
             tx = uow.txs[attempt.tx_id]
             if tx.state is TxState.SIGNED:
                 uow.txs[tx.id] = replace(tx, state=TxState.BROADCAST, updated_ms=now_ms)
+                moved.add(tx.id)
+        return moved
 
     def sendable(self, uow: MemoryState, hashes: Sequence[TxHash]) -> Collection[TxHash]:
         known = (uow.attempts.get(tx_hash) for tx_hash in hashes)

@@ -175,8 +175,9 @@ class Sender(Generic[U]):
 
     def _write_sent(self, uow: U, slots: Sequence[OpenTx]) -> None:
         now_ms = self._parts.clock.now_ms()
-        self._parts.store.mark_sent(uow, [slot.attempts[-1].hash for slot in slots], now_ms)
-        new = [slot for slot in {slot.tx.id: slot for slot in slots}.values() if slot.tx.state is TxState.SIGNED]
+        # As stored, not as read: the answer to an earlier send may have been recorded since these slots were read.
+        became = self._parts.store.mark_sent(uow, [slot.attempts[-1].hash for slot in slots], now_ms)
+        new = [slot for slot in {slot.tx.id: slot for slot in slots}.values() if slot.tx.id in became]
         if new:
             sent = [(slot.intent, replace(slot.tx, state=TxState.BROADCAST, updated_ms=now_ms)) for slot in new]
             self._parts.observer.on_sent(uow, sent)

@@ -141,8 +141,11 @@ class TxStore(Protocol[U_contra]):
         """
         ...
 
-    def mark_sent(self, uow: U_contra, hashes: Sequence[TxHash], now_ms: int) -> None:
-        """Attempts signed | sent | refused -> sent, their tx signed -> broadcast. `node_answer` of each is cleared."""
+    def mark_sent(self, uow: U_contra, hashes: Sequence[TxHash], now_ms: int) -> Collection[TxId]:
+        """Attempts signed | sent | refused -> sent, their tx signed -> broadcast. `node_answer` of each is cleared.
+
+        The answer is the slots that became broadcast by this; others were before.
+        """
         ...
 
     def sendable(self, uow: U_contra, hashes: Sequence[TxHash]) -> Collection[TxHash]:

@@ -286,7 +286,8 @@ class SqlTxStore:
         if rows and _insert_new(uow, m.attempts, rows, key="hash") != len(rows):
             raise StaleState("an attempt with these bytes exists already")
 
-    def mark_sent(self, uow: Connection, hashes: Sequence[TxHash], now_ms: int) -> None:
+    def mark_sent(self, uow: Connection, hashes: Sequence[TxHash], now_ms: int) -> Collection[TxId]:
+        moved: set[TxId] = set()
         for group in _groups(sorted(set(hashes))):
             sent = (
                 update(m.attempts)
@@ -298,14 +299,17 @@ class SqlTxStore:
             )
             _must_hit(uow, sent, len(group), "an attempt is unknown or settled")
             # Slots that are broadcast already stay so: no count to hold this one to.
-            uow.execute(
+            became = (
                 update(m.txs)
                 .where(
                     m.txs.c.id.in_(select(m.attempts.c.tx_id).where(m.attempts.c.hash.in_(group))),
                     m.txs.c.state == TxState.SIGNED,
                 )
                 .values(state=TxState.BROADCAST, updated_ms=now_ms)
+                .returning(m.txs.c.id)
             )
+            moved.update(TxId(tx_id) for (tx_id,) in uow.execute(became))
+        return moved
 
     def sendable(self, uow: Connection, hashes: Sequence[TxHash]) -> Collection[TxHash]:
         found: set[TxHash] = set()

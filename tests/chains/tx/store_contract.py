@@ -332,6 +332,16 @@ class TxStoreContract:
         assert slot.tx.state is TxState.BROADCAST
         assert (stored.state, stored.sent_ms, stored.node_answer) == (AttemptState.SENT, NOW + 5, None)
 
+    async def test_a_slot_becomes_broadcast_once_however_often_its_bytes_are_sent(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        (tx,) = await self.placed(store, uow)
+        attempt = attempt_of(tx, 1)
+        await uow.run(lambda u: store.save_attempts(u, [attempt], NOW))
+        first = await uow.run(lambda u: store.mark_sent(u, [attempt.hash], NOW))
+        again = await uow.run(lambda u: store.mark_sent(u, [attempt.hash], NOW + 5))
+        assert (list(first), list(again)) == ([tx.id], [])
+
     async def test_an_answer_changes_no_state(self, store: TxStore[Any], uow: UnitOfWork[Any]) -> None:
         (tx,) = await self.placed(store, uow)
         attempt = attempt_of(tx, 1)

@@ -111,11 +111,11 @@ def I1_one_nonce(f: Facts) -> Iterator[str]:
 def I2_each_nonce_has_its_row(f: Facts) -> Iterator[str]:
     """Every mined nonce belongs to one slot or to somebody else; the lane's next one is not below the chain's."""
     own = {attempt.hash: attempt.tx_id for attempt in f.attempts}
-    slots = {(tx.lane.wallet, tx.nonce): tx for tx in f.txs}
+    slots = {(tx.lane.wallet, tx.nonce): tx.id for tx in f.txs}
     for mined in f.mined:
         if mined.sent.hash not in own and mined.sent.hash not in f.foreign:
             yield f"I2: {mined.sent.hash} was mined and nobody knows it"
-        if mined.sent.hash in own and slots[mined.sent.slot].id != own[mined.sent.hash]:
+        if mined.sent.hash in own and slots.get(mined.sent.slot) != own[mined.sent.hash]:
             yield f"I2: {mined.sent.hash} was mined at the nonce of another slot"
     for lane, state in f.lanes.items():
         nonces = sorted(tx.nonce for tx in f.txs if tx.lane == lane)
