@@ -38,8 +38,8 @@ SETTLED: Final = DONE | {"cancelled", "unknown"}
 CALM_FROM_ROUND: Final = 5
 MOST_ROUNDS: Final = 25
 STARTS: Final = 20
-BURY_BLOCKS: Final = 135
-"""Past every finality: Anvil's tag is 64 blocks behind, Polygon's floor 128."""
+BURY_BLOCKS: Final = 270
+"""Past every finality: Anvil's tag is 64 blocks behind, Polygon's floor 256."""
 KEY_LIFETIME_MS: Final = 3_600_000
 ANSWERED: Final = (200, 202)
 

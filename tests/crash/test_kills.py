@@ -61,7 +61,7 @@ def test_F56_killed_between_approval_and_swap_it_resumes_and_is_filled(crash_gro
     assert (verdict.killed_at, states) == (("K17",), ["FILLED"])
 
 
-@pytest.mark.parametrize("point", ["K14", "K11", "K12"])
+@pytest.mark.parametrize("point", ["K14", "K14b", "K11", "K12"])
 def test_F30_killed_in_the_middle_of_a_rewind_the_rewind_is_whole_or_not_there(
     crash_ground: Ground, point: str
 ) -> None:

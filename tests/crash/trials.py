@@ -27,7 +27,7 @@ K7: Final = "K7"
 """Killed from outside when the proxy holds the answer to a send."""
 AT_RANDOM: Final = "random"
 """Killed from outside after some time."""
-NAMED: Final = ("K1", "K2", "K3", "K4", "K5", "K6", "K8", "K8b", "K9", "K10", "K11", "K12", "K14", "K17")
+NAMED: Final = ("K1", "K2", "K3", "K4", "K5", "K6", "K8", "K8b", "K9", "K10", "K11", "K12", "K14", "K14b", "K17")
 POINTS: Final = (*NAMED, K7, AT_RANDOM)
 LONGEST_RANDOM_MS: Final = 900
 """From the start of a life: setting up and settling take about so long."""
@@ -150,6 +150,8 @@ def draw(seed: int, *, point: str | None = None, fault: str | None = None) -> Tr
 def _kill(chance: random.Random, point: str) -> Kill:
     if point == AT_RANDOM:
         return Kill(point=point, after_ms=chance.randrange(20, LONGEST_RANDOM_MS))
+    if point == "K14b":  # passed with every new block, from the first look on
+        return Kill(point=point, count=chance.choice((1, 2, 3, 5)))
     return Kill(
         point=point, count=chance.choice((1, 1, 1, 2)) if point not in ("K1", "K2", "K9", "K10", "K14", "K17") else 1
     )
