@@ -1,9 +1,11 @@
 """The workers on their own: nobody steps an engine here."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from chains.rpc.addresses import parse_sockets
 from scripts.devnet.network import LocalChain
 from service.workers.runner import run_workers
 from tests.e2e.harness import BOB, DONE, Stack, running
@@ -11,6 +13,7 @@ from tests.e2e.harness import BOB, DONE, Stack, running
 FUNDS = {"ethereum": {"ETH": 10**18, "USDC": 10**9}}
 DEADLINE_S = 30
 BLOCK_S = 0.2
+NEVER_MS = 3_600_000
 
 
 async def settled(stack: Stack, path: str) -> dict[str, Any]:
@@ -56,3 +59,21 @@ async def test_what_was_accepted_before_a_stop_is_carried_out_after_the_next_sta
             await again.check_books()
         finally:
             await again.services.close()
+
+
+async def test_F43_a_chain_s_websocket_makes_its_engine_look_at_once(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        sockets = parse_sockets(ethereum.rpc_url.replace("http://", "ws://"), chain="ethereum")
+        settings = stack.services.settings.model_copy(update={"ws": {"ethereum": sockets}})
+        engine, stop = stack.chain().engine, asyncio.Event()
+        engine._poll_ms = NEVER_MS
+        async with asyncio.TaskGroup() as group, asyncio.timeout(DEADLINE_S):
+            group.create_task(run_workers(replace(stack.services, settings=settings), stop))
+            for _ in range(3):
+                before = engine.known_head
+                assert before is not None
+                while engine.known_head == before:
+                    # Again and again, since the first blocks may come before the subscription.
+                    await stack.mine("ethereum")
+                    await asyncio.sleep(BLOCK_S)
+            stop.set()
