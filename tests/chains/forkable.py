@@ -104,6 +104,12 @@ class ForkableNode(ForkableChain):
         [found] = await self.nonces([(address, block)])
         return found
 
+    async def tx_hashes(self, number: int) -> Sequence[TxHash] | None:
+        found = self._at(number)
+        if found is None:
+            return None
+        return [tx_hash for tx_hash, (block, _) in self.included.items() if block == found.ref]
+
     def _receipt(self, tx_hash: TxHash) -> Receipt | None:
         block, _ = self.included.get(tx_hash, (None, 0))
         if block is None or not self._stands(block):
