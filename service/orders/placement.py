@@ -1,12 +1,10 @@
-"""Taking an order on: priced at the head, bounded, funded, and queued in one unit of work.
+"""Taking an order on: priced at the head, bounded, funded, and queued in one unit of work (`service.plans.accepting`).
 
-    1. a client id seen before answers with its order (or a conflict)
-    2. network: quote, fees, allowance and balances, all at one block
-    3. one unit of work: the request's nonce, the client id again, reservations, plan, order, event
+Quote, fees, allowance and balances are of one block. The limit that the swap carries is the quote less the slippage
+bound, fixed here for good.
 
 Guarantees: after `place` returns the order is durable and its funds are held; the same client id gives one order,
-however many requests race; whatever is refused has reserved and queued nothing. The limit that the swap carries is
-the quote less the slippage bound, fixed here for good.
+however many requests race; whatever is refused has reserved and queued nothing.
 Not guaranteed: that the swap succeeds. The lane simulates it again before it takes a nonce.
 """
 
@@ -15,16 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
-from chains.crashpoints import reach
-from chains.errors import ChainError
 from chains.tx.model import Lane, PlanId
 from chains.types import CallRequest
 from contracts import erc20
 from contracts.assets import AssetId, Market
 from contracts.call import execute
-from contracts.errors import ContractError
 from contracts.swaps import SwapCall, compile_swap
 from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
@@ -40,11 +34,11 @@ from service.orders.guards import check_price_impact
 from service.orders.lifecycle import EVENT
 from service.orders.model import Order, OrderDraft, OrderType
 from service.orders.view import order_document
-from service.pauses import refuse_if_paused
+from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
 from service.plans.building import queued_plan
-from service.plans.funds import BalanceUnknown, balances_at, needs
+from service.plans.funds import balances_at, needs
 from service.plans.params import params_hash
-from service.plans.refusals import client_id_conflict, not_enough, refuse_if_held
+from service.plans.refusals import client_id_conflict, not_enough
 
 PLAN_MARGIN_MS: Final = 15_000
 """A plan that was not placed this long before its on-chain deadline is not placed any more."""
@@ -76,15 +70,7 @@ class Prepared:
     deadline_s: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """`created` is False when the client id was known already: the order is then as it is now."""
-
-    order: Order
-    created: bool
-
-
-async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Placed:
+async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Accepted[Order]:
     """Accept the order, or answer with the one that the same client id made before.
 
     Raises:
@@ -92,46 +78,30 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         QuoteError, ChainError, BalanceUnknown: it cannot be priced now.
     """
     digest = _digest(runtime, caller, asked)
-    if await services.db.read(lambda c: _known(c, caller, asked, digest)) is not None:
-        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
-    try:
-        prepared = await prepare(services, runtime, caller, asked=asked)
-    except (ApiError, ChainError, ContractError, BalanceUnknown):
-        # A request with the same client id may have been accepted meanwhile, and even have spent the funds.
-        if await services.db.read(lambda c: _known(c, caller, asked, digest)) is None:
-            raise
-        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
     plan_id = order_plan_id(services.clock)
     client_id = asked.client_id or f"cambist-{new_id(services.clock)}"
 
-    def accept(c: Connection) -> Placed:
-        caller.claim_nonce(c)
-        if (known := _known(c, caller, asked, digest)) is not None:
-            return Placed(order=known, created=False)
-        refuse_if_paused(c, chain_id=runtime.config.chain_id, wallet=caller.wallet.address, key_id=caller.key_id)
-        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
-        refuse_if_held(c, lane)
+    def accept(c: Connection, lane: Lane, prepared: Prepared) -> Order:
         now_ms = services.clock.now_ms()
         calls = _calls(c, caller, prepared)
         valid_until_ms = prepared.deadline_s * 1000 - PLAN_MARGIN_MS
         plan = queued_plan(plan_id, lane, calls=calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
         SqlTxStore().add_plan(c, plan)
-        _hold(c, runtime, caller, prepared=prepared, plan_id=plan_id, approvals=len(calls) - 1, now_ms=now_ms)
+        funds = _funds(runtime, prepared, approvals=len(calls) - 1)
+        hold_funds(c, runtime, caller, plan_id=plan_id, funds=funds, now_ms=now_ms)
         draft = _draft(runtime, caller, prepared, client_id=client_id, digest=digest, plan_id=plan_id)
         order = storage.insert_order(c, draft, now_ms=now_ms)
         books.emit(c, account_id=caller.account_id, kind=EVENT, payload=order_document(order), now_ms=now_ms)
-        return Placed(order=order, created=True)
+        return order
 
-    reach("K1")
-    try:
-        placed = await services.db.run(accept)
-    except IntegrityError:
-        # Two processes on PostgreSQL: the other request with this client id committed first.
-        placed = await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
-    reach("K2")
-    if placed.created:
-        runtime.engine.wake()
-    return placed
+    return await accept_once(
+        services,
+        runtime,
+        caller,
+        known=lambda c: _known(c, caller, asked, digest),
+        prepare=lambda: prepare(services, runtime, caller, asked=asked),
+        accept=accept,
+    )
 
 
 async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:
@@ -145,9 +115,10 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     def check(c: Connection) -> Sequence[CallRequest]:
         calls = _calls(c, caller, prepared)
         holds = reservations.holds(c, caller.wallet.id, runtime.config.chain_id)
-        held = reservations.still_held(holds, at=prepared.priced.header.number)
-        for asset_id, wanted in _needs(runtime, prepared, approvals=len(calls) - 1).items():
-            free = max(0, prepared.balances.get(asset_id, 0) - held.get(asset_id, 0))
+        funds = _funds(runtime, prepared, approvals=len(calls) - 1)
+        held = reservations.still_held(holds, at=funds.height)
+        for asset_id, wanted in funds.wanted.items():
+            free = max(0, funds.balances.get(asset_id, 0) - held.get(asset_id, 0))
             if wanted > free:
                 raise not_enough(runtime, asset_id, wanted=wanted, free=free)
         return calls
@@ -212,36 +183,14 @@ def _calls(c: Connection, caller: Caller, prepared: Prepared) -> Sequence[CallRe
     return (*before, prepared.swap.call)
 
 
-def _needs(runtime: ChainRuntime, prepared: Prepared, *, approvals: int) -> dict[AssetId, int]:
+def _funds(runtime: ChainRuntime, prepared: Prepared, *, approvals: int) -> Funds:
     gas = prepared.priced.swap_gas + approvals * APPROVE_GAS
     spend = prepared.swap.spend
-    return needs((spend.asset.id, spend.raw), (runtime.assets.native.id, gas * prepared.priced.fees.max_fee_wei))
-
-
-def _hold(
-    c: Connection,
-    runtime: ChainRuntime,
-    caller: Caller,
-    *,
-    prepared: Prepared,
-    plan_id: PlanId,
-    approvals: int,
-    now_ms: int,
-) -> None:
-    try:
-        reservations.hold(
-            c,
-            account_id=caller.account_id,
-            wallet_id=caller.wallet.id,
-            chain_id=runtime.config.chain_id,
-            plan_id=plan_id,
-            amounts=_needs(runtime, prepared, approvals=approvals),
-            now_ms=now_ms,
-            available=prepared.balances,
-            available_at=prepared.priced.header.number,
-        )
-    except reservations.NotEnoughFree as short:
-        raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short
+    return Funds(
+        wanted=needs((spend.asset.id, spend.raw), (runtime.assets.native.id, gas * prepared.priced.fees.max_fee_wei)),
+        balances=prepared.balances,
+        height=prepared.priced.header.number,
+    )
 
 
 def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Order | None:
@@ -252,14 +201,6 @@ def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Order | 
     if order is not None and order.params_hash != digest:
         raise client_id_conflict("order", asked.client_id)
     return order
-
-
-def _repeat(c: Connection, caller: Caller, asked: Asked, *, digest: str) -> Placed:
-    caller.claim_nonce(c)
-    order = _known(c, caller, asked, digest)
-    if order is None:
-        raise ApiError("try_again", "the request met another one; send it again")
-    return Placed(order=order, created=False)
 
 
 def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:

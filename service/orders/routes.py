@@ -43,7 +43,7 @@ async def place_order(
     placed = await placement.place(services, runtime, caller, asked=asked)
     if not placed.created:
         response.status_code = status.HTTP_200_OK
-    return OrderOut.model_validate(order_document(placed.order))
+    return OrderOut.model_validate(order_document(placed.value))
 
 
 @router.post("/{chain}/orders/test")

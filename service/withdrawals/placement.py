@@ -1,36 +1,33 @@
 """Taking a withdrawal on: a destination that the key allows, a transfer that would work, funds held, one transaction.
 
-Guarantees: as for orders (`service.orders.placement`): the same client id pays once, whatever is refused has reserved
-and queued nothing, and the destination receives the amount asked for, gas on top.
+Guarantees: as `service.plans.accepting`: the same client id pays once, whatever is refused has reserved and queued
+nothing; the destination receives the amount asked for, gas on top.
 Not guaranteed: that anybody holds the key of the destination. It must be in the key's allowlist for that reason.
 """
 
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
-from chains.crashpoints import reach
-from chains.errors import ChainError, ExecutionReverted
+from chains.errors import ExecutionReverted
 from chains.tx.model import Lane, PlanId
 from chains.types import ZERO_ADDRESS, Address, CallRequest, InvalidAddress, parse_address
 from chains.units import mul_div_up
 from contracts import erc20
-from contracts.assets import Asset, AssetId
-from contracts.errors import ContractError
+from contracts.assets import Asset
 from service.auth import keys
 from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import withdrawal_plan_id
-from service.journal import books, reservations
+from service.journal import books
 from service.markets.quotes import GAS_HEADROOM_PERCENT, suggested_fees
-from service.pauses import refuse_if_paused
+from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
 from service.plans.building import queued_plan
-from service.plans.funds import BalanceUnknown, needs, witnessed_balances
+from service.plans.funds import needs, witnessed_balances
 from service.plans.params import params_hash
-from service.plans.refusals import client_id_conflict, not_enough, refuse_if_held
+from service.plans.refusals import client_id_conflict, not_enough
 from service.withdrawals import storage
 from service.withdrawals.lifecycle import EVENT
 from service.withdrawals.model import Withdrawal, WithdrawalDraft
@@ -48,20 +45,9 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """`created` is False when the client id was known already: the withdrawal is then as it is now."""
-
-    withdrawal: Withdrawal
-    created: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
     call: CallRequest
-    height: int
-    """Of the block that the balances were read at."""
-    balances: dict[AssetId, int]
-    amounts: dict[AssetId, int]
+    funds: Funds
 
 
 def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Address:
@@ -89,7 +75,7 @@ def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Addr
     raise ApiError("destination_unsafe", why)
 
 
-async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Placed:
+async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Accepted[Withdrawal]:
     """Accept the withdrawal, or answer with the one that the same client id made before.
 
     Raises:
@@ -97,47 +83,27 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         ChainError, BalanceUnknown: the chain cannot be asked now.
     """
     digest = _digest(runtime, caller, asked)
-    if await services.db.read(lambda c: _known(c, caller, asked, digest)) is not None:
-        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
-    await services.db.read(lambda c: _check_allowed(c, services, runtime, caller=caller, asked=asked))
-    try:
-        prepared = await _prepare(runtime, caller, asked=asked)
-    except (ApiError, ChainError, ContractError, BalanceUnknown):
-        # A request with the same client id may have been accepted meanwhile, and even have spent the funds.
-        if await services.db.read(lambda c: _known(c, caller, asked, digest)) is None:
-            raise
-        return await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
     plan_id = withdrawal_plan_id(services.clock)
 
-    def accept(c: Connection) -> Placed:
-        caller.claim_nonce(c)
-        if (known := _known(c, caller, asked, digest)) is not None:
-            return Placed(withdrawal=known, created=False)
-        refuse_if_paused(c, chain_id=runtime.config.chain_id, wallet=caller.wallet.address, key_id=caller.key_id)
-        lane = Lane(chain_id=runtime.config.chain_id, wallet=caller.wallet.address)
-        refuse_if_held(c, lane)
+    async def prepare() -> _Prepared:
+        await services.db.read(lambda c: _check_allowed(c, services, runtime, caller=caller, asked=asked))
+        return await _prepare(runtime, caller, asked=asked)
+
+    def accept(c: Connection, lane: Lane, prepared: _Prepared) -> Withdrawal:
         _check_allowed(c, services, runtime, caller=caller, asked=asked)
         now_ms = services.clock.now_ms()
         plan = queued_plan(plan_id, lane, calls=[prepared.call], created_ms=now_ms, valid_until_ms=None)
         SqlTxStore().add_plan(c, plan)
-        _hold(c, runtime, caller, prepared=prepared, plan_id=plan_id, now_ms=now_ms)
-        withdrawal = storage.insert_withdrawal(
-            c, _draft(runtime, caller, asked, digest=digest, plan_id=plan_id), now_ms=now_ms
-        )
+        hold_funds(c, runtime, caller, plan_id=plan_id, funds=prepared.funds, now_ms=now_ms)
+        draft = _draft(runtime, caller, asked, digest=digest, plan_id=plan_id)
+        withdrawal = storage.insert_withdrawal(c, draft, now_ms=now_ms)
         document = withdrawal_document(withdrawal, chain=runtime.config, asset=asked.asset)
         books.emit(c, account_id=caller.account_id, kind=EVENT, payload=document, now_ms=now_ms)
-        return Placed(withdrawal=withdrawal, created=True)
+        return withdrawal
 
-    reach("K1")
-    try:
-        placed = await services.db.run(accept)
-    except IntegrityError:
-        # Two processes on PostgreSQL: the other request with this client id committed first.
-        placed = await services.db.run(lambda c: _repeat(c, caller, asked, digest=digest))
-    reach("K2")
-    if placed.created:
-        runtime.engine.wake()
-    return placed
+    return await accept_once(
+        services, runtime, caller, known=lambda c: _known(c, caller, asked, digest), prepare=prepare, accept=accept
+    )
 
 
 def _check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked) -> None:
@@ -159,12 +125,8 @@ async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> _P
         raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
     fees = await suggested_fees(runtime)
     gas_wei = await _gas(runtime, caller, call=call) * fees.max_fee_wei
-    return _Prepared(
-        call=call,
-        height=head.number,
-        balances=balances,
-        amounts=needs((asked.asset.id, asked.amount), (native.id, gas_wei)),
-    )
+    wanted = needs((asked.asset.id, asked.amount), (native.id, gas_wei))
+    return _Prepared(call=call, funds=Funds(wanted=wanted, balances=balances, height=head.number))
 
 
 async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> int:
@@ -177,45 +139,12 @@ async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> i
     return mul_div_up(estimate, GAS_HEADROOM_PERCENT, 100)
 
 
-def _hold(
-    c: Connection,
-    runtime: ChainRuntime,
-    caller: Caller,
-    *,
-    prepared: _Prepared,
-    plan_id: PlanId,
-    now_ms: int,
-) -> None:
-    try:
-        reservations.hold(
-            c,
-            account_id=caller.account_id,
-            wallet_id=caller.wallet.id,
-            chain_id=runtime.config.chain_id,
-            plan_id=plan_id,
-            amounts=prepared.amounts,
-            now_ms=now_ms,
-            available=prepared.balances,
-            available_at=prepared.height,
-        )
-    except reservations.NotEnoughFree as short:
-        raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short
-
-
 def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Withdrawal | None:
     """The account's withdrawal with this client id. Raises: ApiError: it was made with other parameters."""
     withdrawal = storage.withdrawal_by_client_id(c, asked.client_id, account_id=caller.account_id)
     if withdrawal is not None and withdrawal.params_hash != digest:
         raise client_id_conflict("withdrawal", asked.client_id)
     return withdrawal
-
-
-def _repeat(c: Connection, caller: Caller, asked: Asked, *, digest: str) -> Placed:
-    caller.claim_nonce(c)
-    withdrawal = _known(c, caller, asked, digest)
-    if withdrawal is None:
-        raise ApiError("try_again", "the request met another one; send it again")
-    return Placed(withdrawal=withdrawal, created=False)
 
 
 def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:

@@ -39,7 +39,7 @@ async def place_withdrawal(
     placed = await placement.place(services, runtime, caller, asked=asked)
     if not placed.created:
         response.status_code = status.HTTP_200_OK
-    return _shown(services, placed.withdrawal)
+    return _shown(services, placed.value)
 
 
 @router.get("/withdrawals")
