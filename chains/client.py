@@ -106,6 +106,10 @@ class EvmClient:
             raise self._broken("eth_getBlockByNumber", "the node has no latest block")
         return latest
 
+    async def tx_hashes(self, number: int) -> Sequence[TxHash] | None:
+        """The transactions of the canonical block at this height, in order; None when the node does not know it."""
+        return await self._ask("eth_getBlockByNumber", [hex(number), False], _or_none(codec.tx_hashes))
+
     # -- accounts -----------------------------------------------------------------------------------------
 
     async def balance(self, address: Address, *, block: Block) -> int:

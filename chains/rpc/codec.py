@@ -117,6 +117,11 @@ def header(value: Any) -> Header:
     )
 
 
+def tx_hashes(value: Any) -> list[TxHash]:
+    """Of a block that was asked for without its transactions' fields."""
+    return [TxHash(word(tx_hash)) for tx_hash in sequence(fields(value).get("transactions"))]
+
+
 def log(value: Any) -> Log:
     got = fields(value)
     if got.get("removed") is True:

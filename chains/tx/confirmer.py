@@ -208,7 +208,8 @@ class Confirmer(Generic[U]):
             return False
         if self._overtaken_at.setdefault(slot.tx.id, look.head.hash) == look.head.hash:
             return False
-        return await witness.is_overtaken(self._parts.witness, slot, look.final_height)
+        client, several = self._parts.client, self._parts.witness
+        return await witness.is_overtaken(client, several, slot, final_height=look.final_height)
 
     def _write_all(self, uow: U, intent: Intent, steps: Sequence[Step]) -> None:
         for step in steps:

@@ -1,8 +1,8 @@
 """What is for ever is not taken from one endpoint: receipts behind final states, asked where several must say the same.
 
 Guarantees: with a witness, a slot becomes final only after the endpoints together gave the receipt that its state came
-from, and superseded only after they gave none for any of its attempts while its nonce is used; what they say otherwise
-is told apart from what they do not agree on. Without one (a single endpoint) nothing is asked.
+from; what they say otherwise is told apart from what they do not agree on. With one or without, a slot is superseded
+only after the block that used its nonce was found to hold none of its attempts (as far as old states are to be had).
 Not guaranteed: that they answer soon. A slot waits as confirmed, booked and shown, until they do.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chains.client import EvmClient
-from chains.errors import RpcError
+from chains.errors import RpcError, RpcRefused
 from chains.tx.model import OpenTx, Outcome, TxId, TxState
-from chains.types import BlockRef, Receipt, TxHash
+from chains.types import Address, BlockRef, Receipt, TxHash
 
 log = logging.getLogger(__name__)
 
@@ -89,16 +89,45 @@ async def is_gone(witness: EvmClient | None, block: BlockRef) -> bool:
     return there is None or there.ref != block
 
 
-async def is_overtaken(witness: EvmClient | None, slot: OpenTx, final_height: int | None) -> bool:
-    """Whether a foreign transaction has the slot's nonce for ever, by the word of all. Never raises RpcError."""
-    if witness is None:
-        return True
+async def is_overtaken(client: EvmClient, witness: EvmClient | None, slot: OpenTx, *, final_height: int | None) -> bool:
+    """Whether a foreign transaction has the slot's nonce for ever, by the word of all: the block that used it is there
+    and holds none of the slot's attempts. Never raises RpcError: what cannot be shown is not so.
+
+    That no receipt was found is not enough: a node that indexes late, or has dropped its index, has none for what it
+    mined. What a block holds it can tell nonetheless.
+    """
     if final_height is None:
         return False
+    source, wallet, own = witness or client, slot.tx.lane.wallet, {attempt.hash for attempt in slot.attempts}
     try:
-        used = await witness.nonce(slot.tx.lane.wallet, block=final_height)
-        receipts = await witness.receipts([attempt.hash for attempt in slot.attempts])
+        if await source.nonce(wallet, block=final_height) <= slot.tx.nonce or any(await source.receipts(sorted(own))):
+            return False
+        try:
+            used_in = await _used_in(source, wallet, slot.tx.nonce, final_height=final_height)
+        except RpcRefused as exc:
+            # States that old are pruned: what the receipts say has to do.
+            log.warning("which block used nonce %d of %s is not to be had: %s", slot.tx.nonce, wallet, exc)
+            return True
+        there = None if used_in is None else await source.tx_hashes(used_in)
     except RpcError as exc:
-        log.warning("nonce %d of %s stays open: %s", slot.tx.nonce, slot.tx.lane.wallet, exc)
+        log.warning("nonce %d of %s stays open: %s", slot.tx.nonce, wallet, exc)
         return False
-    return used > slot.tx.nonce and not any(receipts)
+    return there is not None and own.isdisjoint(there)
+
+
+async def _used_in(source: EvmClient, wallet: Address, nonce: int, *, final_height: int) -> int | None:
+    """Height of the block that used the nonce, looked for from the final one down; None if that is not to be seen."""
+    used_at, below, stride = final_height, final_height, 1
+    while await source.nonce(wallet, block=below) > nonce:
+        if below == 0:
+            return None
+        used_at, below, stride = below, max(0, below - stride), 2 * stride
+    if below == final_height:
+        return None
+    while used_at - below > 1:
+        middle = (used_at + below) >> 1
+        if await source.nonce(wallet, block=middle) > nonce:
+            used_at = middle
+        else:
+            below = middle
+    return used_at

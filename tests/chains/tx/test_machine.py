@@ -19,7 +19,7 @@ from tests.chains.tx.model.machine import EngineMachine, Tally
 
 SHORT_EXAMPLES: Final = 50
 SHORT_STEPS: Final = 40
-DEEP_EXAMPLES: Final = 1_000
+DEEP_EXAMPLES: Final = 800
 DEEP_STEPS: Final = 50
 ROUNDS: Final = int(os.environ.get("CAMBIST_MACHINE_ROUNDS", "1"))
 SEED: Final = int(os.environ.get("CAMBIST_MACHINE_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)

@@ -8,15 +8,16 @@ import pytest
 
 from chains.client import EvmClient
 from chains.config import load_chains
-from chains.errors import RpcError
+from chains.errors import RpcError, RpcRefused
 from chains.rpc.quorum import QuorumNotReached
 from chains.tx.model import Outcome, TxId, TxState
 from chains.tx.verdicts import Change, decide
 from chains.tx.witness import NO_DOUBTS, Doubts, claims, doubts, is_overtaken
-from chains.types import Receipt
+from chains.types import Receipt, TxHash
 from tests.chains.tx.test_verdicts import NOW, block, look, receipt, slot, tx_hash
 
 MINED_AT = block(90)
+FOREIGN = TxHash("0x" + "ff" * 32)
 
 
 def told(found: Receipt) -> dict[str, Any]:
@@ -39,10 +40,21 @@ class Endpoints:
 
     name = "endpoints"
 
-    def __init__(self, *, receipt: Receipt | None = None, nonce: int = 0, agree: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        receipt: Receipt | None = None,
+        nonce: int = 0,
+        agree: bool = True,
+        holds: TxHash = FOREIGN,
+        has_old_states: bool = True,
+    ) -> None:
+        """`nonce` is the wallet's from block 90 on, in which is the transaction that it `holds`."""
         self._receipt = receipt
         self._nonce = nonce
         self._agree = agree
+        self._holds = holds
+        self._has_old_states = has_old_states
 
     async def request(self, method: str, params: Sequence[Any]) -> Any:
         [answer] = await self.batch([(method, params)])
@@ -51,15 +63,20 @@ class Endpoints:
         return answer
 
     async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | RpcError]:
-        return [self._answer(method) for method, _ in calls]
+        return [self._answer(method, params) for method, params in calls]
 
     async def close(self) -> None: ...
 
-    def _answer(self, method: str) -> Any:
+    def _answer(self, method: str, params: Sequence[Any]) -> Any:
         if not self._agree:
             return QuorumNotReached(endpoint=self.name, method=method, need=2, agreed=1, asked=2)
         if method == "eth_getTransactionCount":
-            return hex(self._nonce)
+            height = int(params[1], 16)
+            if height < 95 and not self._has_old_states:
+                return RpcRefused("missing trie node", endpoint=self.name, method=method, code=-32000)
+            return hex(self._nonce if height >= MINED_AT.number else 0)
+        if method == "eth_getBlockByNumber":
+            return {"transactions": [self._holds] if int(params[0], 16) == MINED_AT.number else []}
         return None if self._receipt is None else told(self._receipt)
 
 
@@ -105,7 +122,7 @@ async def test_endpoints_that_do_not_agree_leave_a_claim_open_and_refute_nothing
 
 async def test_a_single_endpoint_is_its_own_witness() -> None:
     assert await doubts(None, claims([slot(TxState.CONFIRMED, at=MINED_AT)], {}, 95)) == NO_DOUBTS
-    assert await is_overtaken(None, slot(TxState.BROADCAST), 95)
+    assert await is_overtaken(witness(nonce=6), None, slot(TxState.BROADCAST), final_height=95)
 
 
 @pytest.mark.parametrize(
@@ -115,11 +132,15 @@ async def test_a_single_endpoint_is_its_own_witness() -> None:
         ({"nonce": 5}, False),
         ({"nonce": 6, "receipt": receipt(MINED_AT)}, False),
         ({"agree": False}, False),
+        ({"nonce": 6, "holds": tx_hash(1)}, False),
+        ({"nonce": 6, "has_old_states": False}, True),
     ],
-    ids=["used, no receipt", "not used", "a receipt after all", "no agreement"],
+    ids=["used by another", "not used", "a receipt after all", "no agreement", "ours without a receipt", "pruned"],
 )
 async def test_a_nonce_is_lost_to_others_only_by_the_word_of_all(says: dict[str, Any], expected: bool) -> None:
-    assert await is_overtaken(witness(**says), slot(TxState.BROADCAST), 95) is expected
+    open_slot = slot(TxState.BROADCAST)
+    assert await is_overtaken(witness(), witness(**says), open_slot, final_height=95) is expected
+    assert await is_overtaken(witness(**says), None, open_slot, final_height=95) is expected
 
 
 @pytest.mark.parametrize("doubt", [Doubts(open=frozenset({TxId(1)})), Doubts(refuted=frozenset({TxId(1)}))])

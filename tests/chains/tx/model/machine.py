@@ -121,15 +121,19 @@ class EngineMachine(RuleBasedStateMachine):
     def step(self, after_ms: int) -> None:
         self.world.step(after_ms=after_ms)
 
-    @rule(after_ms=PAUSES_MS)
-    def block_and_step(self, after_ms: int) -> None:
-        self.world.chain.mine()
+    @rule(after_ms=PAUSES_MS, is_shut=st.sampled_from((False, False, True)))
+    def block_and_step(self, after_ms: int, is_shut: bool) -> None:
+        """A block, in which calls of the gate revert if it is shut: what was simulated was another state."""
+        chain = self.world.chain
+        before, chain.gate_is_shut = chain.gate_is_shut, is_shut
+        chain.mine()
+        chain.gate_is_shut = before
         self.world.step(after_ms=after_ms)
 
     @rule(rounds=st.integers(2, 6))
     def blocks_and_steps(self, rounds: int) -> None:
         for _ in range(rounds):
-            self.block_and_step(12_000)
+            self.block_and_step(after_ms=12_000, is_shut=False)
 
     @rule(
         acts=st.lists(st.tuples(st.integers(1, 15_000), st.integers(0, 5)), max_size=6), for_ms=st.integers(1, 15_000)
@@ -163,6 +167,12 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.setup.deep_reorgs)
     @rule(depth=st.integers(2, 6), orphans_return=st.booleans(), remined=st.booleans())
     def deep_reorg(self, depth: int, orphans_return: bool, remined: bool) -> None:
+        self.world.reorg(depth, orphans_return=orphans_return, remined=remined, extra=1)
+
+    @precondition(lambda self: self.world.setup.deep_reorgs and self.world.booked())
+    @rule(orphans_return=st.booleans(), remined=st.booleans())
+    def reorg_of_what_is_booked(self, orphans_return: bool, remined: bool) -> None:
+        depth = self.world.chain.head.header.number - self.world.booked()[-1].number + 1
         self.world.reorg(depth, orphans_return=orphans_return, remined=remined, extra=1)
 
     @rule(gwei=st.sampled_from(BASE_FEES_GWEI))
@@ -200,10 +210,10 @@ class EngineMachine(RuleBasedStateMachine):
         nodes = self.world.nodes
         nodes[node % len(nodes)].settings.append(setting)
 
-    @rule(node=st.integers(0, 2))
-    def stand_still(self, node: int) -> None:
+    @rule(node=st.integers(0, 2), flaps=st.booleans())
+    def stand_still(self, node: int, flaps: bool) -> None:
         nodes = self.world.nodes
-        nodes[node % len(nodes)].stand_still()
+        nodes[node % len(nodes)].stand_still(flaps=flaps)
 
     @rule()
     def heal(self) -> None:

@@ -71,24 +71,30 @@ class NodeModel:
         self.name = name
         self.settings: list[Setting] = []
         self.view: list[Block] | None = None
+        self.flaps = False
+        """One address for two nodes: every other request is answered by one that follows."""
         self.lacks_simulation = False
         self.stood_still = False
+        self._still: list[Block] | None = None
         self._final_then = 0
         self._chain = chain
         self._on_raw = on_raw
 
     def heal(self) -> None:
         self.settings.clear()
-        self.view = None
+        self.view = self._still = None
 
-    def stand_still(self) -> None:
-        self.view = self._chain.blocks
+    def stand_still(self, *, flaps: bool) -> None:
+        self.view = self._still = self._chain.blocks
+        self.flaps = flaps
         self.stood_still = True
         self._final_then = self._chain.finalized
 
     def serve(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | RpcError]:
         """Raises: RpcUnavailable: as the set fault says; what had arrived has its effect."""
         method = calls[0][0]
+        if self._still is not None and self.flaps:
+            self.view = self._still if self.view is None else None
         fault = self._fault((Fault.LOST_BEFORE, Fault.THROTTLED), method)
         if fault is not None and fault.fault is Fault.THROTTLED:
             raise RpcThrottled("HTTP 429", endpoint=self.name, method=method, retry_after_s=1)
@@ -186,7 +192,9 @@ class NodeModel:
         return block
 
     def _header(self, block: Block | None) -> dict[str, Any] | None:
-        return None if block is None else _header_fields(block.header)
+        if block is None:
+            return None
+        return _header_fields(block.header) | {"transactions": [included.sent.hash for included in block.txs]}
 
     def _receipt(self, tx_hash: str) -> dict[str, Any] | None:
         for block in reversed(self._blocks):

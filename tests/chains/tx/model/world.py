@@ -30,6 +30,7 @@ from chains.tx.model import (
     Plan,
     PlanId,
     TxId,
+    TxState,
     Wish,
     payload_hash,
 )
@@ -338,6 +339,11 @@ class World:
 
     def unmined(self) -> list[TxId]:
         return [tx.id for tx in self.books.state.txs.values() if tx.state in UNMINED_TX_STATES]
+
+    def booked(self) -> list[BlockRef]:
+        """Blocks of what is confirmed and not final."""
+        found = [tx.block for tx in self.books.state.txs.values() if tx.state is TxState.CONFIRMED and tx.block]
+        return sorted(found, key=lambda block: block.number)
 
     # -- to the end ---------------------------------------------------------------------------------------
 
