@@ -211,19 +211,29 @@ class HeadFollower(Generic[U]):
         return None if added is None else [*events, *added]
 
     async def _ancestor(self, chain: Sequence[BlockRef], head: Header) -> BlockRef | None:
-        """The newest kept block that is still canonical; None if the node lacks a block. Raises: ReorgTooDeep."""
-        rest = [block for block in chain if block.number <= head.number]
-        size = 1  # usually it is the tip, or close
-        while rest:
-            asked, rest = rest[-size:], rest[:-size]
-            found = await self._source.headers([block.number for block in asked])
-            for block, header in zip(reversed(asked), reversed(found), strict=True):
-                if header is None:
-                    return None
-                if header.ref == block:
-                    return block
-            size = min(size * 4, CHUNK)
-        raise ReorgTooDeep(oldest=chain[0], tip=chain[-1])
+        """The newest kept block that is still canonical; None if the node lacks a block. Raises: ReorgTooDeep.
+
+        What is canonical is so with all before it: a few single headers find the fork, however deep it is.
+        """
+        kept = [block for block in chain if block.number <= head.number]
+        gone, standing, stride = len(kept), len(kept) - 1, 1  # usually it is the tip, or close
+        while not (is_there := await self._is_canonical(kept[standing])):
+            if is_there is None:
+                return None
+            if standing == 0:
+                raise ReorgTooDeep(oldest=chain[0], tip=chain[-1])
+            gone, standing, stride = standing, max(0, standing - stride), 2 * stride
+        while gone - standing > 1:
+            middle = (gone + standing) >> 1
+            is_there = await self._is_canonical(kept[middle])
+            if is_there is None:
+                return None
+            gone, standing = (gone, middle) if is_there else (middle, standing)
+        return kept[standing]
+
+    async def _is_canonical(self, block: BlockRef) -> bool | None:
+        there = await self._source.header(block.number)
+        return None if there is None else there.ref == block
 
     async def _fill(self, first: int, parent: BlockHash | None, head: Header) -> list[Header] | None:
         """Headers from `first`, the child of `parent`, up to the head. None: they do not hang together."""

@@ -1,7 +1,7 @@
 """Heads: on a chain that the test forks at will, and on Anvil with its reorgs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from chains.rpc.transport import HttpTransport
 from chains.tx.memory import MemoryState, MemoryUnitOfWork
 from chains.tx.memory_heads import MemoryHeadStore
 from chains.tx.store import StaleState
-from chains.types import BlockRef, ChainId, Header
+from chains.types import BlockHash, BlockRef, BlockTag, ChainId, Header
 from tests.chains.forkable import ForkableChain
 from tests.clock import FakeClock
 from tests.faults.node import Node, bare_node
@@ -30,13 +30,13 @@ STORE = MemoryHeadStore()
 
 
 class Moving(ForkableChain):
-    """Is rewritten right after a batch was answered, as often as told."""
+    """Is rewritten right after it was asked for a block, as often as told."""
 
     moves = 0
 
-    async def headers(self, numbers: Sequence[int]) -> Sequence[Header | None]:
-        found = await super().headers(numbers)
-        if self.moves:
+    async def header(self, block: int | BlockTag | BlockHash) -> Header | None:
+        found = await super().header(block)
+        if isinstance(block, int) and self.moves:
             self.moves -= 1
             self.reorg(3, 5)
         return found
@@ -124,6 +124,19 @@ async def test_F25_a_reorg_removes_newest_first_and_then_adds(depth: int, grow: 
     if not grow:
         chain.mine()
         assert await events(heads) == [*expected, *added(chain.blocks[-1])]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 7, 8, 9, 63, 64, 200, 499])
+async def test_the_fork_of_a_deep_reorg_is_found_with_few_reads(depth: int) -> None:
+    chain = ForkableChain(500)
+    heads = follower(chain, window=500, keep=501)
+    await events(heads)
+    chain.reorg(depth, depth + 1)
+    chain.requests.clear()
+    step = await heads.poll()
+    assert step is not None
+    assert (len(step.removed), len(step.added)) == (depth, depth + 1)
+    assert len([size for size in chain.requests if size == 1]) <= 2 + 2 * depth.bit_length() + 1
 
 
 async def test_a_reorg_right_after_the_first_start_is_followed() -> None:
@@ -220,8 +233,8 @@ async def test_a_chain_that_moves_while_it_is_read_is_read_again() -> None:
     heads = follower(chain)
     await events(heads)
     chain.mine(5)
-    for moves in (1, 2):
-        chain.moves = moves
+    for _ in range(2):
+        chain.moves = 1
         assert await heads.poll() is None
     assert await events(heads) == added(*chain.blocks[10:])
 
