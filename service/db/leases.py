@@ -64,10 +64,17 @@ def registered(c: Connection) -> Sequence[Process]:
 
 
 def remove(c: Connection, process_id: str, *, seen_beat: int | None = None) -> bool:
-    """Free all that it holds, and let it write nothing more; False if it is gone, or has beaten since `seen_beat`."""
+    """Free all that it holds, and let it write nothing more; False if it is gone, or has beaten since `seen_beat`.
+
+    With `seen_beat` also False, at once, while the process is in the middle of a write: it may have stopped there, and
+    whoever waits for it gives no sign of life meanwhile.
+    """
     of_process = process_beats.c.process_id == process_id
     if seen_beat is not None:
         of_process &= process_beats.c.beat == seen_beat
+        idle = select(processes.c.id).where(processes.c.id == process_id).with_for_update(skip_locked=True)
+        if c.execute(idle).one_or_none() is None:
+            return False
     if c.execute(delete(process_beats).where(of_process)).rowcount != 1:
         return False
     c.execute(update(leases).where(leases.c.process_id == process_id).values(process_id=None))

@@ -30,6 +30,9 @@ MAX_TRIES: Final = 4
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 30_000
 """A statement that takes longer is broken off by the server."""
+IDLE_IN_TRANSACTION_MS: Final = 5_000
+"""The server ends the session of a process that stopped, or was cut off, in the middle of a transaction: its locks are in
+the way of those who take it for dead (`service.workers.membership.TTL_S`), and of every writer that has to be alone."""
 WRITERS_LOCK: Final = 0x63616D62697375
 """Advisory lock key: writers share it, one whose transaction was in another's way has it alone for the next try."""
 BESIDE_OTHERS: Final = "pg_advisory_lock_shared"
@@ -58,7 +61,11 @@ class PostgresBackend:
             hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
-                "server_settings": {"application_name": "cambist", "statement_timeout": str(STATEMENT_TIMEOUT_MS)},
+                "server_settings": {
+                    "application_name": "cambist",
+                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+                },
             },
         )
         forbid_inner_commits(engine.sync_engine)

@@ -157,6 +157,7 @@ class Membership:
             self._beaten_s = began_s
             found = await self._db.read(rows.registered)
             self._living = tuple(process for process in found if self._lives(process))
+            self._seen = {process.id: self._seen[process.id] for process in found}
             for process in found:
                 if process not in self._living:
                     await self._bury(process)
@@ -195,7 +196,6 @@ class Membership:
     async def _bury(self, process: rows.Process) -> None:
         if await self._db.run(lambda c: rows.remove(c, process.id, seen_beat=process.beat)):
             _log.warning("a worker is gone; what it held is free", process=process.id)
-        self._seen.pop(process.id, None)
 
     def _drop_all(self) -> None:
         self._id = None

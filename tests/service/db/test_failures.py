@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import OperationalError
 
+from service.db import postgres
 from service.db.engine import Database
-from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed
+from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed, DatabaseError
 from service.db.models import users
 from service.db.sqlite import MAX_GROUP, SqliteBackend
 from tests.service.db.test_engine import add_user, names
@@ -143,3 +145,28 @@ async def test_a_connection_lost_before_commit_is_a_known_failure(postgres_db: D
         assert await postgres_db.read(names) == set()
     finally:
         await postgres_db.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("where", ["between statements", "before the commit"])
+async def test_a_process_that_stops_in_a_transaction_loses_it_and_knows_when_it_returns(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(postgres, "IDLE_IN_TRANSACTION_MS", 200)
+    stopped, other = await Database.open(postgres_url), await Database.open(postgres_url)
+
+    def work(c: Connection) -> None:
+        add_user(c, "ada")
+        time.sleep(0.8)  # as SIGSTOP does: the loop and its sockets stand still
+        if where == "between statements":
+            add_user(c, "bob")
+
+    try:
+        with pytest.raises(DatabaseError):
+            await stopped.run(work)
+        assert await other.read(names) == set()
+        await stopped.run(lambda c: add_user(c, "eve"))
+        assert await other.read(names) == {"eve"}
+    finally:
+        await stopped.close()
+        await other.close()

@@ -222,6 +222,30 @@ async def test_a_write_under_way_ends_before_its_process_can_be_removed(
     await engine.dispose()
 
 
+async def test_f19_one_that_stopped_in_the_middle_of_a_write_stops_nobody_else(
+    two: tuple[Machine, Machine], postgres_url: str
+) -> None:
+    stopped, other = two
+    await stopped.member.claim(LANES)
+    [process] = await other.db.read(rows.registered)
+    engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as connection:
+        await connection.begin()
+        await connection.run_sync(lambda c: rows.check(c, process.id))
+        async with asyncio.timeout(2):
+            await other.lives(TTL_S + 2)
+        assert not await _is_gone(other, process)
+        # The server ends such a session after a while (service.db.postgres).
+        await connection.rollback()
+    await other.lives(1)
+    assert await _is_gone(other, process)
+    await engine.dispose()
+
+
+async def _is_gone(machine: Machine, process: rows.Process) -> bool:
+    return process.id not in {one.id for one in await machine.db.read(rows.registered)}
+
+
 async def test_the_last_holder_is_counted(two: tuple[Machine, Machine]) -> None:
     first, second = two
     name = lane_lease(Lane(chain_id=ChainId(1), wallet=ADA))
