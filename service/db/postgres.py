@@ -31,8 +31,8 @@ CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 30_000
 """A statement that takes longer is broken off by the server."""
 IDLE_IN_TRANSACTION_MS: Final = 5_000
-"""The server ends the session of a process that stopped, or was cut off, in the middle of a transaction: its locks are in
-the way of those who take it for dead (`service.workers.membership.TTL_S`), and of every writer that has to be alone."""
+"""The server ends the session of a process that stopped, or was cut off, in the middle of a transaction: its locks are
+in the way of those who take it for dead (`service.workers.membership.TTL_S`), and of writers that have to be alone."""
 WRITERS_LOCK: Final = 0x63616D62697375
 """Advisory lock key: writers share it, one whose transaction was in another's way has it alone for the next try."""
 BESIDE_OTHERS: Final = "pg_advisory_lock_shared"
