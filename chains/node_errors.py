@@ -280,9 +280,7 @@ def _parts(phrase: str) -> tuple[str, ...]:
     if len(phrase) > MAX_PHRASE or not phrase.isprintable():
         raise InvalidPhrase(f"a phrase has at most {MAX_PHRASE} printable characters: {phrase[:40]!r}...")
     if sum(len(part.replace(" ", "")) for part in parts) < MIN_PHRASE:
-        raise InvalidPhrase(
-            f"{phrase!r} has fewer than {MIN_PHRASE} characters: it is in too many texts"
-        )
+        raise InvalidPhrase(f"{phrase!r} has fewer than {MIN_PHRASE} characters: it is in too many texts")
     return parts
 
 

@@ -11,6 +11,8 @@ Guarantees:
 - a nonce is durable before a signature exists, and a signature before a byte leaves;
 - every nonce taken is filled: by its intent's payload, or, when the check refuses it by then, by an empty self-send.
   A slot without an attempt (a crash or a signer failure left it) is filled before new work is taken;
+- a plan that the wallet can pay but for the fees waits, with nothing taken, and goes on by itself once there are funds;
+- a counter that ran ahead of the lane's slots and of the chain takes nothing, and is put right (chains.tx.drift);
 - a held lane takes no new work, and a lane holds itself when the chain's nonce shows transactions that are not ours.
 
 Not guaranteed: that two workers of one lane exclude each other. There must be one; the reservation's guard on the
@@ -29,6 +31,7 @@ from chains.crashpoints import reach
 from chains.errors import FeeCapExceeded, SignerUnavailable, SigningError
 from chains.fees import HISTORY_BLOCKS, TIP_PERCENTILE, FeeHistory, suggest, within_cost_cap
 from chains.tx.context import EngineParts
+from chains.tx.drift import Drift, drifted_to
 from chains.tx.model import (
     UNMINED_TX_STATES,
     AttemptKind,
@@ -99,6 +102,10 @@ class _Wait(_Leave):
     """Until later."""
 
 
+class _Starved(_Wait):
+    """Until there are funds for the fees; a person has to bring them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
     """The lane as stored, read at once. `plans`: the started one alone, else the oldest that wait."""
@@ -147,6 +154,8 @@ class LaneWorker(Generic[U]):
         self._lane = lane
         self._sender = sender
         self._simulator = simulator
+        self._told: PlanId | None = None
+        self._drift: Drift | None = None
 
     async def place_next(self) -> Placing:
         """Fill what was left unfilled, then place the oldest plans, or reject the oldest.
@@ -165,7 +174,7 @@ class LaneWorker(Generic[U]):
                 return Placing.HELD
             await self._place(view)
         except _Wait as waiting:
-            log.debug("%s: %s waits: %s", self._lane.wallet, view.plans[0].id, waiting)
+            self._tell(view.plans[0], waiting)
             return Placing.WAITING
         except _Hold as hold:
             await self._hold(hold.stored)
@@ -209,6 +218,7 @@ class LaneWorker(Generic[U]):
         account = await self._parts.client.account(self._lane.wallet)
         reach("K4")
         state = view.state or await self._open_lane(account)
+        await self._check_drift(state, account, view)
         self._check_nonces(state, account, view)
         batch = self._affordable(batch, account, view)
         batch = await self._simulated(batch, view)
@@ -262,6 +272,9 @@ class LaneWorker(Generic[U]):
                 break
             if isinstance(verdict, NotYet):
                 raise _Wait("it is simulated again once the lane's open transactions are mined")
+            if verdict.code is RejectCode.INSUFFICIENT_FUNDS:
+                # What is sent was found to be there: the node means the fees.
+                raise _Starved(verdict.text)
             raise _Reject(verdict.code, verdict.text)
         return feasible
 
@@ -369,6 +382,14 @@ class LaneWorker(Generic[U]):
         reach("K6")
         await self._sender.send([replace(slot, tx=replace(slot.tx, state=TxState.SIGNED)) for slot in signed])
 
+    def _tell(self, plan: Plan, waiting: _Wait) -> None:
+        """A want of funds is said once a plan, as a warning: somebody has to bring them."""
+        is_new = isinstance(waiting, _Starved) and self._told != plan.id
+        level = logging.WARNING if is_new else logging.DEBUG
+        log.log(level, "%s: %s waits: %s", self._lane.wallet, plan.id, waiting)
+        if is_new:
+            self._told = plan.id
+
     # -- the checks, all before anything is taken ---------------------------------------------------------
 
     def _is_expired(self, plan: Plan) -> bool:
@@ -397,6 +418,25 @@ class LaneWorker(Generic[U]):
             raise _Wait("the wallet has pending transactions that are not ours")
         return await self._parts.uow.run(lambda u: self._parts.store.open_lane(u, self._lane, account.nonce_latest))
 
+    async def _check_drift(self, state: LaneState, account: AccountState, view: _View) -> None:
+        """Put the counter right once it was seen ahead of all slots for long enough; nothing is placed before."""
+        to = drifted_to(state, seen=max(account.nonce_latest, account.nonce_pending), last_nonce=view.load.last_nonce)
+        if to is None:
+            self._drift = None
+            return
+        parts, text = self._parts, f"its counter is at {state.next_nonce}, its slots and the chain are at {to}"
+        head = (await parts.client.head()).number
+        now = Drift(counter=state.next_nonce, to=to, since_s=parts.clock.monotonic_s(), since_head=head)
+        if self._drift is None or (self._drift.counter, self._drift.to) != (now.counter, now.to):
+            self._drift = now
+            log.error("%s waits: %s", self._lane.wallet, text)
+        if not self._drift.stands(now):
+            raise _Wait(text)
+        await parts.uow.run(lambda u: parts.store.take_back_nonce(u, self._lane, state.next_nonce, to))
+        self._drift = None
+        log.error("%s: %s; it was put right", self._lane.wallet, text)
+        raise _Wait("its counter was put right")
+
     def _check_nonces(self, state: LaneState, account: AccountState, view: _View) -> None:
         seen = max(account.nonce_latest, account.nonce_pending)
         if seen > state.next_nonce:
@@ -421,7 +461,7 @@ class LaneWorker(Generic[U]):
                     text = f"{value} wei are sent, {account.balance_wei} are there"
                     raise _Reject(RejectCode.INSUFFICIENT_FUNDS, text)
                 text = f"up to {gas} wei of fees on top of {value} sent, {account.balance_wei} are there"
-                raise _Reject(RejectCode.INSUFFICIENT_GAS_FUNDS, text)
+                raise _Starved(text)
             free_wei -= value + gas
 
         return _up_to_first_refused(batch, check)

@@ -155,7 +155,8 @@ class MemoryTxStore:
         unmined = [slot for slot in slots if slot.tx.state in UNMINED_TX_STATES]
         costs = [max((a.fees.max_fee_wei * a.gas_limit for a in slot.attempts), default=0) for slot in unmined]
         committed = sum(costs) + sum(slot.intent.call.value_wei for slot in unmined)
-        return LaneLoad(unmined=len(unmined), open=len(slots), committed_wei=committed)
+        last = max((tx.nonce for tx in uow.txs.values() if tx.lane == lane), default=None)
+        return LaneLoad(unmined=len(unmined), open=len(slots), committed_wei=committed, last_nonce=last)
 
     def open_lane(self, uow: MemoryState, lane: Lane, next_nonce: int) -> LaneState:
         return uow.lanes.setdefault(lane, LaneState(lane=lane, next_nonce=next_nonce))
@@ -168,6 +169,13 @@ class MemoryTxStore:
         busy = any(tx.lane == lane and tx.state not in CLOSED_TX_STATES for tx in uow.txs.values())
         if state.next_nonce != expected or busy:
             raise StaleState(f"{lane} is not idle at nonce {expected}")
+        uow.lanes[lane] = replace(state, next_nonce=next_nonce)
+
+    def take_back_nonce(self, uow: MemoryState, lane: Lane, expected: int, next_nonce: int) -> None:
+        state = self._lane(uow, lane)
+        used = any(tx.lane == lane and tx.nonce >= next_nonce for tx in uow.txs.values())
+        if state.next_nonce != expected or used:
+            raise StaleState(f"{lane} is not ahead of its slots at nonce {expected}")
         uow.lanes[lane] = replace(state, next_nonce=next_nonce)
 
     def reserve(

@@ -227,11 +227,13 @@ class OpenTx:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneLoad:
     """What a lane has under way. `committed_wei`: the most that its unmined slots may still take from the native
-    balance, by value and by the dearest attempt of each; `open`: slots that are not closed, mined ones included."""
+    balance, by value and by the dearest attempt of each; `open`: slots that are not closed, mined ones included;
+    `last_nonce`: the highest that any slot ever had, closed ones included."""
 
     unmined: int
     open: int
     committed_wei: int
+    last_nonce: int | None
 
 
 def payload_hash(lane: Lane, call: CallRequest) -> str:

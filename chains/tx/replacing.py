@@ -2,6 +2,7 @@
 
     sent, unmined for N blocks, or a node says underpriced  ->  the same payload, at least 10 % dearer
     a cancel was wished, or the plan's deadline has passed   ->  an empty self-send, at least 10 % dearer
+    no node takes the payload, for N blocks                  ->  the same, so that what is queued behind it can be mined
 
 Guarantees:
 - always the same nonce, and for a payload the same gas limit; both fees at least ceil(110 %) of all earlier attempts';
@@ -37,7 +38,7 @@ from chains.tx.model import (
     payload_hash,
 )
 from chains.tx.reasons import NoteCode, reason
-from chains.tx.sending import Sender, is_underpriced, is_unfunded
+from chains.tx.sending import Sender, is_refused_for_good, is_underpriced, is_unfunded
 from chains.tx.signing import cancel_gas, sign_attempt
 from chains.tx.store import PreSignRefused, StaleState
 from chains.types import BlockHash, Fees, Header, TxHash
@@ -96,6 +97,9 @@ def need_of(slot: OpenTx, *, head: Header, blocks_old: int, policy: SendingPolic
         return Need(slot=slot, kind=AttemptKind.CANCEL, why="its self-send waits", asked=cheap)
     if slot.valid_until_ms is not None and head.timestamp_s * 1000 >= slot.valid_until_ms:
         return Need(slot=slot, kind=AttemptKind.CANCEL, why="its time has passed", asked=True)
+    if is_refused_for_good(newest) and blocks_old >= policy.bump_after_blocks:
+        why = f"no node took its payload in {blocks_old} blocks: {newest.node_answer}"
+        return Need(slot=slot, kind=AttemptKind.CANCEL, why=why, asked=True)
     if slot.tx.wish is Wish.BUMP:
         return Need(slot=slot, kind=AttemptKind.REAL, why=slot.tx.wish_reason or "asked", asked=True)
     if cheap:

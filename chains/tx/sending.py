@@ -32,6 +32,8 @@ _TOO_CHEAP: Final = frozenset({SendVerdict.UNDERPRICED, SendVerdict.REPLACE_UNDE
 _OTHERS_STAND: Final = _TOO_CHEAP | {SendVerdict.INSUFFICIENT_FUNDS, SendVerdict.FEE_CAP_NODE}
 """Refusals of a replacement after which the cheaper attempts before it are what can still be mined."""
 
+_GIVEN_UP: Final = frozenset({SendVerdict.PERMANENT, SendVerdict.REVERTED})
+
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,12 @@ def is_underpriced(attempt: Attempt) -> bool:
 def is_unfunded(attempt: Attempt) -> bool:
     """The last answer to it was that the wallet cannot pay for it: a higher price is of no use."""
     return _verdict(attempt) == SendVerdict.INSUFFICIENT_FUNDS
+
+
+def is_refused_for_good(attempt: Attempt) -> bool:
+    """It was never taken, and the last answer was that no node takes such bytes, or that they revert before they are
+    taken. Only built-in wordings say so; an operator's phrases and unknown texts never do."""
+    return attempt.state is AttemptState.SIGNED and _verdict(attempt) in _GIVEN_UP
 
 
 def sendable(slot: OpenTx) -> list[OpenTx]:

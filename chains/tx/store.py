@@ -118,6 +118,13 @@ class TxStore(Protocol[U_contra]):
         """Move an idle lane's nonce after foreign use, by a person's act. Raises: StaleState."""
         ...
 
+    def take_back_nonce(self, uow: U_contra, lane: Lane, expected: int, next_nonce: int) -> None:
+        """Put right a counter that ran ahead of its slots: none of the lane has `next_nonce` or a higher one.
+
+        Raises: StaleState: one has, or the counter is not `expected` any more.
+        """
+        ...
+
     def reserve(
         self,
         uow: U_contra,

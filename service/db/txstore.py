@@ -190,7 +190,8 @@ class SqlTxStore:
         is_open = and_(_of_lane(m.txs, lane), m.txs.c.state.in_(OPEN_TX_STATES))
         opened = uow.execute(select(func.count()).where(is_open)).scalar_one()
         committed = sum(values.values()) + sum(costs.values())
-        return LaneLoad(unmined=len(values), open=opened, committed_wei=committed)
+        last = uow.execute(select(func.max(m.txs.c.nonce)).where(_of_lane(m.txs, lane))).scalar_one()
+        return LaneLoad(unmined=len(values), open=opened, committed_wei=committed, last_nonce=last)
 
     def open_lane(self, uow: Connection, lane: Lane, next_nonce: int) -> LaneState:
         row = {"chain_id": lane.chain_id, "wallet": lane.wallet, "next_nonce": next_nonce}
@@ -212,6 +213,15 @@ class SqlTxStore:
             .values(next_nonce=next_nonce)
         )
         _must_hit(uow, statement, 1, f"{lane} is not idle at nonce {expected}")
+
+    def take_back_nonce(self, uow: Connection, lane: Lane, expected: int, next_nonce: int) -> None:
+        used = exists().where(_of_lane(m.txs, lane), m.txs.c.nonce >= next_nonce)
+        statement = (
+            update(m.lanes)
+            .where(_of_lane(m.lanes, lane), m.lanes.c.next_nonce == expected, ~used)
+            .values(next_nonce=next_nonce)
+        )
+        _must_hit(uow, statement, 1, f"{lane} is not ahead of its slots at nonce {expected}")
 
     def reserve(
         self,

@@ -1,16 +1,19 @@
 """The engine while the chain itself misbehaves: reorgs, foreign nonces, drift. The catalogue's cases by their ids."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chains.config import load_chains
-from chains.tx.model import Outcome, TxState
+from chains.tx.memory import MemoryState
+from chains.tx.model import AttemptKind, Outcome, TxState
 from chains.types import CallRequest
 from tests.chains.tx.harness import HEADS, SINK, STORE
 from tests.faults.emulation import BOR, GETH
 from tests.faults.engine_bench import PAY, SEND, FaultBench, fault_bench
+from tests.faults.observed import decode_raw
 from tests.faults.rules import About, Freeze, Lie, NodeError, Rule, Swallow
 
 pytestmark = pytest.mark.chain
@@ -138,21 +141,61 @@ async def test_F29_a_confirmed_block_that_leaves_the_chain_freezes_it_and_signs_
 
 
 @pytest.mark.parametrize("drift", [1, 633])
-async def test_F07_a_counter_that_drifted_ahead_holds_the_lane_instead_of_jamming_it(f: FaultBench, drift: int) -> None:
+async def test_F07_a_counter_that_drifted_ahead_is_put_right_within_two_minutes_and_pays_nothing_again(
+    f: FaultBench, drift: int
+) -> None:
     await f.bench.queue("p", PAY)
     await f.bench.step()
     await f.ends_well()
-    await f.bench.uow.run(lambda u: STORE.set_next_nonce(u, f.bench.lane, 1, 1 + drift))
+    await drifted(f, by=drift)
     await f.bench.queue("next", CallRequest(to=SINK, value_wei=9))
-    await f.bench.step()
-    assert await f.bench.txs("next") == []
-    assert ((await f.bench.lane_state()).hold_reason or "").startswith("nonce_ahead")
-    # A person looks, sets it right and releases it.
-    await f.bench.uow.run(lambda u: STORE.set_next_nonce(u, f.bench.lane, 1 + drift, 1))
-    await f.bench.uow.run(lambda u: STORE.hold_lane(u, f.bench.lane, None))
-    await f.bench.step()
+    await heals(f)
     await f.ends_well("next")
-    assert f.sent_nonces() == [0, 1]
+    assert (f.sent_nonces(), f.paid()) == ([0, 1], 1 + PAY.value_wei + 9)
+
+
+async def test_F07_a_drift_while_a_payment_is_under_way_is_put_right_before_that_is_final(f: FaultBench) -> None:
+    await f.bench.queue("p", PAY)
+    await f.bench.step()
+    await drifted(f, by=633)
+    await f.bench.queue("next", CallRequest(to=SINK, value_wei=9))
+    await heals(f)
+    for name in ("p", "next"):
+        await f.ends_well(name)
+    assert (f.sent_nonces(), f.paid()) == ([0, 1], 1 + PAY.value_wei + 9)
+
+
+async def test_F07_a_node_that_stands_still_puts_no_counter_right(f: FaultBench) -> None:
+    await f.bench.queue("p", PAY)
+    await f.bench.step()
+    await f.ends_well()
+    await drifted(f, by=633)
+    await f.bench.queue("next", CallRequest(to=SINK, value_wei=9))
+    for _ in range(4):
+        await f.bench.step()
+        f.bench.clock.advance_ms(60_000)
+    assert (await f.bench.lane_state()).next_nonce == 634
+    assert f.sent_nonces() == [0]
+
+
+async def drifted(f: FaultBench, *, by: int) -> None:
+    """The counter is edited past the store."""
+
+    def edit(u: MemoryState) -> None:
+        state = u.lanes[f.bench.lane]
+        u.lanes[f.bench.lane] = replace(state, next_nonce=state.next_nonce + by)
+
+    await f.bench.uow.run(edit)
+
+
+async def heals(f: FaultBench) -> None:
+    """Two minutes pass, a block each twelve seconds; nothing is sent at a nonce that nothing would fill."""
+    for _ in range(10):
+        await f.bench.step(blocks=1)
+        f.bench.clock.advance_ms(12_000)
+    assert max(f.sent_nonces()) <= 1
+    assert (await f.bench.lane_state()).next_nonce == 2
+    assert (await f.bench.lane_state()).hold_reason is None
 
 
 async def test_F08_a_refused_lower_nonce_is_sent_until_it_is_taken_and_the_queue_behind_it_drains(
@@ -166,6 +209,40 @@ async def test_F08_a_refused_lower_nonce_is_sent_until_it_is_taken_and_the_queue
     for name in ("a", "b", "c"):
         await f.ends_well(name)
     assert f.paid() == 1 + 100 + 101 + 102
+
+
+async def test_F08_a_payload_that_no_node_takes_makes_way_and_the_queue_behind_it_drains(f: FaultBench) -> None:
+    def is_first_payload(params: Sequence[Any]) -> bool:
+        seen = decode_raw(params[0])
+        return seen is not None and seen.nonce == 0 and seen.effect.to == SINK
+
+    f.proxy.add(Rule(action=NodeError(code=-32000, text="oversized data"), method=SEND, when=is_first_payload))
+    for index, name in enumerate(("a", "b", "c")):
+        await f.bench.queue(name, CallRequest(to=SINK, value_wei=100 + index))
+    await f.bench.step()
+    most = f.bench.config.sending.bump_after_blocks
+    for _ in range(most - 1):
+        await f.bench.step(blocks=1)
+    # Not at the first word: the same bytes are tried again for as long as a bump would wait.
+    assert [attempt.kind for attempt in await f.attempts("a")] == [AttemptKind.REAL]
+    for _ in range(8):
+        await f.bench.step(blocks=1)
+    for name in ("b", "c"):
+        await f.ends_well(name)
+    (closed,) = await f.bench.txs("a")
+    assert (closed.nonce, closed.outcome) == (0, Outcome.CANCELLED)
+    assert (f.paid(), set(f.sent_nonces())) == (1 + 101 + 102, {0, 1, 2})
+
+
+async def test_F08_a_text_that_nobody_knows_gives_no_payload_up(f: FaultBench) -> None:
+    f.proxy.add(Rule(action=NodeError(code=-32000, text="flux capacitor misaligned"), method=SEND))
+    await f.bench.queue("p", PAY)
+    for _ in range(3 * f.bench.config.sending.bump_after_blocks):
+        await f.bench.step(blocks=1)
+    assert [attempt.kind for attempt in await f.attempts()] == [AttemptKind.REAL]
+    f.proxy.clear()
+    await f.ends_well()
+    assert f.paid() == 1 + PAY.value_wei
 
 
 async def test_F89_a_restored_backup_that_is_behind_the_chain_signs_nothing(f: FaultBench) -> None:

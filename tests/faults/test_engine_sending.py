@@ -187,6 +187,40 @@ async def test_F17_without_funds_at_the_node_the_nonce_is_kept_and_funding_resum
     assert (f.sent_nonces(), len(f.proxy.recorder.txs)) == ([0], 1)
 
 
+async def test_F17_a_wallet_out_of_gas_funds_keeps_its_queue_and_funding_resumes_with_no_manual_step(
+    f: FaultBench,
+) -> None:
+    f.node("anvil_setBalance", f.bench.key.address, hex(3_000))
+    for value, name in enumerate(("p", "q", "r"), start=1):
+        await f.bench.queue(name, CallRequest(to=SINK, value_wei=value))
+    for _ in range(3):
+        await f.bench.step(blocks=1)
+    assert [await f.bench.txs(name) for name in ("p", "q", "r")] == [[], [], []]
+    assert (await f.bench.lane_state()).hold_reason is None
+    f.node("anvil_setBalance", f.bench.key.address, hex(10**18))
+    for name in ("p", "q", "r"):
+        await f.ends_well(name)
+    assert (f.sent_nonces(), f.paid()) == ([0, 1, 2], 1 + 2 + 3)
+
+
+async def test_F17_gas_funds_that_end_in_the_middle_of_a_queue_hold_the_rest_of_it(f: FaultBench) -> None:
+    await f.bench.queue("p", PAY)
+    await f.bench.step()
+    f.node("anvil_setBalance", f.bench.key.address, hex(3 * 10**13))  # for one, not for two
+    await f.bench.queue("q", CallRequest(to=SINK, value_wei=2))
+    for _ in range(3):
+        await f.bench.step()
+    assert f.sent_nonces() == [0]
+    await f.bench.step(blocks=1)
+    f.node("anvil_setBalance", f.bench.key.address, hex(2))
+    await f.ends_well("p")
+    assert await f.bench.txs("q") == []
+    f.node("anvil_setBalance", f.bench.key.address, hex(10**18))
+    await f.bench.step()
+    await f.ends_well("q")
+    assert f.sent_nonces() == [0, 1]
+
+
 async def test_F21_an_endpoint_that_changes_its_chain_is_sent_nothing_at_recovery(f: FaultBench) -> None:
     f.proxy.add(Rule(action=Drop(), method=SEND, times=1))
     await f.bench.queue("p", PAY)

@@ -291,6 +291,21 @@ class TxStoreContract:
         await self.placed(store, uow)
         await self.refused(uow, lambda u: store.set_next_nonce(u, LANE, 1, 9))
 
+    async def test_a_counter_ahead_of_its_slots_is_taken_back_to_where_none_is(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        await self.placed(store, uow, size=2)
+        await self.refused(uow, lambda u: store.take_back_nonce(u, LANE, 2, 1))
+        await self.refused(uow, lambda u: store.take_back_nonce(u, LANE, 3, 2))
+        await uow.run(lambda u: store.take_back_nonce(u, LANE, 2, 2))
+        other = await uow.read(lambda u: store.lane_load(u, OTHER))
+        assert ((await uow.read(lambda u: store.lane_load(u, LANE))).last_nonce, other.last_nonce) == (1, None)
+        await uow.run(lambda u: store.open_lane(u, OTHER, 9))
+        await uow.run(lambda u: store.take_back_nonce(u, OTHER, 9, 4))
+        state = await uow.read(lambda u: store.lane(u, OTHER))
+        assert state is not None
+        assert state.next_nonce == 4
+
     # -- attempts ----------------------------------------------------------------------------------------
     async def test_a_saved_attempt_signs_the_slot_and_comes_back_as_it_was(
         self, store: TxStore[Any], uow: UnitOfWork[Any]

@@ -150,12 +150,25 @@ async def test_a_plan_that_reverts_in_simulation_is_rejected(bench: Bench) -> No
     assert (await _reason(bench)).startswith("simulation_reverted: step 2 of 2")
 
 
-async def test_without_funds_for_gas_nothing_is_taken(bench: Bench) -> None:
+async def test_without_funds_for_gas_a_plan_waits_with_nothing_taken_and_goes_on_once_funded(bench: Bench) -> None:
     bench.rpc("anvil_setBalance", bench.key.address, hex(1_000 + 21_000))
     await bench.queue("p", PAY)
+    for _ in range(3):
+        await bench.step()
+    assert {intent.state for intent in (await bench.plan("p")).intents} == {IntentState.QUEUED}
+    assert ((await bench.lane_state()).next_nonce, bench.tap.raws, bench.seen.kinds()) == (0, [], [])
+    bench.rpc("anvil_setBalance", bench.key.address, hex(ETHER))
     await bench.step()
-    assert (await _reason(bench)).startswith("insufficient_gas_funds: ")
-    assert (await bench.lane_state()).next_nonce == 0
+    assert len(bench.tap.raws) == 1
+
+
+async def test_a_plan_that_waits_for_gas_ends_with_its_time(bench: Bench) -> None:
+    bench.rpc("anvil_setBalance", bench.key.address, hex(1_000 + 21_000))
+    await bench.queue("p", PAY, valid_until_ms=bench.clock.now_ms() + 10_000)
+    await bench.step()
+    bench.clock.advance_ms(11_000)
+    await bench.step()
+    assert (await _reason(bench)).startswith("expired: ")
 
 
 async def test_without_funds_for_the_value_nothing_is_taken(bench: Bench) -> None:
