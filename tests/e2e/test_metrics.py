@@ -21,7 +21,7 @@ from service.workers.runner import run_workers
 from tests.chainfixtures import manual_mining
 from tests.e2e.harness import BOB, running
 from tests.faults.proxy import FaultProxy
-from tests.faults.rules import Drop, HttpStatus, Rule
+from tests.faults.rules import Drop, HttpStatus, NodeError, Rule
 from tests.service.observability.test_metrics import samples
 
 FUNDS = {"ethereum": {"ETH": 10**18, "USDC": 10**9}}
@@ -51,6 +51,23 @@ async def test_a_withdrawal_on_its_way_shows_in_the_figures(ethereum: LocalChain
         assert of(shown, "cambist_confirm_seconds_count", chain="ethereum", outcome="succeeded") == 1
         assert of(shown, "cambist_endpoint_lag_blocks", chain="ethereum", endpoint="ethereum-1") == 0
         assert of(shown, "cambist_endpoint_state", chain="ethereum", endpoint="ethereum-1", state="alive") == 1
+
+
+async def test_F45_what_one_endpoint_takes_and_another_refuses_for_good_is_sent_once_and_counted(
+    ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with FaultProxy(ethereum.rpc_url, name="a") as good, FaultProxy(ethereum.rpc_url, name="b") as bad:
+        bad.add(Rule(action=NodeError(code=-32000, text="intrinsic gas too low"), method="eth_sendRawTransaction"))
+        endpoints = {"ethereum": f"good={good.url}, bad={bad.url}"}
+        async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS, endpoints=endpoints) as stack:
+            asked = (await stack.post("/v1/ethereum/withdrawals", WITHDRAWAL, key="withdraw")).json()
+            found = await stack.settle(f"/v1/withdrawals/{asked['id']}")
+            assert found["state"] in ("confirmed", "final")
+            await stack.chain().endpoints.settle()
+            shown = await page(stack.services)
+            assert of(shown, "cambist_pool_contradictions_total", chain="ethereum") == 1
+            assert of(shown, "cambist_attempts_total", chain="ethereum", kind="first") == 1
+            assert of(shown, "cambist_attempts_total", chain="ethereum", kind="cancel") is None
 
 
 async def test_a_held_wallet_shows_by_the_code_of_its_reason(ethereum: LocalChain, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import secrets
+import socket
 import sqlite3
 import subprocess
 import time
@@ -103,7 +104,13 @@ def dumped(folder: Path) -> bytes:
     return b"\n".join((sql, *files))
 
 
-def test_no_key_seed_secret_password_or_endpoint_shows_anywhere(ethereum: LocalChain, tmp_path: Path) -> None:
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def test_F84_no_key_seed_secret_password_or_endpoint_shows_anywhere(ethereum: LocalChain, tmp_path: Path) -> None:
     endpoint, password = secrets.token_hex(16), secrets.token_hex(16)
     private, seed = secrets.token_hex(32), mnemonic.generate()
     rpc = DevRpc(ethereum.rpc_url)
@@ -113,6 +120,8 @@ def test_no_key_seed_secret_password_or_endpoint_shows_anywhere(ethereum: LocalC
     tmp_path.chmod(0o700)
     cambist = Cambist(tmp_path, {"ethereum": f"{ethereum.rpc_url}/?key={endpoint}"})
     cambist.environment["CAMBIST_LOG_LEVEL"] = "debug"
+    metrics = free_port()
+    cambist.environment["CAMBIST_METRICS_PORT"] = str(metrics)
     said = {"init": run(cambist, "init", "--account", "main")}
     (tmp_path / "keystore.password").write_text(password)
     log = tmp_path / "service.log"
@@ -131,6 +140,8 @@ def test_no_key_seed_secret_password_or_endpoint_shows_anywhere(ethereum: LocalC
             "settled": settled(url, trade, "/v1/orders/1"),
             "refused": ask(url, trade, "/v1/ethereum/withdrawals", WITHDRAWAL),
             "wrong secret": ask(url, trade, "/v1/orders", secret=withdraw["secret"]),
+            "metrics": httpx.get(f"http://127.0.0.1:{metrics}/metrics").content,
+            "transaction": run(cambist, "tx", "show", "order:1", "--json"),
             "keys": run(cambist, "key", "list", "--json"),
             "wallets": run(cambist, "wallet", "list", "--json"),
             # What people paste into the wrong place.
@@ -149,6 +160,8 @@ def test_no_key_seed_secret_password_or_endpoint_shows_anywhere(ethereum: LocalC
 
     # The searches below look at something: the order traded, and what is no secret is there.
     assert b'"state":"FILLED"' in said["settled"], said["settled"]
+    assert b"cambist_" in said["metrics"]
+    assert b"nonce" in said["transaction"]
     for place in ("log", "database", "keys"):
         assert trade["key"].encode() in said[place], place
     canaries = {
