@@ -344,6 +344,12 @@ class ServiceMachine(RuleBasedStateMachine):
     def reorg(self) -> None:
         self.service.reorg()
 
+    @rule()
+    def mined_seen_and_lost(self) -> None:
+        self.blocks_and_step(blocks=1)
+        self.service.reorg()
+        self.service.step()
+
     @rule(name=st.sampled_from(sorted(FAULTS)), times=st.integers(1, 3))
     def fault(self, name: str, times: int) -> None:
         self.service.proxy.add(FAULTS[name](times))

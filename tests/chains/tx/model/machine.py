@@ -15,9 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from chains.crashpoints import POINTS
 from chains.tx.model import Lane
 from tests.chains.tx.model import invariants
+from tests.chains.tx.model.calm import calm
 from tests.chains.tx.model.chain import GWEI
 from tests.chains.tx.model.node import LIES, RECEIPT, SEND, SIMULATE, Fault, Setting
-from tests.chains.tx.model.world import ETHER, Setup, World
+from tests.chains.tx.model.parts import ETHER, Setup
+from tests.chains.tx.model.world import World
 
 ENGINE_POINTS: Final = tuple(point for point in POINTS if point not in ("K1", "K2", "K15", "K16"))
 """Those that an engine reaches; the others are the service's."""
@@ -215,6 +217,12 @@ class EngineMachine(RuleBasedStateMachine):
         nodes = self.world.nodes
         nodes[node % len(nodes)].stand_still(flaps=flaps)
 
+    @precondition(lambda self: self.world.setup.confirmed_depth > 1)
+    @rule(node=st.integers(0, 2), flaps=st.booleans(), orphans_return=st.booleans(), remined=st.booleans())
+    def node_stays_on_the_branch_that_goes(self, node: int, flaps: bool, orphans_return: bool, remined: bool) -> None:
+        self.stand_still(node=node, flaps=flaps)
+        self.world.reorg(1, orphans_return=orphans_return, remined=remined, extra=1)
+
     @rule()
     def heal(self) -> None:
         for node in self.world.nodes:
@@ -278,7 +286,7 @@ class EngineMachine(RuleBasedStateMachine):
         try:
             # Not when something was already found: it would be found again, somewhere else.
             if world.complaints() == []:
-                world.calm()
+                calm(world)
                 note(f"{world.lives} lives, {world.steps} steps, {world.plans} plans, {len(world.seen)} sends")
                 _none(world.complaints(invariants.AT_THE_END))
         finally:

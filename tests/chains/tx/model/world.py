@@ -7,14 +7,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
 from chains import crashpoints
 from chains.client import EvmClient
-from chains.config import ChainConfig, FeePolicy, FinalityPolicy, SendingPolicy, load_chains
-from chains.errors import RpcError
 from chains.rpc.endpoint import EndpointConfig
 from chains.rpc.pool import RpcPool
 from chains.rpc.transport import Transport
@@ -31,101 +28,21 @@ from chains.tx.model import (
     PlanId,
     TxId,
     TxState,
-    Wish,
     payload_hash,
 )
-from chains.tx.reasons import HoldCode, NoteCode
-from chains.tx.store import PreSignPaused, PreSignRefused, StaleState
-from chains.types import Address, BlockRef, CallRequest, Fees, TxHash, UnsignedTx
+from chains.tx.store import StaleState
+from chains.types import BlockRef, CallRequest, Fees, TxHash, UnsignedTx
 from tests.chains.tx.model import invariants
 from tests.chains.tx.model.books import Books, ModelState, ModelUow
 from tests.chains.tx.model.chain import GATE, GWEI, ChainModel, Refused, Sent, parse
 from tests.chains.tx.model.invariants import Facts, OnChain
 from tests.chains.tx.model.life import JumpingLoop, Killed, Life, Line, MortalSigner
 from tests.chains.tx.model.node import NodeModel
+from tests.chains.tx.model.parts import FUNDS_WEI, HOLD_LIMIT_WEI, SINK, Check, Setup, Watched, config_of
 from tests.clock import FakeClock
 
-ETHER: Final = 10**18
-SINK: Final = Address("0x00000000000000000000000000000000DeaDBeef")
-FUNDS_WEI: Final = 10 * ETHER
-HOLD_LIMIT_WEI: Final = 20 * 10**6
-"""What all reservations together may be; a plan holds the values of its steps, about a million wei each."""
-FEES: Final = FeePolicy(
-    max_fee_cap_wei=500 * GWEI, priority_floor_wei=GWEI // 10, priority_cap_wei=20 * GWEI, max_tx_cost_wei=ETHER // 50
-)
-RAISED_FEES: Final = replace(FEES, max_fee_cap_wei=2000 * GWEI, priority_cap_wei=80 * GWEI, max_tx_cost_wei=ETHER // 5)
-SENDING: Final = SendingPolicy(bump_after_blocks=2, max_bumps=3, max_in_flight=5)
-CALM_ROUNDS: Final = 90
-"""Blocks in which all must come to its end once nothing goes wrong any more: far above any depth and bump limit."""
 STORE: Final = MemoryTxStore()
 HEADS: Final = MemoryHeadStore()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What stays the same for one example. `seed` draws only how long things take."""
-
-    seed: int
-    wallets: int = 1
-    endpoints: int = 1
-    confirmed_depth: int = 2
-    final_depth: int = 4
-    use_finalized_tag: bool = True
-    has_simulation: bool = True
-    others_sign: bool = False
-    """Other programs use the wallets' keys."""
-    deep_reorgs: bool = False
-    """Reorgs may go below what is booked (never below what is final)."""
-
-
-class Check:
-    """`PreSignCheck` that refuses or pauses its next questions."""
-
-    def __init__(self) -> None:
-        self.refusals = 0
-        self.is_paused = False
-
-    async def check(self, intent: Intent) -> None:
-        if self.is_paused:
-            raise PreSignPaused("paused")
-        if self.refusals:
-            self.refusals -= 1
-            raise PreSignRefused("not what was wanted")
-
-    async def check_all(self, intents: Sequence[Intent]) -> Sequence[PreSignRefused | None]:
-        answers: list[PreSignRefused | None] = []
-        for intent in intents:
-            try:
-                await self.check(intent)
-                answers.append(None)
-            except PreSignRefused as refused:
-                answers.append(refused)
-        return answers
-
-
-class Watched:
-    """A transport that writes down which finalized blocks were shown (I12)."""
-
-    def __init__(self, inner: Transport, wrong: list[str]) -> None:
-        self.name = inner.name
-        self._inner = inner
-        self._wrong = wrong
-        self._shown = 0
-
-    async def request(self, method: str, params: Sequence[Any]) -> Any:
-        answer = await self._inner.request(method, params)
-        if method == "eth_getBlockByNumber" and params[0] == "finalized" and answer is not None:
-            number = int(answer["number"], 16)
-            if number < self._shown:
-                self._wrong.append(f"I12: finalized block {number} was shown after {self._shown}")
-            self._shown = max(self._shown, number)
-        return answer
-
-    async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | RpcError]:
-        return await self._inner.batch(calls)
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 class World:
@@ -138,7 +55,7 @@ class World:
         self.chance = Random(setup.seed)
         self.clock = FakeClock()
         self.loop = JumpingLoop(self.clock)
-        self.config = _config(setup)
+        self.config = config_of(setup)
         self.chain = ChainModel(
             chain_id=self.config.chain_id,
             block_time_s=self.config.block_time_ms // 1000,
@@ -345,60 +262,6 @@ class World:
         found = [tx.block for tx in self.books.state.txs.values() if tx.state is TxState.CONFIRMED and tx.block]
         return sorted(found, key=lambda block: block.number)
 
-    # -- to the end ---------------------------------------------------------------------------------------
-
-    def calm(self) -> None:
-        """Faults stop, the wallets are funded, blocks come; a person looks if that was needed at all."""
-        for node in self.nodes:
-            node.heal()
-        self.silent_signatures = 0
-        self.check.refusals, self.check.is_paused = 0, False
-        self.chain.gate_is_shut = False
-        # The lowest there was: what was made dearer as often as it may be is mined, too.
-        self.chain.base_fee_wei, self.chain.tip_floor_wei = GWEI, 1
-        self.arm(None)
-        self.life.touches_left = None
-        for key in self.keys:
-            self.chain.move(key.address, FUNDS_WEI)
-        for _ in range(CALM_ROUNDS):
-            if self.has_ended():
-                break
-            if self.needs_person or self.setup.deep_reorgs or self._is_contradicted() or self._is_frozen_by_laggards():
-                self.person_looks()
-            if self._is_capped():
-                self.config = replace(self.config, fees=RAISED_FEES)
-                self.restart()
-            self._others_send_again()
-            self.chain.mine()
-            self.step(after_ms=self.config.block_time_ms)
-
-    def has_ended(self) -> bool:
-        return not any(invariants.I13_all_ended(self.facts()))
-
-    def _others_send_again(self) -> None:
-        """What others had mined before our first nonce, and a reorg lost: without it nothing after it is mined."""
-        taken = {(tx.lane.wallet, tx.nonce) for tx in self.books.state.txs.values()}
-        for sent in self.seen_of_others:
-            if sent.slot not in taken and sent.tx.nonce >= self.chain.account(sent.sender).nonce:
-                self.chain.pool.setdefault(sent.slot, sent)
-
-    def _is_contradicted(self) -> bool:
-        """Most endpoints said that a transaction is not where one had seen it: whom to believe is for a person."""
-        held = [state.hold_reason or "" for state in self.books.state.lanes.values()]
-        return len(self.nodes) > 1 and any(reason.startswith(HoldCode.CONTRADICTED) for reason in held)
-
-    def _is_frozen_by_laggards(self) -> bool:
-        """Nodes that stand still on a branch that is gone look like a reorg of all that came since."""
-        return bool(self.books.state.freezes) and any(node.stood_still for node in self.nodes)
-
-    def _is_capped(self) -> bool:
-        """A slot is to be closed, its payload no longer sent, and a self-send that nodes would take for a replacement
-        is above the caps: the engine says so and waits for a person, who raises them."""
-        return self.config.fees is not RAISED_FEES and any(
-            tx.wish is Wish.CANCEL and (tx.note or "").startswith(NoteCode.FEE_CAP)
-            for tx in self.books.state.txs.values()
-        )
-
     # -- looking ------------------------------------------------------------------------------------------
 
     def facts(self) -> Facts:
@@ -506,12 +369,3 @@ class World:
     def _is_canonical(self, block: BlockRef) -> bool:
         blocks = self.chain.blocks
         return block.number < len(blocks) and blocks[block.number].header.ref == block
-
-
-def _config(setup: Setup) -> ChainConfig:
-    finality = FinalityPolicy(
-        confirmed_depth=setup.confirmed_depth,
-        use_finalized_tag=setup.use_finalized_tag,
-        min_final_depth=setup.final_depth,
-    )
-    return replace(load_chains()["ethereum"], finality=finality, sending=SENDING, fees=FEES)
