@@ -1,8 +1,10 @@
 """`python -m scripts.bench crash --trials 1000 --seed 1`: each benchmark is a subcommand, with an exit status."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -26,6 +28,45 @@ def crash(
 
     done = run(trials=trials, seed=seed, jobs=jobs, console=Console(), report_file=report)
     raise typer.Exit(0 if done.held and done.complete else 1)
+
+
+@app.command()
+def sending(
+    one: Annotated[int, typer.Option(min=100, help="Withdrawals of the one wallet.")] = 3000,
+    wallets: Annotated[int, typer.Option(min=1, help="Wallets of the second run.")] = 20,
+    each: Annotated[int, typer.Option(min=10, help="Withdrawals of each of them.")] = 200,
+    seed: Annotated[int, typer.Option(help="Which calls are lost.")] = 1,
+) -> None:
+    """Transactions a second, every durability rule on, beside a web3.py loop and the node's own maximum."""
+    from scripts.bench.sending import run  # loads the whole service
+
+    quiet()
+    raise typer.Exit(0 if run(one=one, each=each, wallets=wallets, seed=seed, console=Console()) else 1)
+
+
+@app.command()
+def recovery(
+    count: Annotated[int, typer.Option(min=20, help="Open transactions.")] = 10_000,
+) -> None:
+    """How soon stored bytes are sent again after a start."""
+    from scripts.bench.recovery import run
+
+    quiet()
+    raise typer.Exit(0 if run(count=count, console=Console()) else 1)
+
+
+@app.command()
+def signing() -> None:
+    """A signature beside coincurve alone and eth_account."""
+    from scripts.bench.signing import run
+
+    raise typer.Exit(0 if run(console=Console()) else 1)
+
+
+def quiet() -> None:
+    """What is lost on purpose needs no warning each."""
+    logging.disable(logging.WARNING)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
 if __name__ == "__main__":
