@@ -25,6 +25,8 @@ REBROADCAST_BLOCKS: Final = 5
 """Block times after which an accepted attempt that is not mined is sent again: pools drop transactions silently."""
 MAX_SENDS: Final = 100
 """Attempts in one JSON-RPC batch: what hosted nodes take, and what one lost answer leaves in doubt."""
+FIRST_RETRY_MS: Final = 250
+"""After which an attempt of which nothing was heard is sent again for the first time: it holds up those behind it."""
 RETRY_BLOCKS: Final = 1
 """Block times after which an attempt that no node has accepted is sent again."""
 _GOOD: Final = (SendVerdict.ALREADY_KNOWN,)
@@ -76,6 +78,8 @@ class Sender(Generic[U]):
     def __init__(self, parts: EngineParts[U]) -> None:
         self._parts = parts
         self._tried_s: dict[TxHash, float] = {}
+        self._lost: dict[TxHash, int] = {}
+        """How often in a row nothing was heard of it."""
         self._in_flight: set[TxHash] = set()
 
     def claim(self, attempts: Sequence[Attempt]) -> None:
@@ -93,6 +97,7 @@ class Sender(Generic[U]):
         # Forgotten by age, not by what is open: an attempt being saved right now is not among the slots yet.
         oldest_s = self._parts.clock.monotonic_s() - REBROADCAST_BLOCKS * self._parts.config.block_time_ms / 1000
         self._tried_s = {tx_hash: at_s for tx_hash, at_s in self._tried_s.items() if at_s > oldest_s}
+        self._lost = {tx_hash: times for tx_hash, times in self._lost.items() if tx_hash in self._tried_s}
         unmined = [
             one for slot in slots if slot.tx.state in UNMINED_TX_STATES and slot.attempts for one in sendable(slot)
         ]
@@ -120,6 +125,11 @@ class Sender(Generic[U]):
             answers = await self._answers([slot.attempts[-1] for slot in slots])
             reach("K8")
             told = list(zip(slots, answers, strict=True))
+            for tx_hash, answer in zip(hashes, answers, strict=True):
+                if answer is not None and answer.startswith(SendVerdict.UNKNOWN):
+                    self._lost[tx_hash] = self._lost.get(tx_hash, 0) + 1
+                else:
+                    self._lost.pop(tx_hash, None)
             await self._note([(slot, answer) for slot, answer in told if answer is not None])
             await self._mark_sent([slot for slot, answer in told if answer is None])
             reach("K8b")
@@ -134,6 +144,8 @@ class Sender(Generic[U]):
             return True
         blocks = REBROADCAST_BLOCKS if attempt.state is AttemptState.SENT else RETRY_BLOCKS
         waited_ms = (self._parts.clock.monotonic_s() - tried_s) * 1000
+        if self._lost.get(attempt.hash) == 1:
+            return waited_ms >= min(FIRST_RETRY_MS, blocks * self._parts.config.block_time_ms)
         return waited_ms >= blocks * self._parts.config.block_time_ms
 
     async def _answers(self, attempts: Sequence[Attempt]) -> list[str | None]:

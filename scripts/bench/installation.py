@@ -18,10 +18,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from chains.errors import RpcError, RpcUnavailable
+from chains.node_errors import SendVerdict
 from chains.rpc.endpoint import SEND, Calls
 from chains.rpc.transport import RpcLimits
 from chains.signing.signer import UnlockedKey
-from chains.tx.model import UNMINED_TX_STATES, Lane, TxState
+from chains.tx.model import UNMINED_TX_STATES, AttemptState, Lane, TxState
 from chains.types import Address, address_from_bytes
 from contracts import erc20
 from scripts.devnet.rpc import DevRpc
@@ -172,8 +173,12 @@ class Installation:
         return await self.services.db.read(lambda c: int(c.execute(query).scalar_one()))
 
     async def acknowledged(self) -> int:
-        """Slots whose bytes the node has acknowledged."""
-        return await self.count(besides=[TxState.RESERVED, TxState.SIGNED])
+        """Slots whose bytes the node has acknowledged: it has them, or their nonce is used (by them, the end shows)."""
+        used = m.attempts.c.node_answer.startswith(SendVerdict.NONCE_TOO_LOW)
+        late = select(m.attempts.c.tx_id).where(used, m.attempts.c.state == AttemptState.SIGNED)
+        known = m.txs.c.state.not_in([TxState.RESERVED, TxState.SIGNED]) | m.txs.c.id.in_(late)
+        query = select(func.count()).select_from(m.txs).where(known)
+        return await self.services.db.read(lambda c: int(c.execute(query).scalar_one()))
 
     async def booked(self) -> int:
         """Slots that are confirmed."""

@@ -4,7 +4,7 @@ Side by side in one run, into Anvil at 1 s blocks: one wallet and twenty wallets
 `synchronous=FULL`, the pre-sign check twice, simulation, books and confirmations under way, one endpoint call in a
 hundred lost), the node's own maximum (batches signed before), and a web3.py loop that waits for each receipt.
 
-A slot counts as acknowledged when the node said that it has the bytes, or when its receipt is there. At the end every
+A slot counts as acknowledged when the node said that it has the bytes, or that their nonce is used. At the end every
 intent must have been executed exactly once, on nonces without a gap.
 """
 
