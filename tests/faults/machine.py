@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, create_engine, select
 
 from chains import crashpoints
 from chains.tx.model import UNMINED_TX_STATES, PlanId, Tx, TxId, TxState
@@ -40,7 +40,7 @@ from tests.e2e.harness import BOB, DONE, Stack, client_of, running
 from tests.faults.emulation import GETH, Emulation
 from tests.faults.proxy import FaultProxy
 from tests.faults.remote import ThreadedProxy
-from tests.faults.rules import Drop, HttpStatus, NodeError, Phase, Rule, Swallow, WrongHash
+from tests.faults.rules import Delay, Drop, HttpStatus, NodeError, Phase, Rule, Swallow, WrongHash
 
 T = TypeVar("T")
 
@@ -119,6 +119,9 @@ class Installation:
         )
         self.node("evm_setAutomine", False)
         self.proxy.emulate(emulation)
+        self.wrong: list[str] = []
+        self._rows = create_engine(f"sqlite:///{directory / 'data' / 'cambist.sqlite'}")
+        self._watch_sends()
         self.had = {symbol: self._do(self.stack.balance_of(BOB, symbol)) for symbol in FUNDS["ethereum"]}
         self.restart()
 
@@ -129,9 +132,14 @@ class Installation:
         self._do(self._inside.aclose())
         self._loop.close()
         self._outside.close()
+        self._rows.dispose()
         self.node("anvil_dropAllTransactions")
         self.node.close()
         logging.disable(logging.NOTSET)
+
+    def forget_faults(self) -> None:
+        self.proxy.clear()
+        self._watch_sends()
 
     # -- lives --------------------------------------------------------------------------------------------
 
@@ -198,7 +206,7 @@ class Installation:
 
     def calm(self) -> None:
         """No faults, requests that were never answered are asked again, blocks until all is done and final."""
-        self.proxy.clear()
+        self.forget_faults()
         self.arm(None)
         for client_id in self.bodies.keys() - self.paths.keys():
             self._post(client_id)
@@ -221,7 +229,8 @@ class Installation:
     # -- what holds ---------------------------------------------------------------------------------------
 
     def complaints(self) -> list[str]:
-        return [*invariants.broken(self.facts(), invariants.ALWAYS), *self.I3_journal_equals_the_chain()]
+        found = invariants.broken(self.facts(), invariants.ALWAYS)
+        return [*self.wrong, *found, *self.I3_journal_equals_the_chain()]
 
     def complaints_at_the_end(self) -> list[str]:
         facts, states = self.facts(), self.states()
@@ -292,6 +301,17 @@ class Installation:
         return self._read(read)
 
     # -- private ------------------------------------------------------------------------------------------
+
+    def _watch_sends(self) -> None:
+        self.proxy.add(Rule(action=Delay(seconds=0.0), method=SEND, when=self._arrived))
+
+    def _arrived(self, params: Sequence[Any]) -> bool:
+        """I4 at the moment that it counts, in the proxy's thread: what arrives is in the database file by then."""
+        sent = parse(bytes.fromhex(params[0][2:]))
+        with self._rows.connect() as c:
+            if c.execute(select(m.attempts.c.hash).where(m.attempts.c.hash == sent.hash)).first() is None:
+                self.wrong.append(f"I4: {sent.hash} at nonce {sent.tx.nonce} left before it was durable")
+        return True
 
     def _post(self, client_id: str) -> None:
         async def post() -> None:
