@@ -268,7 +268,7 @@ class HeadFollower(Generic[U]):
         ):
             return FinalityViolated(was=known, now=block_at(after, known.number))
         newest = await self._newest_final(after, head)
-        if newest is None or newest.number > head.number:
+        if newest is None:
             return None
         if known is not None:
             if newest.number < known.number or newest == known:
@@ -278,7 +278,7 @@ class HeadFollower(Generic[U]):
             if known.number < after[0].number and (other := await self._replaced(known)) is not None:
                 return other
         if newest.number >= after[0].number and block_at(after, newest.number) != newest:
-            return None  # answers of two moments or two nodes; the next poll sees clearer
+            return None  # above the head, or answers of two moments or two nodes; the next poll sees clearer
         return Finalized(block=newest)
 
     async def _newest_final(self, after: Sequence[BlockRef], head: Header) -> BlockRef | None:
