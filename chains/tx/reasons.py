@@ -22,6 +22,8 @@ class RejectCode(StrEnum):
     """The native balance does not cover the value sent. Where only the fees on top are missing, the plan waits."""
     FEE_CAP = "fee_cap"
     """The fees needed now are above the chain's caps."""
+    GIVEN_UP = "given_up"
+    """A person gave it up while it waited."""
     EARLIER_STEP_FAILED = "earlier_step_failed"
     """Of a plan placed step by step: a step before was mined as reverted or cancelled, or lost its nonce."""
 

@@ -95,6 +95,22 @@ def cancel(
     _ask("tx.cancel", tx, reason, as_json=json)
 
 
+@app.command(epilog="Example:\n\n  cambist tx reject withdrawal:7")
+def reject(
+    named: Annotated[str, typer.Argument(help="order:ID, withdrawal:ID, or a plan's id.")],
+    reason: ReasonOption = "asked by the operator",
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Give up an order or withdrawal that waits in its wallet's queue, say for gas. What has a nonce is not touched."""
+    _confirm(f"Reject {named}?", yes=yes)
+    answer = act(settings_of_host(), "tx.reject", {"named": named, "reason": reason}, doing="rejecting")
+    if json:
+        print_json(answer)
+        return
+    stdout().print(f"rejected {answer['plan']}", markup=False)
+
+
 @app.command(
     epilog="Examples:\n\n  cambist tx resolve ethereum main\n\n  cambist tx resolve ethereum main --next-nonce 18 --yes"
 )

@@ -13,7 +13,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from service.build import Services
-from service.control import chain_acts, key_acts, panic_acts, tx_acts, wallet_acts
+from service.control import chain_acts, key_acts, panic_acts, rejecting, tx_acts, wallet_acts
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from service.control.server import Operator
@@ -40,6 +40,9 @@ ACTS: Final[Mapping[str, Act]] = {
     "tx.show": Act(params=tx_acts.ShowTx, run=tx_acts.show, shown=("named",), asks_chains=False),
     "tx.bump": Act(params=tx_acts.AskTx, run=tx_acts.bump, shown=("tx", "reason")),
     "tx.cancel": Act(params=tx_acts.AskTx, run=tx_acts.cancel, shown=("tx", "reason")),
+    "tx.reject": Act(
+        params=rejecting.RejectPlan, run=rejecting.reject, shown=("named", "reason", "plan"), asks_chains=False
+    ),
     "tx.resolve": Act(
         params=tx_acts.ResolveLane,
         run=tx_acts.resolve,

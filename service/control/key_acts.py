@@ -19,6 +19,7 @@ from service.auth.keys import Algorithm, ApiKey, Destination, InvalidKey, KeyLab
 from service.build import Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
+from service.control.rejecting import Rejecter
 from service.control.revoking import end_what_is_open
 from service.control.wallet_acts import find_wallet
 
@@ -86,21 +87,17 @@ async def list_(services: Services, params: Params) -> dict[str, Any]:
 
 async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
     """Revoke by key or label, reject what the key has queued, and ask for a self-send at each of its open slots."""
-    now_ms, deployments = services.clock.now_ms(), load_deployments()
+    now_ms = services.clock.now_ms()
+    rejecter = Rejecter(
+        configs=services.configs, assets=services.assets, deployments=load_deployments(), clock=services.clock
+    )
 
     def run(c: Connection) -> dict[str, Any]:
         named = [key for key in keys.list_keys(c, master=services.master) if params.key in (key.id, key.label)]
         if not named:
             raise ActFailed("no_such_key", f"there is no key {params.key!r}", hint="cambist key list")
         revoked = keys.revoke_key(c, named[0].id, master=services.master, now_ms=now_ms)
-        ended = end_what_is_open(
-            c,
-            named[0].id,
-            configs=services.configs,
-            assets=services.assets,
-            deployments=deployments,
-            clock=services.clock,
-        )
+        ended = end_what_is_open(c, named[0].id, rejecter=rejecter, now_ms=now_ms)
         document = _document(c, services, revoked or named[0], now_ms=now_ms)
         return document | {"closing": ended.closing, "rejected": ended.rejected}
 

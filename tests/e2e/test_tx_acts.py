@@ -170,3 +170,27 @@ async def test_a_wallet_is_released_only_for_the_reason_that_was_looked_at(
             await perform(stack.services, "tx.resolve", params, this_operator())
         assert failure.value.code == "other_reason"
         await perform(stack.services, "tx.resolve", params | {"hold_reason": "deep_reorg: b"}, this_operator())
+
+
+async def test_a_withdrawal_that_waits_for_gas_is_given_up_by_a_person_and_makes_way(
+    ethereum: LocalChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with operated(tmp_path, ethereum, monkeypatch) as (stack, shell):
+        asked = (await stack.post("/v1/ethereum/withdrawals", WITHDRAWAL, key="withdraw")).json()
+        named = f"withdrawal:{asked['id']}"
+        rpc = stack.rpcs["ethereum"]
+        await asyncio.to_thread(rpc, "anvil_setBalance", stack.wallet.address, hex(1_000))
+        await stack.round()
+        assert (await stack.get(f"/v1/withdrawals/{asked['id']}")).json()["state"] == "processing"
+        assert (await shell.json("reject", named, "--reason", "no gas", "--yes"))["named"] == named
+        found = (await stack.get(f"/v1/withdrawals/{asked['id']}")).json()
+        assert found["state"] == "rejected"
+        assert "no gas" in found["reason"]
+        assert await stack.nothing_reserved()
+        assert "nothing_queued" in await shell.refusal("reject", named, "--yes")
+        assert "no_such_transaction" in await shell.refusal("reject", "withdrawal:999", "--yes")
+        # The next one is first in the queue, and goes out with the funds.
+        await asyncio.to_thread(rpc, "anvil_setBalance", stack.wallet.address, hex(10**18))
+        again = {**WITHDRAWAL, "client_withdrawal_id": "again"}
+        next_one = (await stack.post("/v1/ethereum/withdrawals", again, key="withdraw")).json()
+        assert (await stack.settle(f"/v1/withdrawals/{next_one['id']}"))["state"] in ("confirmed", "final")
