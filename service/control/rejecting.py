@@ -1,8 +1,8 @@
 """Giving up plans that wait, from outside their lane: what an operator, or the end of a key, rejects.
 
 Guarantees: one unit of work; what was reserved is released, the order or withdrawal tells why; a plan that a lane is
-just placing is either rejected here or placed there, never both. Not guaranteed: anything about steps that have a nonce;
-those are closed by self-sends.
+just placing is either rejected here or placed there, never both.
+Not guaranteed: anything about steps that have a nonce; those are closed by self-sends.
 """
 
 from collections.abc import Mapping, Sequence
