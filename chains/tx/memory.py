@@ -216,16 +216,18 @@ class MemoryTxStore:
         return placed
 
     # -- attempts ------------------------------------------------------------------------------------
-    def save_attempts(self, uow: MemoryState, attempts: Sequence[Attempt], now_ms: int) -> None:
+    def save_attempts(
+        self, uow: MemoryState, attempts: Sequence[Attempt], now_ms: int, *, after: Collection[TxHash] = ()
+    ) -> None:
         for attempt in attempts:
             tx = uow.txs.get(attempt.tx_id)
             if tx is None or tx.state not in UNMINED_TX_STATES:
                 raise StaleState("a slot is mined or closed")
             if tx.wish is Wish.CANCEL and attempt.kind is AttemptKind.REAL:
                 raise StaleState("a slot is to be cancelled")
-            unsent = (known for known in _attempts_of(uow, tx.id) if known.state is AttemptState.SIGNED)
-            if attempt.hash in uow.attempts or any(unsent):
-                raise StaleState("a slot has an unsent attempt")
+            made = _attempts_of(uow, tx.id)
+            if attempt.hash in uow.attempts or any(a.state is AttemptState.SIGNED or a.hash not in after for a in made):
+                raise StaleState("a slot has an unsent attempt, or one more than was known")
             uow.attempts[attempt.hash] = attempt
             if tx.state is TxState.RESERVED:
                 tx = replace(tx, state=TxState.SIGNED)

@@ -233,7 +233,8 @@ class Replacer(Generic[U]):
         store, newest = self._parts.store, slot.attempts[-1]
         if newest.state is AttemptState.SIGNED:
             store.set_aside(uow, newest.hash)
-        store.save_attempts(uow, [attempt], attempt.created_ms)
+        # One that another process made meanwhile stands: this one was priced without it.
+        store.save_attempts(uow, [attempt], attempt.created_ms, after=[known.hash for known in slot.attempts])
         store.wish_granted(uow, slot.tx.id)
         if slot.tx.note is not None:
             store.note_tx(uow, slot.tx.id, None)

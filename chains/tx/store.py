@@ -141,10 +141,13 @@ class TxStore(Protocol[U_contra]):
         ...
 
     # -- attempts ------------------------------------------------------------------------------------
-    def save_attempts(self, uow: U_contra, attempts: Sequence[Attempt], now_ms: int) -> None:
-        """Store signed attempts; a reserved tx becomes signed.
+    def save_attempts(
+        self, uow: U_contra, attempts: Sequence[Attempt], now_ms: int, *, after: Collection[TxHash] = ()
+    ) -> None:
+        """Store signed attempts; a reserved tx becomes signed. `after`: those that their slots had when they were made.
 
-        Raises: StaleState: an unsent attempt exists, or it is a real one for a slot that is to be cancelled.
+        Raises: StaleState: a slot has an attempt that is not in `after`, or an unsent one, or it is to be cancelled and
+        the attempt is a real one.
         """
         ...
 

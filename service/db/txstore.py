@@ -266,13 +266,15 @@ class SqlTxStore:
         return sorted((txrows.tx(row) for row in stored), key=lambda tx: tx.nonce)
 
     # -- attempts ------------------------------------------------------------------------------------
-    def save_attempts(self, uow: Connection, attempts: Sequence[Attempt], now_ms: int) -> None:
+    def save_attempts(
+        self, uow: Connection, attempts: Sequence[Attempt], now_ms: int, *, after: Collection[TxHash] = ()
+    ) -> None:
         tx_ids = sorted({attempt.tx_id for attempt in attempts})
         unsent = [attempt.tx_id for attempt in attempts if attempt.state is AttemptState.SIGNED]
         if len(set(unsent)) != len(unsent):
             raise StaleState("two unsent attempts for one slot")
         for group in _groups(tx_ids):
-            # This also locks the slots, so that the look for unsent attempts below holds until the commit.
+            # This also locks the slots, so that the look for other attempts below holds until the commit.
             sign = (
                 update(m.txs)
                 .where(m.txs.c.id.in_(group), m.txs.c.state.in_(UNMINED_TX_STATES))
@@ -282,11 +284,9 @@ class SqlTxStore:
                 )
             )
             _must_hit(uow, sign, len(group), "a slot is mined or closed")
-            left = select(m.attempts.c.tx_id).where(
-                m.attempts.c.tx_id.in_(group), m.attempts.c.state == AttemptState.SIGNED
-            )
-            if uow.execute(left.limit(1)).first():
-                raise StaleState("a slot has an unsent attempt")
+            made = uow.execute(select(m.attempts.c.hash, m.attempts.c.state).where(m.attempts.c.tx_id.in_(group)))
+            if any(row.state == AttemptState.SIGNED or row.hash not in after for row in made):
+                raise StaleState("a slot has an unsent attempt, or one more than was known")
         real = [attempt.tx_id for attempt in attempts if attempt.kind is AttemptKind.REAL]
         for group in _groups(real):
             unwanted = m.tx_wishes.c.tx_id.in_(group) & (m.tx_wishes.c.wish == Wish.CANCEL)

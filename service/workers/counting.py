@@ -5,7 +5,7 @@ stored payload was changed, leave an audit line. A unit of work that is rolled b
 logged all the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
@@ -15,7 +15,7 @@ from chains.config import ChainConfig
 from chains.tx.model import Attempt, AttemptKind, Intent, Lane, Plan, Tx
 from chains.tx.reasons import HoldCode, RejectCode
 from chains.tx.store import Clock, TxObserver
-from chains.types import Receipt
+from chains.types import Receipt, TxHash
 from service.db import models as m
 from service.db.txstore import SqlTxStore
 from service.observability.metrics import Metrics
@@ -30,8 +30,10 @@ class CountingStore(SqlTxStore):
         self._chain: Final = config.key
         self._attempts: Final = metrics.attempts
 
-    def save_attempts(self, uow: Connection, attempts: Sequence[Attempt], now_ms: int) -> None:
-        super().save_attempts(uow, attempts, now_ms)
+    def save_attempts(
+        self, uow: Connection, attempts: Sequence[Attempt], now_ms: int, *, after: Collection[TxHash] = ()
+    ) -> None:
+        super().save_attempts(uow, attempts, now_ms, after=after)
         of = m.attempts.c.tx_id.in_([attempt.tx_id for attempt in attempts])
         made = select(m.attempts.c.tx_id, func.count().label("made")).where(of).group_by(m.attempts.c.tx_id)
         replaced = {row.tx_id for row in uow.execute(made) if row.made > 1}

@@ -95,8 +95,9 @@ class TxStoreContract:
     async def sent(self, store: TxStore[Any], uow: UnitOfWork[Any], *, attempts: int = 1) -> tuple[Tx, list[Attempt]]:
         (tx,) = await self.placed(store, uow)
         made = [attempt_of(tx, mark) for mark in range(1, attempts + 1)]
-        for attempt in made:
-            await uow.run(lambda u, a=attempt: store.save_attempts(u, [a], NOW))  # type: ignore[misc]
+        for count, attempt in enumerate(made):
+            known = [one.hash for one in made[:count]]
+            await uow.run(lambda u, a=attempt, k=known: store.save_attempts(u, [a], NOW, after=k))  # type: ignore[misc]
             await uow.run(lambda u, a=attempt: store.mark_sent(u, [a.hash], NOW))  # type: ignore[misc]
         return tx, made
 
@@ -322,6 +323,17 @@ class TxStoreContract:
         await uow.run(lambda u: store.save_attempts(u, [attempt_of(tx, 1)], NOW))
         await self.refused(uow, lambda u: store.save_attempts(u, [attempt_of(tx, 2)], NOW))
 
+    async def test_an_attempt_that_was_made_without_knowing_another_is_refused(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        # Another process had the lane meanwhile: an unsent attempt before a sent one would never be sent, and would be
+        # in the way of every later one.
+        tx, made = await self.sent(store, uow, attempts=2)
+        late = attempt_of(tx, 9)
+        await self.refused(uow, lambda u: store.save_attempts(u, [late], NOW))
+        await self.refused(uow, lambda u: store.save_attempts(u, [late], NOW, after=[made[0].hash]))
+        await uow.run(lambda u: store.save_attempts(u, [late], NOW, after=[one.hash for one in made]))
+
     async def test_two_unsent_attempts_of_a_slot_are_refused_together(
         self, store: TxStore[Any], uow: UnitOfWork[Any]
     ) -> None:
@@ -392,7 +404,7 @@ class TxStoreContract:
 
         def replace_it(u: Any) -> None:
             store.set_aside(u, first.hash)
-            store.save_attempts(u, [second], NOW)
+            store.save_attempts(u, [second], NOW, after=[first.hash])
 
         await uow.run(replace_it)
         (slot,) = await uow.read(lambda u: store.open_txs(u, CHAIN))
