@@ -14,6 +14,7 @@ from chains.tx.store import Clock
 from chains.types import BlockHash, BlockRef, ChainId
 from service.db.engine import Database
 from service.db.errors import WrongDatabase
+from service.db.headstore import SqlHeadStore
 from service.db.models import chain_bindings
 from service.db.txstore import SqlTxStore
 
@@ -89,9 +90,13 @@ async def _checkpoint(client: EvmClient) -> BlockRef:
 
 
 async def _check_cursor(db: Database, client: EvmClient) -> None:
-    """Everything up to the cursor is booked, so its block must still be there once it is final."""
-    cursor = await db.read(lambda c: SqlTxStore().cursor(c, client.config.chain_id))
-    if cursor is None:
+    """Everything up to the cursor is booked, so its block must still be there once it is final.
+
+    That it is not there may be known already: of a frozen chain nothing is believed, and the other chains go on.
+    """
+    chain_id = client.config.chain_id
+    cursor, frozen = await db.read(lambda c: (SqlTxStore().cursor(c, chain_id), SqlHeadStore().frozen(c, chain_id)))
+    if cursor is None or frozen is not None:
         return
     here, finalized = await client.header(cursor.number), await client.header("finalized")
     is_final = finalized is not None and finalized.number >= cursor.number

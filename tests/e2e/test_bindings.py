@@ -7,10 +7,13 @@ from sqlalchemy import Connection, update
 
 from chains.errors import WrongChain
 from chains.rpc.addresses import parse_endpoints
+from chains.types import ChainId
 from scripts.devnet.network import LocalChain
 from service.build import ChainNotConfigured, build
 from service.db import models as m
+from service.db.engine import Database
 from service.db.errors import WrongDatabase
+from service.db.headstore import SqlHeadStore
 from service.settings import Settings
 from tests.e2e.harness import FUNDING_DEPTH, running
 
@@ -40,6 +43,12 @@ async def tampered(settings: Settings, **values: object) -> None:
 async def test_the_same_chain_is_recognized_again(ethereum: LocalChain, tmp_path: Path) -> None:
     services = await build(await bound(tmp_path, ethereum))
     await services.close()
+
+
+async def frozen(settings: Settings) -> None:
+    database = await Database.open(settings.database_address)
+    await database.run(lambda c: SqlHeadStore().freeze(c, ChainId(1), "deep_reorg: known", now_ms=1))
+    await database.close()
 
 
 async def test_an_endpoint_of_another_chain_id_is_refused(
@@ -73,6 +82,9 @@ async def test_the_network_that_a_fork_was_made_of_is_refused_once_the_fork_was_
     moved = settings.model_copy(update={"rpc": {"ethereum": parse_endpoints(ethereum.rpc_url, chain="ethereum")}})
     with pytest.raises(WrongDatabase, match="everything up to block"):
         await build(moved)
+    await frozen(moved)  # a person knows already: nothing is done there, and other chains go on
+    services = await build(moved)
+    await services.close()
 
 
 async def test_an_endpoint_for_a_chain_that_no_file_describes_is_refused(ethereum: LocalChain, tmp_path: Path) -> None:
