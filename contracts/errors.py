@@ -14,7 +14,10 @@
     │   ├── InvalidTradeAmount  zero, negative or over 2^128 - 1
     │   ├── NoRoute             no pool connects the two assets
     │   ├── InsufficientLiquidity   pools exist, but none can fill this amount: ask for less
-    │   └── AmountTooSmall      the amount buys or costs nothing: ask for more
+    │   ├── AmountTooSmall      the amount buys or costs nothing: ask for more
+    │   └── InvalidPriceLimit   a V3 price limit on the wrong side of the price, or beyond all prices
+    ├── InconsistentPool        answers or logs that cannot be of one pool at one block: load it again
+    ├── TicksNotLoaded          a V3 quote walks out of the words that were loaded: load more
     ├── UnsafeSwap              a swap without a limit, a deadline or a sane recipient
     └── NoFill                  a receipt does not show the swap that was asked about
 
@@ -94,6 +97,22 @@ class InsufficientLiquidity(QuoteError):
 
 class AmountTooSmall(QuoteError):
     """The amount is so small that it buys or costs nothing."""
+
+
+class InvalidPriceLimit(QuoteError):
+    """A V3 price limit that the pool refuses ('SPL')."""
+
+
+class InconsistentPool(ContractError):
+    """What was read or logged cannot be the state of one pool at one block."""
+
+
+class TicksNotLoaded(ContractError):
+    """A V3 quote needs a word of the tick bitmap that was not loaded. `word` is the next one in its direction."""
+
+    def __init__(self, word: int) -> None:
+        super().__init__(f"word {word} of the tick bitmap is not loaded")
+        self.word = word
 
 
 class UnsafeSwap(ContractError):

@@ -1,0 +1,257 @@
+"""What a swap on a V3 pool gives, from the state in memory: equal to QuoterV2 and to the swap itself, to the wei.
+
+    quote_exact_in(pool, amount, zero_for_one=True)      -> Quote
+    quote_exact_out(pool, amount, zero_for_one=True)     -> Quote
+
+Guarantees: amounts, price after and ticks crossed are those of UniswapV3Pool.swap; where it, or QuoterV2 around it,
+reverts, a typed error says why. A quote takes a microsecond or two: a bisect over the ladder and one step. Partial
+fills are given as the chain gives them: an exact input at a price limit, or in a pool that runs out, has an
+`amount_in` below what was asked; an exact output fills in part only at a price limit, and is refused otherwise.
+Not guaranteed: tokens that tax transfers, pause or lie about balances: the pool's maths does not know them.
+"""
+
+from bisect import bisect_left
+from typing import Final, NamedTuple
+
+from contracts.errors import InsufficientLiquidity, InvalidPriceLimit, InvalidTradeAmount, TicksNotLoaded
+from contracts.uniswap_v3.ladder import HIGHEST_LIMIT, LOWEST_LIMIT
+from contracts.uniswap_v3.maths import (
+    FEE_UNITS,
+    MAX_SQRT_RATIO,
+    MIN_SQRT_RATIO,
+    compute_swap_step,
+    get_sqrt_ratio_at_tick,
+    get_tick_at_sqrt_ratio,
+    next_price_adding_amount0,
+)
+from contracts.uniswap_v3.pool import Side, Swapped, V3Pool, apply
+from contracts.uniswap_v3.ticks import WORD_BITS
+
+MAX_AMOUNT: Final = 2**255 - 1
+"""The pool takes an int256."""
+_MAX_UINT256: Final = 2**256 - 1
+
+
+class Quote(NamedTuple):
+    """What a swap moves, base units, and where it leaves the price.
+
+    A named tuple, since making a frozen dataclass would take longer than the rest of the quote. `ticks_crossed` counts
+    initialised ticks (each costs gas); QuoterV2's figure differs where its counter errs, see `quoter_ticks_crossed`.
+    """
+
+    amount_in: int
+    amount_out: int
+    sqrt_price_after_x96: int
+    ticks_crossed: int
+
+
+def quote_exact_in(
+    pool: V3Pool, amount_in: int, *, zero_for_one: bool, sqrt_price_limit_x96: int | None = None
+) -> Quote:
+    """Sell `amount_in`, fee included, or as much of it as the pool takes (up to the limit).
+
+    Raises:
+        InvalidTradeAmount: not in 1 .. 2^255 - 1.
+        InvalidPriceLimit: on the wrong side of the price, or beyond all prices.
+        InsufficientLiquidity: there is none at all in this direction, or the pool is not initialised.
+        TicksNotLoaded: the swap leaves the loaded words.
+    """
+    if not 0 < amount_in <= MAX_AMOUNT:
+        raise _bad_amount()
+    if sqrt_price_limit_x96 is not None:
+        return _limited(pool, amount_in, zero_for_one=zero_for_one, limit=sqrt_price_limit_x96, exact_in=True)
+    memo = pool.memo
+    side = (memo.down if zero_for_one else memo.up) or pool.side(zero_for_one=zero_for_one)
+    paid, first = side.paid, side.first
+    paid_here = side.paid_here
+    reach = paid_here + amount_in
+    at = bisect_left(paid, reach, first)
+    if at == len(paid):
+        return _beyond(pool, amount_in, side=side, zero_for_one=zero_for_one, exact_in=True)
+    if paid[at] == reach:
+        return Quote(
+            amount_in,
+            side.received[at] - side.received_here,
+            side.prices[at],
+            side.crossed[at + 1] - side.crossed[first],
+        )
+    # The last step ends between two stops.
+    if at == first:
+        price, liquidity, left, received, crossed = pool.sqrt_price_x96, pool.liquidity, amount_in, 0, 0
+    else:
+        before = at - 1
+        price, liquidity, left = side.prices[before], side.liquidity[before], reach - paid[before]
+        received, crossed = side.received[before] - side.received_here, side.crossed[at] - side.crossed[first]
+    left = left * (FEE_UNITS - pool.fee_pips) // FEE_UNITS
+    shifted = liquidity << 96
+    if zero_for_one:
+        denominator = shifted + left * price
+        if denominator <= _MAX_UINT256:
+            after = -(-shifted * price // denominator)
+        else:
+            after = next_price_adding_amount0(price, liquidity, left)
+        return Quote(amount_in, received + (liquidity * (price - after) >> 96), after, crossed)
+    after = price + (left << 96) // liquidity
+    return Quote(amount_in, received + shifted * (after - price) // after // price, after, crossed)
+
+
+def quote_exact_out(
+    pool: V3Pool, amount_out: int, *, zero_for_one: bool, sqrt_price_limit_x96: int | None = None
+) -> Quote:
+    """Buy `amount_out`; with a limit, as much of it as there is up to there.
+
+    Raises:
+        InvalidTradeAmount: not in 1 .. 2^255 - 1.
+        InvalidPriceLimit: on the wrong side of the price, or beyond all prices.
+        InsufficientLiquidity: the pool does not hold so much, holds nothing up to the limit, or is not initialised.
+        TicksNotLoaded: the swap leaves the loaded words.
+    """
+    if not 0 < amount_out <= MAX_AMOUNT:
+        raise _bad_amount()
+    if sqrt_price_limit_x96 is not None:
+        return _limited(pool, amount_out, zero_for_one=zero_for_one, limit=sqrt_price_limit_x96, exact_in=False)
+    memo = pool.memo
+    side = (memo.down if zero_for_one else memo.up) or pool.side(zero_for_one=zero_for_one)
+    received, first = side.received, side.first
+    received_here = side.received_here
+    reach = received_here + amount_out
+    at = bisect_left(received, reach, first)
+    if at == len(received):
+        return _beyond(pool, amount_out, side=side, zero_for_one=zero_for_one, exact_in=False)
+    if received[at] == reach:
+        return Quote(
+            side.paid[at] - side.paid_here, amount_out, side.prices[at], side.crossed[at + 1] - side.crossed[first]
+        )
+    if at == first:
+        price, liquidity, left, paid = pool.sqrt_price_x96, pool.liquidity, amount_out, 0
+    else:
+        before = at - 1
+        price, liquidity, left = side.prices[before], side.liquidity[before], reach - received[before]
+        paid = side.paid[before] - side.paid_here
+    if zero_for_one:
+        after = price + (-left << 96) // liquidity
+        amount_in = -((-liquidity << 96) * (price - after) // price // after)
+    else:
+        shifted = liquidity << 96
+        after = -(-shifted * price // (shifted - left * price))
+        amount_in = -(-liquidity * (after - price) >> 96)
+    fee = pool.fee_pips
+    # Rounding may end the step exactly on the stop, which is then crossed.
+    crossed = side.crossed[at + 1 if after == side.prices[at] else at] - side.crossed[first]
+    return Quote(paid + amount_in - (-amount_in * fee // (FEE_UNITS - fee)), amount_out, after, crossed)
+
+
+def swapped(pool: V3Pool, quote: Quote, *, zero_for_one: bool) -> V3Pool:
+    """The state after a swap of exactly this quote: what its Swap log will say."""
+    after = quote.sqrt_price_after_x96
+    ticks = pool.ticks
+    tick = pool.tick if after == pool.sqrt_price_x96 else get_tick_at_sqrt_ratio(after)
+    if zero_for_one and after == get_sqrt_ratio_at_tick(tick) and _is_stop_down(pool, tick):
+        tick -= 1  # it ended on a stop, and crossing one downwards leaves the tick below
+    if not zero_for_one and after == get_sqrt_ratio_at_tick(tick + 1) and _is_stop_up(pool, tick + 1):
+        tick += 1  # the price did not move, and stood on a stop that was crossed downwards before
+    if zero_for_one:
+        liquidity = pool.liquidity - sum(ticks.liquidity[each].net for each in ticks.between(tick, pool.tick))
+    else:
+        liquidity = pool.liquidity + sum(ticks.liquidity[each].net for each in ticks.between(pool.tick, tick))
+    return apply(pool, Swapped(sqrt_price_x96=after, tick=tick, liquidity=liquidity))
+
+
+def quoter_ticks_crossed(pool: V3Pool, after: V3Pool) -> int:
+    """QuoterV2's `initializedTicksCrossed`: swap-router-contracts, PoolTicksCounter.countInitializedTicksCrossed.
+
+    It divides negative ticks by the spacing towards zero, and so may count one that was not crossed, or miss one.
+    """
+    spacing, initialized = pool.ticks.spacing, pool.ticks.liquidity
+    low, high = sorted((_towards_zero(pool.tick, spacing), _towards_zero(after.tick, spacing)))
+    counted = len(pool.ticks.between(low * spacing - 1, high * spacing))
+    if pool.tick > after.tick and after.tick in initialized:
+        counted -= 1
+    if pool.tick < after.tick and pool.tick in initialized:
+        counted -= 1
+    return counted
+
+
+def _beyond(pool: V3Pool, amount: int, *, side: Side, zero_for_one: bool, exact_in: bool) -> Quote:
+    """The stops that were built do not reach: build more, or the pool has no more."""
+    if not side.is_end:
+        pool.longer_side(zero_for_one=zero_for_one)
+        quote = quote_exact_in if exact_in else quote_exact_out
+        return quote(pool, amount, zero_for_one=zero_for_one)
+    if not pool.sqrt_price_x96:
+        raise InsufficientLiquidity("the pool is not initialised")
+    _check_end(pool, zero_for_one=zero_for_one)
+    paid = side.paid[-1] - side.paid_here if side.paid else 0
+    if not exact_in or paid == 0:
+        raise InsufficientLiquidity("the pool does not hold so much")
+    return Quote(
+        paid,
+        side.received[-1] - side.received_here,
+        LOWEST_LIMIT if zero_for_one else HIGHEST_LIMIT,
+        side.crossed[-1] - side.crossed[side.first],
+    )
+
+
+def _limited(pool: V3Pool, amount: int, *, zero_for_one: bool, limit: int, exact_in: bool) -> Quote:
+    """As far as the amount or the limit goes, whichever comes first."""
+    _check_limit(pool, limit, zero_for_one=zero_for_one)
+    sign = -1 if zero_for_one else 1
+    side = pool.side(zero_for_one=zero_for_one)
+    sums, here = (side.paid, side.paid_here) if exact_in else (side.received, side.received_here)
+    while not side.is_end and sums[-1] < here + amount and sign * side.prices[-1] <= sign * limit:
+        side = pool.longer_side(zero_for_one=zero_for_one)
+        sums, here = (side.paid, side.paid_here) if exact_in else (side.received, side.received_here)
+    at = bisect_left(sums, here + amount, side.first)
+    beyond = bisect_left(side.prices, True, side.first, key=lambda price: sign * price > sign * limit)
+    if at < beyond:
+        quote = quote_exact_in if exact_in else quote_exact_out
+        return quote(pool, amount, zero_for_one=zero_for_one)
+    if beyond == len(side.prices):
+        _check_end(pool, zero_for_one=zero_for_one)
+    # The limit lies before the next stop, and the amount does not end before that step.
+    price, liquidity, paid, received = pool.sqrt_price_x96, pool.liquidity, 0, 0
+    if beyond > side.first:
+        last = beyond - 1
+        price, liquidity = side.prices[last], side.liquidity[last]
+        paid, received = side.paid[last] - side.paid_here, side.received[last] - side.received_here
+    left = amount - (paid if exact_in else received)
+    after, amount_in, amount_out, fee = compute_swap_step(
+        price, limit, liquidity=liquidity, amount_remaining=left if exact_in else -left, fee_pips=pool.fee_pips
+    )
+    if paid + amount_in + fee == 0:
+        raise InsufficientLiquidity("the pool holds nothing up to the price limit")
+    crossed = side.crossed[beyond] - side.crossed[side.first]
+    return Quote(paid + amount_in + fee, received + amount_out, after, crossed)
+
+
+def _check_limit(pool: V3Pool, limit: int, *, zero_for_one: bool) -> None:
+    """UniswapV3Pool.swap, 'SPL' (and 'LOK' of a pool without a price)."""
+    price = pool.sqrt_price_x96
+    if not price:
+        raise InsufficientLiquidity("the pool is not initialised")
+    if not (MIN_SQRT_RATIO < limit < price if zero_for_one else price < limit < MAX_SQRT_RATIO):
+        raise InvalidPriceLimit("the price limit is not between the pool's price and the end of all prices")
+
+
+def _check_end(pool: V3Pool, *, zero_for_one: bool) -> None:
+    """That there are no more stops since there is no more liquidity, and not since words are missing."""
+    if not pool.ticks.is_complete:
+        loaded = pool.ticks.loaded
+        raise TicksNotLoaded(loaded.first - 1 if zero_for_one else loaded.last + 1)
+
+
+def _is_stop_down(pool: V3Pool, tick: int) -> bool:
+    return tick % (WORD_BITS * pool.ticks.spacing) == 0 or tick in pool.ticks.liquidity
+
+
+def _is_stop_up(pool: V3Pool, tick: int) -> bool:
+    spacing = pool.ticks.spacing
+    return tick % (WORD_BITS * spacing) == (WORD_BITS - 1) * spacing or tick in pool.ticks.liquidity
+
+
+def _bad_amount() -> InvalidTradeAmount:
+    return InvalidTradeAmount("an amount to trade is between 1 and 2^255 - 1 base units")
+
+
+def _towards_zero(number: int, divisor: int) -> int:
+    return number // divisor if number >= 0 else -(-number // divisor)
