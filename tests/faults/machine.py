@@ -346,6 +346,8 @@ class ServiceMachine(RuleBasedStateMachine):
     @initialize(emulation=st.sampled_from((Emulation(), GETH)))
     def start(self, emulation: Emulation) -> None:
         self.service = Installation(self.chain, type(self).directories(), emulation=emulation)
+        for symbol in FUNDS["ethereum"]:
+            self.service.withdraw(symbol, 10**6)
 
     @rule(symbol=st.sampled_from(("ETH", "USDC")), raw=st.integers(1, 100).map(lambda n: n * 10**6))
     def withdraw(self, symbol: str, raw: int) -> None:

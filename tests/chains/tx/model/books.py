@@ -70,7 +70,8 @@ class Truth(Protocol):
 class Books:
     """`TxObserver[ModelState]`, and the tables that outlive every life."""
 
-    def __init__(self, truth: Truth, *, confirmed_depth: int) -> None:
+    def __init__(self, truth: Truth, *, confirmed_depth: int, has_laggards: Callable[[], bool]) -> None:
+        self.has_laggards = has_laggards
         self._truth = truth
         self._confirmed_depth = confirmed_depth
         self.state = ModelState()
@@ -87,6 +88,8 @@ class Books:
     def on_placed(self, uow: ModelState, plan: Plan, txs: Sequence[Tx]) -> None:
         for tx in txs:
             self._tell(uow, uow.intents[tx.intent_id], "placed")
+            if self._truth.is_used_finally(tx.lane, tx.nonce) and not self.has_laggards():
+                self.wrong.append(f"I2: {tx.intent_id} was placed at nonce {tx.nonce}, which is used for ever")
 
     def on_sent(self, uow: ModelState, sent: Sequence[tuple[Intent, Tx]]) -> None:
         for intent, _ in sent:

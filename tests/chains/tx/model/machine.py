@@ -103,10 +103,11 @@ class EngineMachine(RuleBasedStateMachine):
     world: World
     tally: ClassVar = Tally()
 
-    @initialize(setup=SETUPS)
-    def start(self, setup: Setup) -> None:
+    @initialize(setup=SETUPS, first=st.lists(st.booleans(), min_size=1, max_size=3))
+    def start(self, setup: Setup, first: list[bool]) -> None:
         self.world = World(setup)
         self.world.restart()
+        self.queue(wallet=0, gates=first, valid_for_ms=None, gas_limit=None)
 
     # -- work ---------------------------------------------------------------------------------------------
 

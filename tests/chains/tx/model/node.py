@@ -84,6 +84,10 @@ class NodeModel:
         self.settings.clear()
         self.view = self._still = None
 
+    @property
+    def stands_still(self) -> bool:
+        return self._still is not None
+
     def stand_still(self, *, flaps: bool) -> None:
         self.view = self._still = self._chain.blocks
         self.flaps = flaps

@@ -62,7 +62,11 @@ class World:
             final_depth=setup.final_depth,
         )
         self.keys = [UnlockedKey(bytes([7]) * 31 + bytes([number + 1])) for number in range(setup.wallets)]
-        self.books = Books(self.chain, confirmed_depth=setup.confirmed_depth)
+        self.books = Books(
+            self.chain,
+            confirmed_depth=setup.confirmed_depth,
+            has_laggards=lambda: any(node.stands_still for node in self.nodes),
+        )
         self.seen: list[Sent] = []
         self.seen_of_others: list[Sent] = []
         self.needs_person = False
