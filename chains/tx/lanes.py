@@ -20,25 +20,34 @@ lane's next nonce turns a second one into `StaleState`.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
-from itertools import groupby
 from typing import Final, Generic, TypeVar
 
 from chains.client import AccountState
 from chains.crashpoints import reach
-from chains.errors import FeeCapExceeded, SignerUnavailable, SigningError
+from chains.errors import FeeCapExceeded
 from chains.fees import HISTORY_BLOCKS, TIP_PERCENTILE, FeeHistory, suggest, within_cost_cap
+from chains.tx.batch import (
+    Candidate,
+    Hold,
+    Reject,
+    Starved,
+    Taken,
+    View,
+    Wait,
+    candidate,
+    placed,
+    up_to_first_refused,
+)
 from chains.tx.context import EngineParts
 from chains.tx.drift import Drift, drifted_to
+from chains.tx.filling import Filler
 from chains.tx.model import (
     UNMINED_TX_STATES,
-    AttemptKind,
-    Intent,
     IntentState,
     Lane,
-    LaneLoad,
     LaneState,
     OpenTx,
     Outcome,
@@ -46,24 +55,18 @@ from chains.tx.model import (
     PlanId,
     Tx,
     TxState,
-    Wish,
     payload_hash,
 )
-from chains.tx.reasons import HoldCode, RejectCode, reason
+from chains.tx.reasons import HoldCode, RejectCode
 from chains.tx.sending import Sender
-from chains.tx.signing import sign_attempt
 from chains.tx.simulation import Feasible, NotYet, Simulator
 from chains.tx.store import PreSignPaused, StaleState
-from chains.types import Fees
 
 U = TypeVar("U")
 
 MAX_BATCH_PLANS: Final = 64
 """Plans placed together: one JSON-RPC batch of sends, with room for plans of several steps (nodes take 100 calls), and
 a simulation of some 0.1 s. Larger ones gain little and lose more to an endpoint that fails."""
-SIGN_SLICE_S: Final = 0.5
-"""How long signing may go on before what is signed is saved and sent and the checks are asked again: half of the second
-within which a pause has to hold. A key in this process signs a batch in a hundredth of it."""
 
 log = logging.getLogger(__name__)
 
@@ -80,79 +83,13 @@ class Placing(StrEnum):
     HELD = "held"
 
 
-class _Leave(Exception):
-    """What is to be said of a plan: the batch ends before it, with nothing taken for it."""
-
-
-class _Reject(_Leave):
-    def __init__(self, code: RejectCode, text: str) -> None:
-        super().__init__(text)
-        self.stored = reason(code, text)
-
-
-class _Hold(_Leave):
-    """Holds the lane."""
-
-    def __init__(self, code: HoldCode, text: str) -> None:
-        super().__init__(text)
-        self.stored = reason(code, text)
-
-
-class _Wait(_Leave):
-    """Until later."""
-
-
-class _Starved(_Wait):
-    """Until there are funds for the fees; a person has to bring them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
-    """The lane as stored, read at once. `plans`: the started one alone, else the oldest that wait."""
-
-    state: LaneState | None
-    plans: Sequence[Plan]
-    plan_txs: Sequence[Tx]
-    """Of the first plan."""
-    load: LaneLoad
-    unfilled: Sequence[OpenTx]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A plan on its way to nonces: the intents that go now, with what each may use and offer."""
-
-    plan: Plan
-    intents: Sequence[Intent]
-    gas_limits: Sequence[int] = ()
-    fees: Sequence[Fees] = ()
-
-    @property
-    def value_wei(self) -> int:
-        return sum(intent.call.value_wei for intent in self.intents)
-
-    @property
-    def most_gas_wei(self) -> int:
-        return sum(limit * fee.max_fee_wei for limit, fee in zip(self.gas_limits, self.fees, strict=True))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
-    """The reserved slots of one plan, and what to offer for each."""
-
-    plan_id: PlanId
-    slots: Sequence[OpenTx]
-    fees: Sequence[Fees]
-    expired: bool = False
-
-
 class LaneWorker(Generic[U]):
     """The one worker of a lane. `place_next` may be called again and again, never twice at a time."""
 
     def __init__(self, parts: EngineParts[U], lane: Lane, *, sender: Sender[U], simulator: Simulator) -> None:
         self._parts = parts
         self._lane = lane
-        self._sender = sender
+        self._filler = Filler(parts, lane, sender)
         self._simulator = simulator
         self._told: PlanId | None = None
         self._drift: Drift | None = None
@@ -164,7 +101,7 @@ class LaneWorker(Generic[U]):
         """
         view = await self._parts.uow.read(self._read)
         if view.unfilled:
-            await self.fill(view.unfilled)
+            await self._filler.fill(view.unfilled)
             return Placing.WAITING if view.plans else Placing.NOTHING
         if not view.plans:
             return Placing.NOTHING
@@ -173,47 +110,25 @@ class LaneWorker(Generic[U]):
             if view.state is not None and view.state.hold_reason is not None:
                 return Placing.HELD
             await self._place(view)
-        except _Wait as waiting:
+        except Wait as waiting:
             self._tell(view.plans[0], waiting)
             return Placing.WAITING
-        except _Hold as hold:
-            await self._hold(hold.stored)
+        except Hold as hold:
+            await self._filler.hold(hold.stored)
             return Placing.HELD
-        except _Reject as rejected:
+        except Reject as rejected:
             await self._reject(view.plans[0], rejected.stored)
             return Placing.REJECTED
         return Placing.PLACED
 
-    async def fill(self, slots: Sequence[OpenTx]) -> None:
-        """Sign, save and send slots that have no attempt; all of a plan by self-sends if one is refused now.
-
-        Raises: RpcError, SignerUnavailable: nothing new was signed or, if so, it is saved.
-        """
-        history, policy = await self._history(), self._parts.config.fees
-        base = history.next_base_fee_wei
-        taken: list[_Taken] = []
-        for plan_id, group in groupby(slots, key=lambda slot: slot.intent.plan_id):
-            of_plan = list(group)
-            limits = [slot.tx.gas_limit for slot in of_plan]
-            try:
-                fees = suggest(history, policy)
-                priced = [within_cost_cap(fees, gas_limit=gas, base_fee_wei=base, policy=policy) for gas in limits]
-            except FeeCapExceeded as exc:
-                log.warning("%s: a taken nonce stays open while fees are above the cap: %s", self._lane.wallet, exc)
-                break
-            plan = await self._plan(plan_id)
-            expired = plan is None or self._is_expired(plan)
-            taken.append(_Taken(plan_id=plan_id, slots=of_plan, fees=priced, expired=expired))
-        await self._sign_and_send(taken)
-
     # -- the steps ----------------------------------------------------------------------------------------
 
-    async def _place(self, view: _View) -> None:
-        """Place the first plans of the view, as many as may go together. Raises: _Leave: what is said of the first."""
+    async def _place(self, view: View) -> None:
+        """Place the first plans of the view, as many as may go together. Raises: Leave: what is said of the first."""
         batch = self._with_room(view)
         reach("K3")
         if self._lane.wallet not in await self._parts.signer.addresses():
-            raise _Reject(RejectCode.NO_SIGNER, f"no key is unlocked for {self._lane.wallet}")
+            raise Reject(RejectCode.NO_SIGNER, f"no key is unlocked for {self._lane.wallet}")
         batch = await self._checked_first(batch)
         account = await self._parts.client.account(self._lane.wallet)
         reach("K4")
@@ -224,45 +139,45 @@ class LaneWorker(Generic[U]):
         batch = await self._simulated(batch, view)
         batch = await self._priced(batch)
         batch = self._affordable(batch, account, view)
-        batch = _up_to_first_refused(batch, lambda one: self._check_expiry(one.plan))
-        await self._sign_and_send(await self._reserve(batch, first_nonce=state.next_nonce))
+        batch = up_to_first_refused(batch, lambda one: self._check_expiry(one.plan))
+        await self._filler.sign_and_send(await self._reserve(batch, first_nonce=state.next_nonce))
 
-    def _with_room(self, view: _View) -> list[_Candidate]:
+    def _with_room(self, view: View) -> list[Candidate]:
         """Pools keep so many of a sender's transactions and may drop the rest. A longer plan still goes alone."""
         self._check_earlier_steps(view)
         most, under_way = self._parts.config.sending.max_in_flight, view.load.unmined
 
-        def check(one: _Candidate) -> None:
+        def check(one: Candidate) -> None:
             nonlocal under_way
             if under_way and under_way + len(one.intents) > most:
-                raise _Wait(f"{under_way} transactions of the lane are not mined yet, {most} may be")
+                raise Wait(f"{under_way} transactions of the lane are not mined yet, {most} may be")
             under_way += len(one.intents)
 
-        return _up_to_first_refused([_candidate(plan) for plan in view.plans], check)
+        return up_to_first_refused([candidate(plan) for plan in view.plans], check)
 
-    async def _checked_first(self, batch: Sequence[_Candidate]) -> list[_Candidate]:
+    async def _checked_first(self, batch: Sequence[Candidate]) -> list[Candidate]:
         refusals = iter(await self._parts.check.check_all([intent for one in batch for intent in one.intents]))
 
-        def check(one: _Candidate) -> None:
+        def check(one: Candidate) -> None:
             of_plan = [(intent, next(refusals)) for intent in one.intents]
             for intent, refusal in of_plan:
                 if payload_hash(intent.lane, intent.call) != intent.payload_hash:
                     text = f"step {intent.position + 1} is not what was accepted"
                     log.critical("%s: the stored payload of %s was changed", self._lane.wallet, intent.id)
-                    raise _Reject(RejectCode.PAYLOAD_MISMATCH, text)
+                    raise Reject(RejectCode.PAYLOAD_MISMATCH, text)
                 if isinstance(refusal, PreSignPaused):
-                    raise _Wait(str(refusal))
+                    raise Wait(str(refusal))
                 if refusal is not None:
-                    raise _Reject(RejectCode.PRESIGN_REFUSED, str(refusal))
+                    raise Reject(RejectCode.PRESIGN_REFUSED, str(refusal))
 
-        return _up_to_first_refused(batch, check)
+        return up_to_first_refused(batch, check)
 
-    async def _simulated(self, batch: Sequence[_Candidate], view: _View) -> list[_Candidate]:
+    async def _simulated(self, batch: Sequence[Candidate], view: View) -> list[Candidate]:
         head = await self._parts.client.head()
         verdicts = await self._simulator.simulate(
             [one.intents for one in batch], head=head, lane_is_idle=not view.load.unmined
         )
-        feasible: list[_Candidate] = []
+        feasible: list[Candidate] = []
         for one, verdict in zip(batch, verdicts, strict=False):
             if isinstance(verdict, Feasible):
                 now = one.intents[: len(verdict.gas_limits)]
@@ -271,17 +186,17 @@ class LaneWorker(Generic[U]):
             if feasible:
                 break
             if isinstance(verdict, NotYet):
-                raise _Wait("it is simulated again once the lane's open transactions are mined")
+                raise Wait("it is simulated again once the lane's open transactions are mined")
             if verdict.code is RejectCode.INSUFFICIENT_FUNDS:
                 # What is sent was found to be there: the node means the fees.
-                raise _Starved(verdict.text)
-            raise _Reject(verdict.code, verdict.text)
+                raise Starved(verdict.text)
+            raise Reject(verdict.code, verdict.text)
         return feasible
 
-    async def _priced(self, batch: Sequence[_Candidate]) -> list[_Candidate]:
+    async def _priced(self, batch: Sequence[Candidate]) -> list[Candidate]:
         history, policy = await self._history(), self._parts.config.fees
         base = history.next_base_fee_wei
-        priced: list[_Candidate] = []
+        priced: list[Candidate] = []
         try:
             fees = suggest(history, policy)
             for one in batch:
@@ -291,10 +206,10 @@ class LaneWorker(Generic[U]):
                 priced.append(replace(one, fees=each))
         except FeeCapExceeded as exc:
             if not priced:
-                raise _Reject(RejectCode.FEE_CAP, str(exc)) from exc
+                raise Reject(RejectCode.FEE_CAP, str(exc)) from exc
         return priced
 
-    async def _reserve(self, batch: Sequence[_Candidate], *, first_nonce: int) -> list[_Taken]:
+    async def _reserve(self, batch: Sequence[Candidate], *, first_nonce: int) -> list[Taken]:
         """The nonces of all plans in one unit of work."""
         parts = self._parts
         wanted = [(intent.id, gas) for one in batch for intent, gas in zip(one.intents, one.gas_limits, strict=True)]
@@ -306,12 +221,12 @@ class LaneWorker(Generic[U]):
             txs = parts.store.reserve(u, self._lane, wanted, first_nonce=first_nonce, now_ms=parts.clock.now_ms())
             left = iter(txs)
             for one in batch:
-                parts.observer.on_placed(u, _placed(one), [next(left) for _ in one.intents])
+                parts.observer.on_placed(u, placed(one), [next(left) for _ in one.intents])
             return txs
 
         txs = iter(await parts.uow.run(work))
         return [
-            _Taken(
+            Taken(
                 plan_id=one.plan.id,
                 slots=[
                     OpenTx(tx=next(txs), intent=replace(intent, state=IntentState.PLACED), attempts=())
@@ -322,69 +237,9 @@ class LaneWorker(Generic[U]):
             for one in batch
         ]
 
-    async def _sign_and_send(self, taken: Sequence[_Taken]) -> None:
-        """Fill the slots, in the order of nonces: check, sign, save, send, in slices of `SIGN_SLICE_S`."""
-        while taken:
-            kinds = await self._kinds(taken)
-            signed: list[OpenTx] = []
-            failure: SigningError | None = None
-            done, until_s = 0, self._parts.clock.monotonic_s() + SIGN_SLICE_S
-            for one, kind in zip(taken, kinds, strict=True):
-                try:
-                    signed += await self._signed(one, kind)
-                except SigningError as exc:
-                    failure = exc
-                    break
-                done += 1
-                if self._parts.clock.monotonic_s() >= until_s:
-                    break
-            if signed:
-                await self._save_and_send(signed)
-            if isinstance(failure, SignerUnavailable):
-                raise failure
-            if failure is not None:
-                await self._hold(reason(HoldCode.SIGNING_FAILED, str(failure)))
-                return
-            taken = taken[done:]
-
-    async def _kinds(self, taken: Sequence[_Taken]) -> list[AttemptKind]:
-        """The last look, after the nonces were taken: what to fill each plan's slots with. One refusal closes all of
-        its plan."""
-        refusals = iter(await self._parts.check.check_all([slot.intent for one in taken for slot in one.slots]))
-        kinds: list[AttemptKind] = []
-        for one in taken:
-            why = next((str(told) for told in [next(refusals) for _ in one.slots] if told is not None), None)
-            if one.expired:
-                why = "its time has passed"
-            elif any(slot.tx.wish is Wish.CANCEL for slot in one.slots):
-                why = "it is to be cancelled"
-            elif any(payload_hash(s.intent.lane, s.intent.call) != s.intent.payload_hash for s in one.slots):
-                why = "the payload is not the one that was accepted"
-            if why is not None:
-                log.warning("%s: %s is refused, its nonces are closed: %s", self._lane.wallet, one.plan_id, why)
-            kinds.append(AttemptKind.REAL if why is None else AttemptKind.CANCEL)
-        return kinds
-
-    async def _signed(self, one: _Taken, kind: AttemptKind) -> list[OpenTx]:
-        """All slots of a plan, or none. Raises: SigningError."""
-        now_ms = self._parts.clock.now_ms()
-        return [
-            replace(slot, attempts=(await sign_attempt(self._parts.signer, slot, fee, kind=kind, now_ms=now_ms),))
-            for slot, fee in zip(one.slots, one.fees, strict=True)
-        ]
-
-    async def _save_and_send(self, signed: Sequence[OpenTx]) -> None:
-        parts, now_ms = self._parts, self._parts.clock.now_ms()
-        attempts = [slot.attempts[-1] for slot in signed]
-        reach("K5")
-        self._sender.claim(attempts)
-        await parts.uow.run(lambda u: parts.store.save_attempts(u, attempts, now_ms))
-        reach("K6")
-        await self._sender.send([replace(slot, tx=replace(slot.tx, state=TxState.SIGNED)) for slot in signed])
-
-    def _tell(self, plan: Plan, waiting: _Wait) -> None:
+    def _tell(self, plan: Plan, waiting: Wait) -> None:
         """A want of funds is said once a plan, as a warning: somebody has to bring them."""
-        is_new = isinstance(waiting, _Starved) and self._told != plan.id
+        is_new = isinstance(waiting, Starved) and self._told != plan.id
         level = logging.WARNING if is_new else logging.DEBUG
         log.log(level, "%s: %s waits: %s", self._lane.wallet, plan.id, waiting)
         if is_new:
@@ -397,9 +252,9 @@ class LaneWorker(Generic[U]):
 
     def _check_expiry(self, plan: Plan) -> None:
         if self._is_expired(plan):
-            raise _Reject(RejectCode.EXPIRED, "its time passed before it could be placed")
+            raise Reject(RejectCode.EXPIRED, "its time passed before it could be placed")
 
-    def _check_earlier_steps(self, view: _View) -> None:
+    def _check_earlier_steps(self, view: View) -> None:
         """Of a plan placed step by step: all steps before must have been mined, with success."""
         by_intent = {tx.intent_id: tx for tx in view.plan_txs}
         for intent in view.plans[0].intents:
@@ -407,18 +262,18 @@ class LaneWorker(Generic[U]):
                 continue
             tx = by_intent.get(intent.id)
             if tx is None or tx.state in UNMINED_TX_STATES:
-                raise _Wait("a step before is not mined yet")
+                raise Wait("a step before is not mined yet")
             if tx.outcome is not Outcome.SUCCEEDED:
                 text = f"step {intent.position + 1} ended as {tx.state}, {tx.outcome}"
-                raise _Reject(RejectCode.EARLIER_STEP_FAILED, text)
+                raise Reject(RejectCode.EARLIER_STEP_FAILED, text)
 
     async def _open_lane(self, account: AccountState) -> LaneState:
         """First use of the wallet here: start at the chain's nonce, once nothing else of it is pending."""
         if account.nonce_pending > account.nonce_latest:
-            raise _Wait("the wallet has pending transactions that are not ours")
+            raise Wait("the wallet has pending transactions that are not ours")
         return await self._parts.uow.run(lambda u: self._parts.store.open_lane(u, self._lane, account.nonce_latest))
 
-    async def _check_drift(self, state: LaneState, account: AccountState, view: _View) -> None:
+    async def _check_drift(self, state: LaneState, account: AccountState, view: View) -> None:
         """Put the counter right once it was seen ahead of all slots for long enough; nothing is placed before."""
         to = drifted_to(state, seen=max(account.nonce_latest, account.nonce_pending), last_nonce=view.load.last_nonce)
         if to is None:
@@ -431,75 +286,58 @@ class LaneWorker(Generic[U]):
             self._drift = now
             log.error("%s waits: %s", self._lane.wallet, text)
         if not self._drift.stands(now):
-            raise _Wait(text)
+            raise Wait(text)
         await parts.uow.run(lambda u: parts.store.take_back_nonce(u, self._lane, state.next_nonce, to))
         self._drift = None
         log.error("%s: %s; it was put right", self._lane.wallet, text)
-        raise _Wait("its counter was put right")
+        raise Wait("its counter was put right")
 
-    def _check_nonces(self, state: LaneState, account: AccountState, view: _View) -> None:
+    def _check_nonces(self, state: LaneState, account: AccountState, view: View) -> None:
         seen = max(account.nonce_latest, account.nonce_pending)
         if seen > state.next_nonce:
             text = f"the chain is at nonce {seen}, this lane at {state.next_nonce}: another program uses this key"
-            raise _Hold(HoldCode.FOREIGN_NONCE, text)
+            raise Hold(HoldCode.FOREIGN_NONCE, text)
         if seen < state.next_nonce and not view.load.open:
             text = f"the chain is at nonce {seen}, this lane at {state.next_nonce}, and nothing of ours is open"
-            raise _Hold(HoldCode.NONCE_AHEAD, text)
+            raise Hold(HoldCode.NONCE_AHEAD, text)
 
-    def _affordable(self, batch: Sequence[_Candidate], account: AccountState, view: _View) -> list[_Candidate]:
+    def _affordable(self, batch: Sequence[Candidate], account: AccountState, view: View) -> list[Candidate]:
         """Pools take a transaction only if the balance covers the most that all of the sender's may cost. Before the
         plans are priced it is their value alone that counts."""
         free_wei = account.balance_wei - view.load.committed_wei
 
-        def check(one: _Candidate) -> None:
+        def check(one: Candidate) -> None:
             nonlocal free_wei
             value, gas = one.value_wei, one.most_gas_wei
             if value + gas > free_wei:
                 if view.load.unmined:
-                    raise _Wait("open transactions of the lane may use less than they might, or bring funds")
+                    raise Wait("open transactions of the lane may use less than they might, or bring funds")
                 if not one.fees:
                     text = f"{value} wei are sent, {account.balance_wei} are there"
-                    raise _Reject(RejectCode.INSUFFICIENT_FUNDS, text)
+                    raise Reject(RejectCode.INSUFFICIENT_FUNDS, text)
                 text = f"up to {gas} wei of fees on top of {value} sent, {account.balance_wei} are there"
-                raise _Starved(text)
+                raise Starved(text)
             free_wei -= value + gas
 
-        return _up_to_first_refused(batch, check)
+        return up_to_first_refused(batch, check)
 
     async def _history(self) -> FeeHistory:
         return await self._parts.client.fee_history(HISTORY_BLOCKS, [TIP_PERCENTILE])
 
     # -- the store ----------------------------------------------------------------------------------------
 
-    def _read(self, uow: U) -> _View:
+    def _read(self, uow: U) -> View:
         store = self._parts.store
         started = store.started_plan(uow, self._lane)
         plans = store.next_plans(uow, self._lane, MAX_BATCH_PLANS) if started is None else [started]
         chain_id, reserved = self._lane.chain_id, [TxState.RESERVED]
-        return _View(
+        return View(
             state=store.lane(uow, self._lane),
             plans=plans,
             plan_txs=() if started is None else store.plan_txs(uow, started.id),
             load=store.lane_load(uow, self._lane),
             unfilled=store.open_txs(uow, chain_id, lane=self._lane, states=reserved),
         )
-
-    async def _plan(self, plan_id: PlanId) -> Plan | None:
-        return await self._parts.uow.read(lambda u: self._parts.store.plan(u, plan_id))
-
-    async def _hold(self, stored: str) -> None:
-        """Hold the lane, unless it is held: the first reason is the one to look into."""
-        store = self._parts.store
-
-        def work(u: U) -> bool:
-            state = store.lane(u, self._lane)
-            if state is None or state.hold_reason is not None:
-                return False
-            store.hold_lane(u, self._lane, stored)
-            return True
-
-        if await self._parts.uow.run(work):
-            log.error("%s takes no new work: %s", self._lane.wallet, stored)
 
     async def _reject(self, plan: Plan, stored: str) -> None:
         parts = self._parts
@@ -514,28 +352,3 @@ class LaneWorker(Generic[U]):
 
         await parts.uow.run(work)
         log.info("%s: %s is rejected: %s", self._lane.wallet, plan.id, stored)
-
-
-def _candidate(plan: Plan) -> _Candidate:
-    return _Candidate(plan=plan, intents=[i for i in plan.intents if i.state is IntentState.QUEUED])
-
-
-def _placed(one: _Candidate) -> Plan:
-    """The plan as it is stored once its intents have their nonces."""
-    now = {intent.id for intent in one.intents}
-    intents = (replace(i, state=IntentState.PLACED) if i.id in now else i for i in one.plan.intents)
-    return replace(one.plan, intents=tuple(intents))
-
-
-def _up_to_first_refused(batch: Sequence[_Candidate], check: Callable[[_Candidate], None]) -> list[_Candidate]:
-    """Those before the first of which `check` raises `_Leave`. Raises: _Leave: that is the first of all."""
-    passed: list[_Candidate] = []
-    for one in batch:
-        try:
-            check(one)
-        except _Leave:
-            if not passed:
-                raise
-            break
-        passed.append(one)
-    return passed

@@ -8,7 +8,8 @@ import pytest
 
 from chains.config import SendingPolicy
 from chains.errors import RpcError, SignerUnavailable
-from chains.tx.lanes import MAX_BATCH_PLANS, SIGN_SLICE_S
+from chains.tx.filling import SIGN_SLICE_S
+from chains.tx.lanes import MAX_BATCH_PLANS
 from chains.tx.memory import MemoryState
 from chains.tx.model import AttemptKind, IntentState, LaneState, TxState
 from chains.types import Address, CallRequest, SignedTx, UnsignedTx
