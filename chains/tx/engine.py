@@ -13,7 +13,7 @@ belongs to one. Without `leases` an engine is the only one of its chain on the s
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -166,9 +166,7 @@ class TxEngine(Generic[U]):
             await self._parts.client.verify_chain()
             ids = await self._parts.uow.read(lambda u: store.tx_ids(u, chain_id, UNMINED_TX_STATES - UNFILLED))
             for start in range(0, len(ids), RESEND_PART):
-                await self._sender.rebroadcast(
-                    await self._open_here(only=ids[start : start + RESEND_PART]), only_due=True
-                )
+                await self._send_due(await self._open_here(only=ids[start : start + RESEND_PART]))
         except TRANSIENT as exc:
             log.warning("%s: recovery goes on later: %s", self._parts.config.key, exc)
 
@@ -230,7 +228,7 @@ class TxEngine(Generic[U]):
                 now_s = clock.monotonic_s()
                 next_s = now_s + TEND_PAUSE * (now_s - began_s)
             else:
-                await self._sender.rebroadcast(await self._open_here(states=UNSENT), only_due=True)
+                await self._send_due(await self._open_here(states=UNSENT))
             await wait_for_any(stop, self._asked, timeout_ms=self._poll_ms)
 
     async def _place_queued(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
@@ -290,7 +288,12 @@ class TxEngine(Generic[U]):
             if moved:
                 # As they are now: a payload that was to be closed is not to be sent again.
                 slots = await self._open_here()
-        await self._sender.rebroadcast(slots, only_due=True)
+        await self._send_due(slots)
+
+    async def _send_due(self, slots: Sequence[OpenTx]) -> None:
+        """Send again what is due of these; slots that it does not come to soon are read anew before."""
+        while left := await self._sender.rebroadcast(slots, only_due=True):
+            slots = await self._open_here(only=left)
 
     async def _place_in(self, lane: Lane, *, most: int | None = None) -> None:
         placed = 0

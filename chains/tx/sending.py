@@ -15,7 +15,7 @@ from chains.errors import RpcError, RpcRefused
 from chains.node_errors import SendVerdict
 from chains.tx.context import EngineParts
 from chains.tx.leases import lane_lease
-from chains.tx.model import UNMINED_TX_STATES, Attempt, AttemptKind, AttemptState, OpenTx, TxState, Wish
+from chains.tx.model import UNMINED_TX_STATES, Attempt, AttemptKind, AttemptState, OpenTx, TxId, TxState, Wish
 from chains.tx.store import StaleState
 from chains.types import TxHash
 
@@ -27,6 +27,9 @@ MAX_SENDS: Final = 100
 """Attempts in one JSON-RPC batch: what hosted nodes take, and what one lost answer leaves in doubt."""
 FIRST_RETRY_MS: Final = 250
 """After which an attempt of which nothing was heard is sent again for the first time: it holds up those behind it."""
+SEND_FOR_S: Final = 0.5
+"""How long stored bytes are sent on the strength of one look at their slots: half of the second within which a pause
+has to hold, on an endpoint that is slow to answer."""
 RETRY_BLOCKS: Final = 1
 """Block times after which an attempt that no node has accepted is sent again."""
 _GOOD: Final = (SendVerdict.ALREADY_KNOWN,)
@@ -92,8 +95,11 @@ class Sender(Generic[U]):
         for attempt in attempts:
             self._tried_s.pop(attempt.hash, None)
 
-    async def rebroadcast(self, slots: Sequence[OpenTx], *, only_due: bool) -> None:
-        """Send what each unmined slot has to send (`sendable`), in the order given."""
+    async def rebroadcast(self, slots: Sequence[OpenTx], *, only_due: bool) -> list[TxId]:
+        """Send what each unmined slot has to send (`sendable`), in the order given, for `SEND_FOR_S`.
+
+        The answer are the slots that were not come to: to be read again first, since they may be closed by now.
+        """
         # Forgotten by age, not by what is open: an attempt being saved right now is not among the slots yet.
         oldest_s = self._parts.clock.monotonic_s() - REBROADCAST_BLOCKS * self._parts.config.block_time_ms / 1000
         self._tried_s = {tx_hash: at_s for tx_hash, at_s in self._tried_s.items() if at_s > oldest_s}
@@ -101,7 +107,13 @@ class Sender(Generic[U]):
         unmined = [
             one for slot in slots if slot.tx.state in UNMINED_TX_STATES and slot.attempts for one in sendable(slot)
         ]
-        await self.send([slot for slot in unmined if not only_due or self._is_due(slot.attempts[-1])])
+        due = [slot for slot in unmined if not only_due or self._is_due(slot.attempts[-1])]
+        until_s = self._parts.clock.monotonic_s() + SEND_FOR_S
+        for start in range(0, len(due), MAX_SENDS):
+            if start and self._parts.clock.monotonic_s() >= until_s:
+                return list(dict.fromkeys(slot.tx.id for slot in due[start:]))
+            await self._send_some(due[start : start + MAX_SENDS])
+        return []
 
     async def send(self, slots: Sequence[OpenTx]) -> None:
         """Send the newest attempt of each slot, in the order given, and record the answers; `MAX_SENDS` at a time.
