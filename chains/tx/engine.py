@@ -26,7 +26,7 @@ from chains.tx.altered import hold_altered
 from chains.tx.confirmer import Confirmer
 from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
 from chains.tx.lanes import LaneWorker, Placing
-from chains.tx.leases import FencedUnitOfWork, LeaseName, Leases, SoleLeases, chain_lease, lane_lease
+from chains.tx.leases import FencedUnitOfWork, LeaseName, Leases, SoleLeases, Term, chain_lease, lane_lease
 from chains.tx.model import UNMINED_TX_STATES, Lane, OpenTx, TxId, TxState, Wish
 from chains.tx.replacing import Replacer
 from chains.tx.sending import Sender
@@ -75,13 +75,14 @@ class TxEngine(Generic[U]):
     ) -> None:
         self._leases: Leases[U] = SoleLeases() if leases is None else leases
         self._unfenced = uow
+        self._fenced = FencedUnitOfWork(uow, self._leases)
         self._parts = EngineParts(
             client=client,
             config=config,
             signer=signer,
             store=store,
             heads=heads,
-            uow=FencedUnitOfWork(uow, self._leases),
+            uow=self._fenced,
             leases=self._leases,
             check=check,
             observer=observer,
@@ -89,14 +90,13 @@ class TxEngine(Generic[U]):
             witness=witness,
         )
         self._turns = Turns()
-        self._booking = replace(self._parts, uow=AfterPlacing(self._parts.uow, self._turns))
         self._sender = Sender(self._parts)
         self._simulator = Simulator(client)
         self._chain: Confirmer[U] | Bystander[U] = Bystander(self._parts)
+        self._followed_in: Term | None = None
         self._replacer = Replacer(self._parts, self._sender)
         self._wished = asyncio.Event()
         self._asked = asyncio.Event()
-        self._workers: dict[Lane, LaneWorker[U]] = {}
         self._busy: dict[Lane, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._known: dict[LeaseName, Lane] = {}
@@ -182,7 +182,10 @@ class TxEngine(Generic[U]):
                     await self._place_in(lane)
                 except TRANSIENT as exc:
                     log.warning("lane %s goes on later: %s", lane.wallet, exc)
-        await self._tend()
+        try:
+            await self._tend()
+        except TRANSIENT as exc:
+            log.warning("%s: open slots are looked at later: %s", self._parts.config.key, exc)
         await self._give_back()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -222,23 +225,30 @@ class TxEngine(Generic[U]):
         clock, next_s = self._parts.clock, 0.0
         while not stop.is_set():
             began_s = clock.monotonic_s()
-            if self._asked.is_set() or began_s >= next_s:
-                self._asked.clear()
-                await self._tend()
-                now_s = clock.monotonic_s()
-                next_s = now_s + TEND_PAUSE * (now_s - began_s)
-            else:
-                await self._send_due(await self._open_here(states=UNSENT))
+            try:
+                if self._asked.is_set() or began_s >= next_s:
+                    self._asked.clear()
+                    await self._tend()
+                    now_s = clock.monotonic_s()
+                    next_s = now_s + TEND_PAUSE * (now_s - began_s)
+                else:
+                    await self._send_due(await self._open_here(states=UNSENT))
+            except TRANSIENT as exc:
+                log.warning("%s: open slots are looked at later: %s", self._parts.config.key, exc)
             await wait_for_any(stop, self._asked, timeout_ms=self._poll_ms)
 
     async def _place_queued(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         while not stop.is_set():
             self._woken.clear()
-            if self._may_place():
-                for lane in await self._lanes_with_work():
-                    if lane not in self._busy:
-                        self._busy[lane] = group.create_task(self._work(lane, stop), name=f"lane-{lane.wallet}")
-                        self._busy[lane].add_done_callback(partial(self._release, lane))
+            try:
+                lanes = await self._lanes_with_work() if self._may_place() else []
+            except TRANSIENT as exc:
+                lanes = []
+                log.warning("%s: queued plans are looked for later: %s", self._parts.config.key, exc)
+            for lane in lanes:
+                if lane not in self._busy:
+                    self._busy[lane] = group.create_task(self._work(lane, stop), name=f"lane-{lane.wallet}")
+                    self._busy[lane].add_done_callback(partial(self._release, lane))
             await wait_for_any(stop, self._woken, timeout_ms=self._poll_ms)
 
     async def _work(self, lane: Lane, stop: asyncio.Event) -> None:
@@ -297,7 +307,7 @@ class TxEngine(Generic[U]):
 
     async def _place_in(self, lane: Lane, *, most: int | None = None) -> None:
         placed = 0
-        while most is None or placed < most:
+        while (most is None or placed < most) and self._leases.holds(lane_lease(lane)):
             if await self._worker(lane).place_next() not in (Placing.PLACED, Placing.REJECTED):
                 return
             placed += 1
@@ -309,8 +319,10 @@ class TxEngine(Generic[U]):
         if not self._leases.holds(lease):
             if isinstance(self._chain, Confirmer):
                 self._chain = Bystander(self._parts)
-        elif isinstance(self._chain, Bystander):
-            self._chain = Confirmer(self._booking, self._sender)
+        elif isinstance(self._chain, Bystander) or self._followed_in != self._leases.term():
+            self._followed_in = self._leases.term()
+            booking = AfterPlacing(self._fenced.of_this_term(), self._turns)
+            self._chain = Confirmer(replace(self._parts, uow=booking), self._sender)
 
     async def _here(self, lanes: Iterable[Lane]) -> set[Lane]:
         """Those of the lanes that are this process's to work on."""
@@ -324,8 +336,12 @@ class TxEngine(Generic[U]):
         unwanted = self._leases.unwanted()
         idle = {name for name, lane in self._known.items() if name in unwanted and lane not in self._busy}
         idle |= unwanted & {chain_lease(self._parts.config.chain_id)}
-        if idle:
+        if not idle:
+            return
+        try:
             await self._leases.give_back(idle)
+        except TRANSIENT as exc:
+            log.warning("%s: leases are given back later: %s", self._parts.config.key, exc)
 
     async def _open_here(
         self, *, states: Collection[TxState] = UNMINED_TX_STATES, only: Collection[TxId] | None = None
@@ -346,6 +362,6 @@ class TxEngine(Generic[U]):
         return sorted(await self._here(await self._parts.uow.read(read)))
 
     def _worker(self, lane: Lane) -> LaneWorker[U]:
-        if lane not in self._workers:
-            self._workers[lane] = LaneWorker(self._parts, lane, sender=self._sender, simulator=self._simulator)
-        return self._workers[lane]
+        """For one look at the lane: what it reads now must not be written upon once another process had the lane."""
+        parts = replace(self._parts, uow=self._fenced.of_this_term())
+        return LaneWorker(parts, lane, sender=self._sender, simulator=self._simulator)

@@ -5,7 +5,8 @@
 
 A lease says who acts; the fence says who may write. `guard` runs inside every unit of work of the engine, before the
 work: a process that was taken for dead (stopped, cut off, too slow) and comes back finds all its writes refused,
-whatever it believes to hold. `holds` is the cheap local answer, asked before a byte leaves.
+whatever it believes to hold, and also once it has joined again: what it had begun before rests on what it read then.
+`holds` is the cheap local answer, asked before a byte leaves.
 
 Guarantees asked of an implementation: at most one process holds a lease; `holds` is False from the moment on at which
 another process might have been given the lease; nothing that a process wrote is lost to a later holder.
@@ -26,6 +27,8 @@ U_contra = TypeVar("U_contra", contravariant=True)
 
 LeaseName = NewType("LeaseName", str)
 """`chain:1`, `lane:1:0x...`"""
+Term = NewType("Term", str)
+"""From when a process joined the others until it leaves or is taken for dead."""
 
 
 class LeaseLost(StaleState):
@@ -59,8 +62,12 @@ class Leases(Protocol[U_contra]):
         """Free them for others. From the call on `holds` is False for them."""
         ...
 
-    def guard(self, uow: U_contra) -> None:
-        """In a unit of work: go on only while no other process can have taken over. Raises: LeaseLost."""
+    def term(self) -> Term | None:
+        """The one that what begins now belongs to. No I/O."""
+        ...
+
+    def guard(self, uow: U_contra, term: Term | None) -> None:
+        """In a unit of work of that term: go on only while no other process can have taken over. Raises: LeaseLost."""
         ...
 
 
@@ -79,22 +86,37 @@ class SoleLeases(Generic[U]):
     async def give_back(self, names: Collection[LeaseName]) -> None:
         """Nobody is there to take them."""
 
-    def guard(self, uow: U) -> None:
+    def term(self) -> Term | None:
+        return None
+
+    def guard(self, uow: U, term: Term | None) -> None:
         """Nobody else is there."""
 
 
 class FencedUnitOfWork(Generic[U]):
-    """A unit of work whose every write passes the fence first. Reads need none: what follows from them is a write."""
+    """A unit of work whose every write passes the fence first. Reads need none: what follows from them is a write.
 
-    def __init__(self, inner: UnitOfWork[U], leases: Leases[U]) -> None:
+    Each write belongs to the term in which it is asked for, or all of them to one (`of_this_term`).
+    """
+
+    def __init__(
+        self, inner: UnitOfWork[U], leases: Leases[U], *, term: Callable[[], Term | None] | None = None
+    ) -> None:
         self._inner = inner
         self._leases = leases
+        self._term = leases.term if term is None else term
+
+    def of_this_term(self) -> "FencedUnitOfWork[U]":
+        """The same for what begins now: nothing of it is written in a later term."""
+        term = self._leases.term()
+        return FencedUnitOfWork(self._inner, self._leases, term=lambda: term)
 
     async def run(self, work: Callable[[U], T]) -> T:
         """Raises: LeaseLost, and what `work` raises."""
+        term = self._term()
 
         def guarded(uow: U) -> T:
-            self._leases.guard(uow)
+            self._leases.guard(uow, term)
             return work(uow)
 
         return await self._inner.run(guarded)

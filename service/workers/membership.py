@@ -26,7 +26,7 @@ import structlog
 from sqlalchemy import Connection
 
 from chains.errors import SignerUnavailable
-from chains.tx.leases import LeaseLost, LeaseName
+from chains.tx.leases import LeaseLost, LeaseName, Term
 from chains.tx.store import Clock
 from chains.types import Address
 from service.db import leases as rows
@@ -64,10 +64,13 @@ class Membership:
         self._beaten_s = 0.0
         """When the last sign of life that was committed had been begun."""
         self._held: set[LeaseName] = set()
+        self._giving: set[LeaseName] = set()
+        """Not held any more, and not known to be free for others: a commit that failed is made again."""
         self._signs_for: frozenset[Address] = frozenset()
         self._seen: dict[str, _Seen] = {}
         self._living: tuple[rows.Process, ...] = ()
         self._turning = asyncio.Lock()
+        self._changing = asyncio.Lock()
 
     # -- chains.tx.leases.Leases -----------------------------------------------------------------------------
 
@@ -78,33 +81,47 @@ class Membership:
         """Raises: DatabaseError: nothing is lost; claim again."""
         await self._turn_if_due()
         process_id = self._id
-        wanted = [name for name in names if name not in self._held and self._should_have(name)]
+        have = self._held | self._giving
+        wanted = [name for name in names if name not in have and self._should_have(name)]
         if process_id is None or not wanted:
             return
         now_ms = self._clock.now_ms()
-        try:
-            taken = await self._db.run(lambda c: rows.claim(c, process_id, wanted, now_ms=now_ms))
-        except LeaseLost:
-            self._drop_all()
-            return
-        if self._id == process_id:
-            self._held |= taken
+        # One at a time with giving back: what is on its way out must not be counted as taken.
+        async with self._changing:
+            try:
+                taken = await self._db.run(lambda c: rows.claim(c, process_id, wanted, now_ms=now_ms))
+            except LeaseLost:
+                if self._id == process_id:
+                    self._drop_all()
+                return
+            if self._id == process_id:
+                self._held |= taken - self._giving
 
     def unwanted(self) -> frozenset[LeaseName]:
-        return frozenset(name for name in self._held if not self._should_have(name))
+        return frozenset(name for name in self._held if not self._should_have(name)) | self._giving
 
     async def give_back(self, names: Collection[LeaseName]) -> None:
-        process_id, given = self._id, self._held.intersection(names)
+        process_id, given = self._id, (self._held | self._giving).intersection(names)
+        if process_id is None or not given:
+            return
         self._held -= given
-        if process_id is not None and given:
+        self._giving |= given
+        async with self._changing:
             await self._db.run(lambda c: rows.give_back(c, process_id, given))
-            _log.info("gave back", leases=sorted(given))
+            if self._id == process_id:
+                self._giving -= given
+        _log.info("gave back", leases=sorted(given))
 
-    def guard(self, uow: Connection) -> None:
-        if self._id is None:
-            raise LeaseLost("this process has not joined the workers on this database")
+    def term(self) -> Term | None:
+        return None if self._id is None else Term(self._id)
+
+    def guard(self, uow: Connection, term: Term | None) -> None:
+        if term is None or term != self._id:
+            raise LeaseLost(
+                "this was begun before the process joined the workers on this database, or joined them again"
+            )
         if not self._db.is_exclusive:
-            rows.check(uow, self._id)
+            rows.check(uow, term)
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -135,13 +152,20 @@ class Membership:
     def _is_fresh(self) -> bool:
         return self._db.is_exclusive or self._clock.monotonic_s() - self._beaten_s < TTL_S
 
-    async def _turn_if_due(self) -> None:
-        if self._id is None or (not self._db.is_exclusive and self._clock.monotonic_s() - self._beaten_s >= 2 * BEAT_S):
-            await self.turn()
+    def _is_due(self) -> bool:
+        silent_s = self._clock.monotonic_s() - self._beaten_s
+        return self._id is None or (not self._db.is_exclusive and silent_s >= 2 * BEAT_S)
 
-    async def turn(self) -> None:
+    async def _turn_if_due(self) -> None:
+        if self._is_due():
+            await self.turn(only_due=True)
+
+    async def turn(self, *, only_due: bool = False) -> None:
         """Join or give a sign of life, look at the others, and remove who is dead."""
         async with self._turning:
+            # Many loops wait here while the database stands still: their looks are one.
+            if only_due and not self._is_due():
+                return
             began_s = self._clock.monotonic_s()
             wallets = await self._able()
             if self._id is None:
@@ -200,6 +224,7 @@ class Membership:
     def _drop_all(self) -> None:
         self._id = None
         self._held.clear()
+        self._giving.clear()
 
     def _should_have(self, name: LeaseName) -> bool:
         wallet = name.partition("0x")

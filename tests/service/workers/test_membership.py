@@ -1,11 +1,11 @@
 """Who works on what, among processes on one PostgreSQL that come, stop, return and go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chains.errors import SignerUnavailable
@@ -14,6 +14,7 @@ from chains.tx.model import Lane
 from chains.types import Address, ChainId
 from service.db import leases as rows
 from service.db.engine import Database
+from service.db.errors import CommitFailed
 from service.db.models import leases, users
 from service.workers.membership import MIN_LOOKS, TTL_S, Membership
 from tests.clock import FakeClock
@@ -220,6 +221,89 @@ async def test_a_write_under_way_ends_before_its_process_can_be_removed(
         await connection.rollback()
     assert await removal
     await engine.dispose()
+
+
+async def test_f19_what_was_begun_before_a_process_was_taken_for_dead_is_not_written_after_it_joined_again(
+    two: tuple[Machine, Machine],
+) -> None:
+    stopped, other = two
+    await stopped.member.claim(LANES)
+    begun = FencedUnitOfWork(stopped.db, stopped.member).of_this_term()
+    await begun.run(lambda c: c.execute(insert(users).values(name="before", created_ms=0)))
+    await other.lives(TTL_S + 2)
+    await other.member.claim(LANES)
+    stopped.clock.advance_ms(60_000)
+    # Of all that wakes up with the process, its signs of life may be first.
+    await stopped.member.turn()
+    with pytest.raises(LeaseLost):
+        await begun.run(lambda c: c.execute(insert(users).values(name="stale", created_ms=0)))
+    await stopped.writes("new")
+    assert await other.db.read(lambda c: c.execute(select(users.c.name)).scalars().all()) == ["before", "new"]
+
+
+async def test_a_lease_that_could_not_be_given_back_is_given_back_later(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two
+    await first.member.claim(LANES)
+    await second.lives(1)
+    await first.lives(1)
+    wanted = first.member.unwanted()
+    with monkeypatch.context() as broken:
+
+        async def fails(work: object) -> None:
+            raise CommitFailed("no")
+
+        broken.setattr(first.db, "run", fails)
+        with pytest.raises(CommitFailed):
+            await first.member.give_back(wanted)
+    assert not first.held() & wanted
+    assert first.member.unwanted() == wanted
+    await first.member.claim(LANES)
+    assert not first.held() & wanted
+    await first.member.give_back(first.member.unwanted())
+    await second.member.claim(LANES)
+    assert second.held() == wanted
+
+
+async def test_a_lease_on_its_way_out_is_not_counted_as_taken(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two
+    await first.member.claim(LANES)
+    await second.lives(1)
+    await first.lives(1)
+    run = first.db.run
+    with monkeypatch.context() as slow:
+
+        async def slowly(work: Callable[[Connection], object]) -> object:
+            await asyncio.sleep(0.3)
+            return await run(work)
+
+        slow.setattr(first.db, "run", slowly)
+        giving = asyncio.create_task(first.member.give_back(first.member.unwanted()))
+        await asyncio.sleep(0)
+    # The other leaves meanwhile, so that they are wanted here again.
+    await second.member.leave()
+    await first.member.turn()
+    await first.member.claim(LANES)
+    await giving
+    nobodys = select(leases.c.name).where(leases.c.process_id.is_(None))
+    free = await first.db.read(lambda c: set(c.execute(nobodys).scalars()))
+    assert not first.held() & free
+    await first.member.claim(LANES)
+    assert first.held() == set(LANES)
+
+
+async def test_many_loops_that_waited_for_a_database_that_stood_still_look_at_others_as_one(
+    two: tuple[Machine, Machine],
+) -> None:
+    first, second = two
+    await first.member.claim(LANES)
+    await second.lives(1)
+    second.clock.advance_ms(60_000)
+    await asyncio.gather(*(second.member.claim([name]) for name in LANES))
+    assert len(await second.db.read(rows.registered)) == 2
 
 
 async def test_f19_one_that_stopped_in_the_middle_of_a_write_stops_nobody_else(
