@@ -8,6 +8,7 @@ import pytest
 
 from chains.config import SendingPolicy
 from chains.errors import RpcError, SignerUnavailable
+from chains.signing.signer import LocalSigner
 from chains.tx.filling import SIGN_SLICE_S
 from chains.tx.lanes import MAX_BATCH_PLANS
 from chains.tx.memory import MemoryState
@@ -263,3 +264,21 @@ async def test_what_one_lost_send_leaves_open_is_sent_again_and_the_batch_is_min
     assert bench.tap.raws[len(sent) :] == sent[:3]
     await bench.step(blocks=1)
     assert {state for name in names for state in await bench.state_of(name)} == {TxState.MINED}
+
+
+async def test_stored_bytes_are_sent_again_with_no_key_at_hand_and_not_twice_at_a_start(bench: Bench) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        await bench.queue(name, PAY)
+    bench.tap.lose_sends = True
+    await bench.step()
+    bench.tap.lose_sends = False
+    stored = [slot.attempts[-1].raw for slot in await bench.open()]
+    bench.tap.raws.clear()
+    bench.signer = LocalSigner([])
+    bench.restart()
+    await bench.engine.resend()
+    assert [bytes.fromhex(raw[2:]) for raw in bench.tap.raws] == stored
+    assert [state for name in names for state in await bench.state_of(name)] == ["broadcast"] * 3
+    await bench.engine.recover()
+    assert len(bench.tap.raws) == len(stored)
