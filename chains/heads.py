@@ -196,6 +196,8 @@ class HeadFollower(Generic[U]):
             return []
         if head.number < chain[0].number or block_at(chain, head.number) == head.ref:
             return None  # behind on our own chain, as far as can be told
+        if self._final is not None and head.number < self._final.number:
+            return None  # it has not seen what is final; on which branch it stands says nothing
         ancestor = tip if head.parent_hash == tip.hash else await self._ancestor(chain, head)
         if ancestor is None:
             return None

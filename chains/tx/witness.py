@@ -70,10 +70,27 @@ async def doubts(witness: EvmClient | None, made: Sequence[Claim]) -> Doubts:
     except RpcError as exc:
         log.warning("%d transactions wait as confirmed: %s", len(made), exc)
         return Doubts(open=frozenset(claim.tx_id for claim in made))
-    refuted = [claim for claim, receipt in zip(made, receipts, strict=True) if not claim.is_borne_out(receipt)]
-    for claim in refuted:
+    unclear: set[TxId] = set()
+    refuted: set[TxId] = set()
+    for claim, receipt in zip(made, receipts, strict=True):
+        if claim.is_borne_out(receipt):
+            continue
+        if receipt is None and await _may_hold(witness, claim):
+            log.warning("%s waits as confirmed: its receipt is not told", claim.hash)
+            unclear.add(claim.tx_id)
+            continue
         log.critical("the endpoints do not bear out that %s is in block %d", claim.hash, claim.block.number)
-    return Doubts(refuted=frozenset(claim.tx_id for claim in refuted))
+        refuted.add(claim.tx_id)
+    return Doubts(open=frozenset(unclear), refuted=frozenset(refuted))
+
+
+async def _may_hold(witness: EvmClient, claim: Claim) -> bool:
+    """Whether the block may hold the transaction although no receipt is told: nodes index late, or not for ever."""
+    try:
+        there = await witness.tx_hashes(claim.block.number)
+    except RpcError:
+        return True
+    return there is None or claim.hash in there
 
 
 async def is_gone(witness: EvmClient | None, block: BlockRef) -> bool:

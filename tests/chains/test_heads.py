@@ -451,6 +451,19 @@ async def test_without_the_tag_a_block_is_final_at_its_depth_and_the_tag_is_not_
     assert len(chain.requests) == 1
 
 
+async def test_F29_a_node_that_stands_on_an_orphan_below_the_final_block_violates_nothing() -> None:
+    chain, uow = ForkableChain(20), MemoryUnitOfWork()
+    chain.finalized = 15
+    await events(follower(chain, uow))
+    was = chain.ref(15)
+    chain.reorg(8, 2)
+    heads = follower(chain, uow)
+    assert await heads.poll() is None
+    # Once it is past the height that was final, it is another chain.
+    chain.mine(2)
+    assert (await events(heads))[0] == FinalityViolated(was=was, now=chain.ref(15))
+
+
 async def test_F29_a_reorg_over_a_finalized_block_is_told_first() -> None:
     chain = ForkableChain(20)
     chain.finalized = 15

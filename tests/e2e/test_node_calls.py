@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from chains.types import Header
+from scripts.devnet.cheats import fund_native
 from scripts.devnet.network import LocalChain
 from service.balances.reading import MAX_HEAD_AGE_S
-from tests.e2e.harness import Stack, running
+from tests.e2e.harness import CAROL, Stack, running
 from tests.faults.proxy import FaultProxy
 
 FUNDS = {"ethereum": {"ETH": 10**19, "USDC": 10**10, "USDT": 10**10}}
@@ -66,9 +67,15 @@ async def test_balances_are_not_of_a_block_below_one_in_which_the_wallet_acted(s
 async def test_balances_at_a_head_that_a_reorg_took_away_are_read_at_the_new_one(
     ethereum: LocalChain, stack: Stack
 ) -> None:
+    rpc = stack.rpcs["ethereum"]
     await stack.mine("ethereum", 3)
+    # Not empty, or the block that comes in its place may be the same one.
+    await asyncio.to_thread(fund_native, rpc, CAROL, 10**18)
+    await asyncio.to_thread(rpc, "anvil_impersonateAccount", CAROL)
+    await asyncio.to_thread(rpc, "eth_sendTransaction", {"from": CAROL, "to": CAROL})
+    await stack.mine("ethereum", 1)
     gone = await stack.chain().client.head()
-    await asyncio.to_thread(stack.rpcs["ethereum"], "anvil_reorg", 2, [])
+    await asyncio.to_thread(rpc, "anvil_reorg", 2, [])
     assert stack.chain().recent_head.within(MAX_HEAD_AGE_S) == gone
     shown = (await stack.get("/v1/ethereum/balances")).json()
     assert shown["block"]["number"] == gone.number

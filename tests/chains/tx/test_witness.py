@@ -115,6 +115,16 @@ async def test_a_claim_is_borne_out_by_the_same_receipt_only(found: Receipt | No
     assert await doubts(witness(receipt=found), made) == expected
 
 
+@pytest.mark.parametrize("height", [90, 99])
+async def test_a_receipt_that_is_not_told_refutes_nothing_while_the_block_may_hold_the_transaction(height: int) -> None:
+    made = [replace(one, block=block(height)) for one in claims([slot(TxState.CONFIRMED, at=MINED_AT)], {}, 95)]
+    found = await doubts(witness(receipt=None, holds=tx_hash(1)), made)
+    if height == MINED_AT.number:
+        assert found == Doubts(open=frozenset({TxId(1)}))
+    else:
+        assert found == Doubts(refuted=frozenset({TxId(1)}))
+
+
 async def test_endpoints_that_do_not_agree_leave_a_claim_open_and_refute_nothing() -> None:
     made = claims([slot(TxState.CONFIRMED, at=MINED_AT)], {}, 95)
     assert await doubts(witness(agree=False), made) == Doubts(open=frozenset({made[0].tx_id}))
