@@ -59,6 +59,7 @@ class Speed:
     """Of this process while they were sent: on a machine that others use, what one core of its own would give."""
     least: float | None = None
     wrong: Sequence[str] = ()
+    lost: Mapping[str, int] | None = None
 
     @property
     def held(self) -> bool:
@@ -86,9 +87,9 @@ async def _ours(chain: LocalChain, *, wallets: int, each: int, least: float, see
             await running
             spent_wei = await made.balance_wei(SINK) - before_wei
             wrong = await _wrong(made, each, spent_wei=spent_wei)
-    lost = ", ".join(f"{what}: {number}" for what, number in sorted(faulty.lost.items()))
     return Speed(
-        name=f"{wallets} wallet{'s' if wallets > 1 else ''}, durable, 1 % lost ({lost})",
+        name=f"{wallets} wallet{'s' if wallets > 1 else ''}, durable",
+        lost=dict(faulty.lost),
         count=count,
         rate=count / took_s,
         rate_99=count * 99 // 100 / at_99_s,
@@ -203,7 +204,14 @@ def run(*, one: int, each: int, wallets: int, seed: int, console: Console) -> bo
     speeds = asyncio.run(_measure(one=one, each=each, wallets=wallets, seed=seed))
     naive = speeds[-1].rate
     table = Table(
-        "what", "count", "a second", "to 99 %", "a CPU second", "x web3.py", "bar", title="sending, 1 s blocks"
+        "what",
+        "count",
+        "a second",
+        "to 99 %",
+        "a CPU second",
+        "x web3.py",
+        "bar",
+        title="sending, 1 s blocks, 1 % of calls lost",
     )
     for speed in speeds:
         bar = "" if speed.least is None else f"{speed.least:.0f}"
@@ -211,6 +219,8 @@ def run(*, one: int, each: int, wallets: int, seed: int, console: Console) -> bo
         table.add_row(speed.name, str(speed.count), *figures, bar)
     console.print(table)
     for speed in speeds:
+        if speed.lost is not None:
+            console.print(f"{speed.name}, lost: {', '.join(f'{what} {n}' for what, n in sorted(speed.lost.items()))}")
         for line in speed.wrong:
             console.print(f"{speed.name}: {line}")
     held = all(speed.held for speed in speeds)
