@@ -203,16 +203,8 @@ def run(*, one: int, each: int, wallets: int, seed: int, console: Console) -> bo
     """Measure once; True if both bars hold."""
     speeds = asyncio.run(_measure(one=one, each=each, wallets=wallets, seed=seed))
     naive = speeds[-1].rate
-    table = Table(
-        "what",
-        "count",
-        "a second",
-        "to 99 %",
-        "a CPU second",
-        "x web3.py",
-        "bar",
-        title="sending, 1 s blocks, 1 % of calls lost",
-    )
+    headings = ("what", "count", "a second", "to 99 %", "a CPU s", "x web3.py", "bar")
+    table = Table(*headings, title="sending, 1 s blocks, 1 % of calls lost")
     for speed in speeds:
         bar = "" if speed.least is None else f"{speed.least:.0f}"
         figures = (f"{speed.rate:.1f}", f"{speed.rate_99:.1f}", _a_cpu_second(speed), f"{speed.rate / naive:.0f}")
