@@ -347,8 +347,16 @@ class TxEngine(Generic[U]):
         self, *, states: Collection[TxState] = UNMINED_TX_STATES, only: Collection[TxId] | None = None
     ) -> list[OpenTx]:
         store, chain_id = self._parts.store, self._parts.config.chain_id
-        slots = await self._parts.uow.read(lambda u: store.open_txs(u, chain_id, states=states, only=only))
+
+        def read(u: U) -> Sequence[OpenTx]:
+            return store.open_txs(u, chain_id, states=states, only=only)
+
+        slots = await self._parts.uow.read(read)
+        others = {slot.tx.lane for slot in slots if not self._leases.holds(lane_lease(slot.tx.lane))}
         lanes = await self._here({slot.tx.lane for slot in slots})
+        if lanes & others:
+            # As who had them until now left them: a payload may be closed since.
+            slots = await self._parts.uow.read(read)
         return [slot for slot in slots if slot.tx.lane in lanes]
 
     async def _lanes_with_work(self) -> list[Lane]:

@@ -96,6 +96,31 @@ async def test_f19_a_look_at_a_lane_from_an_earlier_term_neither_holds_it_nor_pl
     assert len(set(bench.tap.raws)) == 2
 
 
+async def test_slots_of_a_lane_are_looked_at_once_it_is_taken_over_not_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases, other = Terms(held=False), make_engine(bench)
+    engine = engine_with(bench, leases)
+    await bench.queue("p", PAY)
+    await other.step()
+    [tx] = await bench.txs("p")
+    payload = list(bench.tap.raws)
+
+    async def claim(names: Collection[LeaseName]) -> None:
+        if any(name.startswith("lane:") for name in names) and not leases.held:
+            # Its holder closes the slot, and gives the lane back.
+            await other.request_cancel(tx.id, "by a person")
+            await other.step()
+            leases.held = True
+            bench.tap.raws.clear()
+
+    monkeypatch.setattr(leases, "claim", claim)
+    bench.clock.advance_ms(60_000)
+    await engine.step()
+    assert leases.held
+    assert not set(bench.tap.raws) & set(payload)
+
+
 async def test_a_lease_that_is_lost_in_the_middle_of_a_send_ends_no_engine(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
