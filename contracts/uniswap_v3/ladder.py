@@ -46,20 +46,40 @@ class _Rung(NamedTuple):
     after: Position
 
 
+class Start(NamedTuple):
+    """Where a step begins, with the products that its formulas take, and the sums up to there."""
+
+    price: int
+    liquidity: int
+    shifted: int
+    """liquidity << 96"""
+    product: int
+    """-(liquidity << 96) * price; negative, so that a floor division rounds up"""
+    paid: int
+    received: int
+
+    @classmethod
+    def of(cls, position: "Position", *, paid: int, received: int) -> "Start":
+        price, _, liquidity = position
+        shifted = liquidity << 96
+        return cls(price, liquidity, shifted, -shifted * price, paid, received)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rungs:
     """Stops in the direction of travel. Sums run from an arbitrary zero: only differences mean something.
 
-    `keys` are ticks, negated on the way down, so that they ascend. `liquidity` is that after the stop. `crossed` is one
-    longer: `crossed[i]` counts initialised ticks before stop i, `crossed[i + 1]` with it. `is_end` says that there are
-    no more stops: nothing but zero liquidity follows, or words that are not loaded.
+    `keys` are ticks, negated on the way down, so that they ascend. `starts[i]` is where the step to stop i begins, at
+    the stop before it; `starts` and `crossed` are one longer: `crossed[i]` counts initialised ticks before stop i. The
+    very first start is where the ladder was begun. `is_end` says that there are no more stops: nothing but zero
+    liquidity follows, or words that are not loaded.
     """
 
     keys: list[int]
     prices: list[int]
     paid: list[int]
     received: list[int]
-    liquidity: list[int]
+    starts: list[Start]
     crossed: list[int]
     is_end: bool
 
@@ -155,7 +175,7 @@ class Ladder:
 
     def _extended(self, rungs: Rungs) -> Rungs:
         tick = -rungs.keys[-1] - 1 if self.zero_for_one else rungs.keys[-1]
-        last = Position(rungs.prices[-1], tick, rungs.liquidity[-1])
+        last = Position(rungs.prices[-1], tick, rungs.starts[-1].liquidity)
         return self._appended(rungs, last, len(rungs.keys))
 
     def _joined(self, position: Position, old: Rungs) -> Rungs:
@@ -165,20 +185,23 @@ class Ladder:
             return new
         paid, received = old.paid[0] - new.paid[-1], old.received[0] - new.received[-1]
         crossed = old.crossed[1] - new.crossed[-1]
+        moved = [each._replace(paid=each.paid + paid, received=each.received + received) for each in new.starts[:-1]]
         return Rungs(
             keys=new.keys[:-1] + old.keys,
             prices=new.prices[:-1] + old.prices,
             paid=[each + paid for each in new.paid[:-1]] + old.paid,
             received=[each + received for each in new.received[:-1]] + old.received,
-            liquidity=new.liquidity[:-1] + old.liquidity,
+            starts=moved + old.starts[1:],
             crossed=[each + crossed for each in new.crossed[:-1]] + old.crossed[1:],
             is_end=old.is_end,
         )
 
     def _appended(self, rungs: Rungs, position: Position, count: int, *, until: int | None = None) -> Rungs:
-        keys, prices, liquidity = list(rungs.keys), list(rungs.prices), list(rungs.liquidity)
+        keys, prices, starts = list(rungs.keys), list(rungs.prices), list(rungs.starts)
         paid, received, crossed = list(rungs.paid), list(rungs.received), list(rungs.crossed)
         cost, gain, ticks = (paid[-1], received[-1], crossed[-1]) if keys else (0, 0, 0)
+        if not starts:
+            starts.append(Start.of(position, paid=0, received=0))
         wanted = len(keys) + count
         is_end = True
         for rung in self._walk(position):
@@ -189,20 +212,14 @@ class Ladder:
             prices.append(rung.after.sqrt_price_x96)
             paid.append(cost)
             received.append(gain)
-            liquidity.append(rung.after.liquidity)
+            starts.append(Start.of(rung.after, paid=cost, received=gain))
             crossed.append(ticks)
             if len(keys) == wanted or rung.key == until:
                 is_end = False
                 break
         return Rungs(
-            keys=keys,
-            prices=prices,
-            paid=paid,
-            received=received,
-            liquidity=liquidity,
-            crossed=crossed,
-            is_end=is_end,
+            keys=keys, prices=prices, paid=paid, received=received, starts=starts, crossed=crossed, is_end=is_end
         )
 
 
-_NONE: Final = Rungs(keys=[], prices=[], paid=[], received=[], liquidity=[], crossed=[0], is_end=True)
+_NONE: Final = Rungs(keys=[], prices=[], paid=[], received=[], starts=[], crossed=[0], is_end=True)

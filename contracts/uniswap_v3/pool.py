@@ -12,30 +12,30 @@ from typing import Final, assert_never
 
 from chains.types import Address
 from contracts.errors import InconsistentPool
-from contracts.uniswap_v3.ladder import Ladder, Position, Rungs
+from contracts.uniswap_v3.ladder import Ladder, Position, Rungs, Start
 from contracts.uniswap_v3.maths import FEE_UNITS, MAX_SQRT_RATIO, MAX_TICK, MAX_UINT128, MIN_SQRT_RATIO, MIN_TICK
 from contracts.uniswap_v3.ticks import TickMap
 
 
 class Side:
-    """One direction from one state: its ladder's lists, where the state is among them, and the sums there.
+    """One direction from one state: its ladder's lists, the next stop's index in them, and where the state is."""
 
-    `first` is the next stop's index; `paid_here` and `received_here` are what the ladder's sums are at the price.
-    """
+    __slots__ = ("crossed", "first", "here", "is_end", "kept_pips", "paid", "prices", "received", "starts")
 
-    __slots__ = ("crossed", "first", "is_end", "liquidity", "paid", "paid_here", "prices", "received", "received_here")
-
-    def __init__(self, rungs: Rungs, first: int, *, cost: int, gain: int) -> None:
+    def __init__(self, rungs: Rungs, first: int, *, here: Start, fee_pips: int) -> None:
         self.prices: Final = rungs.prices
         self.paid: Final = rungs.paid
         self.received: Final = rungs.received
-        self.liquidity: Final = rungs.liquidity
+        self.starts: Final = rungs.starts
         self.crossed: Final = rungs.crossed
         self.is_end: Final = rungs.is_end
         self.first: Final = first
-        has_stops = first < len(rungs.keys)
-        self.paid_here: Final = rungs.paid[first] - cost if has_stops else 0
-        self.received_here: Final = rungs.received[first] - gain if has_stops else 0
+        self.here: Final = here
+        self.kept_pips: Final = FEE_UNITS - fee_pips
+
+    def start(self, at: int) -> Start:
+        """Where the step to stop `at` begins (at or after `first`): here, or at the stop before."""
+        return self.here if at == self.first else self.starts[at]
 
 
 class _Memo:
@@ -101,10 +101,12 @@ class V3Pool:
     def _worked_out(self, *, zero_for_one: bool) -> Side:
         ladder = self._ladder(zero_for_one=zero_for_one)
         rungs, first = ladder.rungs_from(self.position)
-        cost, gain = (0, 0)
+        paid, received = 0, 0
         if first < len(rungs.keys):
             cost, gain = ladder.cost_to(self.position, rungs.prices[first])
-        side = Side(rungs, first, cost=cost, gain=gain)
+            paid, received = rungs.paid[first] - cost, rungs.received[first] - gain
+        here = Start.of(self.position, paid=paid, received=received)
+        side = Side(rungs, first, here=here, fee_pips=self.fee_pips)
         if zero_for_one:
             self.memo.down = side
         else:

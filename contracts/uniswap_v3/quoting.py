@@ -30,6 +30,8 @@ from contracts.uniswap_v3.ticks import WORD_BITS
 MAX_AMOUNT: Final = 2**255 - 1
 """The pool takes an int256."""
 _MAX_UINT256: Final = 2**256 - 1
+_new: Final = tuple.__new__
+"""Makes a Quote in half the time that calling the class takes."""
 
 
 class Quote(NamedTuple):
@@ -62,37 +64,28 @@ def quote_exact_in(
         return _limited(pool, amount_in, zero_for_one=zero_for_one, limit=sqrt_price_limit_x96, exact_in=True)
     memo = pool.memo
     side = (memo.down if zero_for_one else memo.up) or pool.side(zero_for_one=zero_for_one)
-    paid, first = side.paid, side.first
-    paid_here = side.paid_here
-    reach = paid_here + amount_in
+    paid, first, here, crossed = side.paid, side.first, side.here, side.crossed
+    reach = here.paid + amount_in
     at = bisect_left(paid, reach, first)
     if at == len(paid):
         return _beyond(pool, amount_in, side=side, zero_for_one=zero_for_one, exact_in=True)
     if paid[at] == reach:
-        return Quote(
-            amount_in,
-            side.received[at] - side.received_here,
-            side.prices[at],
-            side.crossed[at + 1] - side.crossed[first],
-        )
+        ticks = crossed[at + 1] - crossed[first]
+        return Quote(amount_in, side.received[at] - here.received, side.prices[at], ticks)
     # The last step ends between two stops.
-    if at == first:
-        price, liquidity, left, received, crossed = pool.sqrt_price_x96, pool.liquidity, amount_in, 0, 0
-    else:
-        before = at - 1
-        price, liquidity, left = side.prices[before], side.liquidity[before], reach - paid[before]
-        received, crossed = side.received[before] - side.received_here, side.crossed[at] - side.crossed[first]
-    left = left * (FEE_UNITS - pool.fee_pips) // FEE_UNITS
-    shifted = liquidity << 96
+    price, liquidity, shifted, product, before, received = here if at == first else side.starts[at]
+    left = (reach - before) * side.kept_pips // FEE_UNITS
     if zero_for_one:
         denominator = shifted + left * price
         if denominator <= _MAX_UINT256:
-            after = -(-shifted * price // denominator)
+            after = -(product // denominator)
         else:
             after = next_price_adding_amount0(price, liquidity, left)
-        return Quote(amount_in, received + (liquidity * (price - after) >> 96), after, crossed)
-    after = price + (left << 96) // liquidity
-    return Quote(amount_in, received + shifted * (after - price) // after // price, after, crossed)
+        received += liquidity * (price - after) >> 96
+    else:
+        after = price + (left << 96) // liquidity
+        received += shifted * (after - price) // after // price
+    return _new(Quote, (amount_in, received - here.received, after, crossed[at] - crossed[first]))
 
 
 def quote_exact_out(
@@ -112,33 +105,26 @@ def quote_exact_out(
         return _limited(pool, amount_out, zero_for_one=zero_for_one, limit=sqrt_price_limit_x96, exact_in=False)
     memo = pool.memo
     side = (memo.down if zero_for_one else memo.up) or pool.side(zero_for_one=zero_for_one)
-    received, first = side.received, side.first
-    received_here = side.received_here
-    reach = received_here + amount_out
+    received, first, here, crossed = side.received, side.first, side.here, side.crossed
+    reach = here.received + amount_out
     at = bisect_left(received, reach, first)
     if at == len(received):
         return _beyond(pool, amount_out, side=side, zero_for_one=zero_for_one, exact_in=False)
     if received[at] == reach:
-        return Quote(
-            side.paid[at] - side.paid_here, amount_out, side.prices[at], side.crossed[at + 1] - side.crossed[first]
-        )
-    if at == first:
-        price, liquidity, left, paid = pool.sqrt_price_x96, pool.liquidity, amount_out, 0
-    else:
-        before = at - 1
-        price, liquidity, left = side.prices[before], side.liquidity[before], reach - received[before]
-        paid = side.paid[before] - side.paid_here
+        ticks = crossed[at + 1] - crossed[first]
+        return Quote(side.paid[at] - here.paid, amount_out, side.prices[at], ticks)
+    price, liquidity, shifted, product, paid, before = here if at == first else side.starts[at]
+    left = reach - before
     if zero_for_one:
         after = price + (-left << 96) // liquidity
-        amount_in = -((-liquidity << 96) * (price - after) // price // after)
+        amount_in = -(-shifted * (price - after) // price // after)
     else:
-        shifted = liquidity << 96
-        after = -(-shifted * price // (shifted - left * price))
+        after = -(product // (shifted - left * price))
         amount_in = -(-liquidity * (after - price) >> 96)
-    fee = pool.fee_pips
     # Rounding may end the step exactly on the stop, which is then crossed.
-    crossed = side.crossed[at + 1 if after == side.prices[at] else at] - side.crossed[first]
-    return Quote(paid + amount_in - (-amount_in * fee // (FEE_UNITS - fee)), amount_out, after, crossed)
+    ticks = crossed[at + 1 if after == side.prices[at] else at] - crossed[first]
+    paid += amount_in - (-amount_in * pool.fee_pips // side.kept_pips)
+    return _new(Quote, (paid - here.paid, amount_out, after, ticks))
 
 
 def swapped(pool: V3Pool, quote: Quote, *, zero_for_one: bool) -> V3Pool:
@@ -181,12 +167,12 @@ def _beyond(pool: V3Pool, amount: int, *, side: Side, zero_for_one: bool, exact_
     if not pool.sqrt_price_x96:
         raise InsufficientLiquidity("the pool is not initialised")
     _check_end(pool, zero_for_one=zero_for_one)
-    paid = side.paid[-1] - side.paid_here if side.paid else 0
+    paid = side.paid[-1] - side.here.paid if side.paid else 0
     if not exact_in or paid == 0:
         raise InsufficientLiquidity("the pool does not hold so much")
     return Quote(
         paid,
-        side.received[-1] - side.received_here,
+        side.received[-1] - side.here.received,
         LOWEST_LIMIT if zero_for_one else HIGHEST_LIMIT,
         side.crossed[-1] - side.crossed[side.first],
     )
@@ -197,11 +183,13 @@ def _limited(pool: V3Pool, amount: int, *, zero_for_one: bool, limit: int, exact
     _check_limit(pool, limit, zero_for_one=zero_for_one)
     sign = -1 if zero_for_one else 1
     side = pool.side(zero_for_one=zero_for_one)
-    sums, here = (side.paid, side.paid_here) if exact_in else (side.received, side.received_here)
-    while not side.is_end and sums[-1] < here + amount and sign * side.prices[-1] <= sign * limit:
+    sums = side.paid if exact_in else side.received
+    reach = amount + (side.here.paid if exact_in else side.here.received)
+    while not side.is_end and sums[-1] < reach and sign * side.prices[-1] <= sign * limit:
         side = pool.longer_side(zero_for_one=zero_for_one)
-        sums, here = (side.paid, side.paid_here) if exact_in else (side.received, side.received_here)
-    at = bisect_left(sums, here + amount, side.first)
+        sums = side.paid if exact_in else side.received
+        reach = amount + (side.here.paid if exact_in else side.here.received)
+    at = bisect_left(sums, reach, side.first)
     beyond = bisect_left(side.prices, True, side.first, key=lambda price: sign * price > sign * limit)
     if at < beyond:
         quote = quote_exact_in if exact_in else quote_exact_out
@@ -209,19 +197,16 @@ def _limited(pool: V3Pool, amount: int, *, zero_for_one: bool, limit: int, exact
     if beyond == len(side.prices):
         _check_end(pool, zero_for_one=zero_for_one)
     # The limit lies before the next stop, and the amount does not end before that step.
-    price, liquidity, paid, received = pool.sqrt_price_x96, pool.liquidity, 0, 0
-    if beyond > side.first:
-        last = beyond - 1
-        price, liquidity = side.prices[last], side.liquidity[last]
-        paid, received = side.paid[last] - side.paid_here, side.received[last] - side.received_here
-    left = amount - (paid if exact_in else received)
+    start = side.start(beyond)
+    left = reach - start.paid if exact_in else start.received - reach
     after, amount_in, amount_out, fee = compute_swap_step(
-        price, limit, liquidity=liquidity, amount_remaining=left if exact_in else -left, fee_pips=pool.fee_pips
+        start.price, limit, liquidity=start.liquidity, amount_remaining=left, fee_pips=pool.fee_pips
     )
-    if paid + amount_in + fee == 0:
+    paid = start.paid - side.here.paid + amount_in + fee
+    if paid == 0:
         raise InsufficientLiquidity("the pool holds nothing up to the price limit")
-    crossed = side.crossed[beyond] - side.crossed[side.first]
-    return Quote(paid + amount_in + fee, received + amount_out, after, crossed)
+    received = start.received - side.here.received + amount_out
+    return Quote(paid, received, after, side.crossed[beyond] - side.crossed[side.first])
 
 
 def _check_limit(pool: V3Pool, limit: int, *, zero_for_one: bool) -> None:

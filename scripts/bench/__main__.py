@@ -63,6 +63,19 @@ def signing() -> None:
     raise typer.Exit(0 if run(console=Console()) else 1)
 
 
+@app.command()
+def quotes(
+    count: Annotated[int, typer.Option(min=100, help="Random quotes of the proof.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Which quotes; the same seed gives the same ones.")] = 1,
+    peers: Annotated[bool, typer.Option(help="Install degenbot into the cache folder and measure it too.")] = True,
+) -> None:
+    """Quotes from memory against QuoterV2 and Router02, to the wei, and beside web3.py and degenbot in time."""
+    from scripts.bench.quotes import run
+
+    quiet()
+    raise typer.Exit(0 if run(count=count, seed=seed, peers=peers, console=Console()) else 1)
+
+
 def quiet() -> None:
     """What is lost on purpose needs no warning each."""
     logging.disable(logging.WARNING)

@@ -263,7 +263,7 @@ def _at_a_stop(pool: V3Pool, rng: random.Random, *, exact_in: bool, zero_for_one
     """An amount that ends exactly on a stop of the walk, or one base unit before or after it."""
     side = pool.side(zero_for_one=zero_for_one)
     at = rng.randrange(side.first, len(side.paid)) if side.first < len(side.paid) else 0
-    total = side.paid[at] - side.paid_here if exact_in else side.received[at] - side.received_here
+    total = side.paid[at] - side.here.paid if exact_in else side.received[at] - side.here.received
     return max(total + rng.randint(-1, 1), 1)
 
 

@@ -9,8 +9,8 @@ from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.ticks import TickLiquidity, TickMap, WordRange
 
 ADDRESS = address_from_bytes(bytes(range(20)))
-SPACINGS = {100: 1, 500: 10, 3_000: 60, 10_000: 200}
-"""The factory's fee tiers."""
+SPACINGS = {100: 1, 500: 10, 3_000: 60, 10_000: 200, 50_000: 16_383}
+"""The factory's fee tiers, and the widest that its owner could add."""
 
 
 def make_pool(
@@ -48,7 +48,8 @@ def pools(draw: DrawFn) -> V3Pool:
     fee_pips = draw(st.sampled_from(sorted(SPACINGS)))
     spacing = SPACINGS[fee_pips]
     centre = draw(st.one_of(st.integers(-2_000, 2_000), st.integers(MIN_TICK // spacing + 1, MAX_TICK // spacing - 1)))
-    near = st.integers(-600, 600).map(lambda offset: _usable(centre + offset, spacing))
+    reach = min(600, 2 * MAX_TICK // spacing)
+    near = st.integers(-reach, reach).map(lambda offset: _usable(centre + offset, spacing))
     ends = st.one_of(near, st.sampled_from([_usable(-MAX_TICK, spacing), _usable(MAX_TICK, spacing)]))
     amounts = st.one_of(st.integers(1, 10**6), st.integers(10**9, 10**24), st.integers(1, 2**120))
     spans = st.tuples(ends, ends).filter(lambda span: span[0] != span[1])

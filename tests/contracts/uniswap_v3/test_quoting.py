@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import InsufficientLiquidity, InvalidPriceLimit, InvalidTradeAmount, QuoteError, TicksNotLoaded
-from contracts.uniswap_v3.maths import MAX_SQRT_RATIO, MIN_SQRT_RATIO, get_sqrt_ratio_at_tick
+from contracts.uniswap_v3.maths import MAX_SQRT_RATIO, MAX_TICK, MIN_SQRT_RATIO, get_sqrt_ratio_at_tick
 from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.quoting import MAX_AMOUNT, Quote, quote_exact_in, quote_exact_out, swapped
 from contracts.uniswap_v3.ticks import WordRange
@@ -142,6 +142,43 @@ def test_two_halves_cost_at_least_the_whole(pool: V3Pool, amount: int, zero_for_
     except QuoteError:
         return
     assert first.amount_out + second.amount_out <= whole.amount_out
+
+
+@pytest.mark.parametrize("zero_for_one", [True, False])
+def test_an_output_that_rounds_onto_a_stop_crosses_it(zero_for_one: bool) -> None:
+    """With more liquidity than 2^96 a base unit is less than a price step: one less than all ends on the stop too."""
+    positions = [(-600, 600, 2**110), (-1_200, 1_200, ONE)]
+    pool = make_pool(3_000, sqrt_price_x96=get_sqrt_ratio_at_tick(-30), tick=-30, positions=positions)
+    side = pool.side(zero_for_one=zero_for_one)
+    to_first_stop = side.received[side.first] - side.here.received
+    after = _same(pool, 1 - to_first_stop, zero_for_one=zero_for_one)
+    assert after is not None
+    assert after.sqrt_price_x96 == side.prices[side.first]
+    assert after.liquidity == ONE
+
+
+def test_an_input_that_overflows_the_precise_formula_takes_the_contracts_other_one() -> None:
+    """Needs a step over a great part of all prices: a spacing that the factory's owner may still enable."""
+    widest = MAX_TICK // 16_383 * 16_383
+    positions = [(-widest, widest, 2**127)]
+    pool = make_pool(50_000, sqrt_price_x96=get_sqrt_ratio_at_tick(800_000), tick=800_000, positions=positions)
+    side = pool.side(zero_for_one=True)
+    amount = (side.paid[side.first] - side.here.paid) * 9 // 10
+    assert amount * pool.sqrt_price_x96 > 2**257
+    _same(pool, amount, zero_for_one=True)
+
+
+@settings(deadline=None)
+@given(pool=pools(), sign=st.sampled_from([1, -1]), zero_for_one=st.booleans(), off=st.integers(-1, 1), data=st.data())
+def test_amounts_that_end_on_a_stop_or_one_beside_it_are_what_the_contracts_loop_gives(
+    pool: V3Pool, sign: int, zero_for_one: bool, off: int, data: st.DataObject
+) -> None:
+    side = pool.side(zero_for_one=zero_for_one)
+    assume(side.first < len(side.paid))
+    at = data.draw(st.integers(side.first, len(side.paid) - 1))
+    total = side.paid[at] - side.here.paid if sign > 0 else side.received[at] - side.here.received
+    assume(total + off > 0)
+    _same(pool, sign * (total + off), zero_for_one=zero_for_one)
 
 
 @pytest.mark.parametrize("amount", [0, -1, 2**255, 2**256])

@@ -1,0 +1,419 @@
+"""`python -m scripts.bench quotes`: quotes from memory, proved against the chain's quoters and timed beside other ways.
+
+The proof: random quotes on both local chains (see `quotecases`) at several blocks of seeded order flow, each compared
+with QuoterV2, getAmountsOut or getAmountsIn at its block; any difference fails. The times: the same V3 exact-input
+quotes by each way in turn, in interleaved rounds, medians; ratios are of one run and mean more than microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from rich.console import Console
+from rich.table import Table
+from web3 import HTTPProvider, Web3
+
+from chains.client import EvmClient
+from chains.config import load_chains
+from chains.rpc.transport import HttpTransport
+from chains.types import Address, BlockRef
+from contracts.abi import decode_output, encode_call
+from contracts.uniswap_v2.pool import V2Pool
+from contracts.uniswap_v3.pool import Event, PositionChanged, Swapped, V3Pool, apply
+from contracts.uniswap_v3.quoting import MAX_AMOUNT, quote_exact_in, quote_exact_out, swapped
+from contracts.uniswap_v3.ticks import word_of
+from scripts.bench.peers.environment import PeerUnavailable, ensure, version
+from scripts.bench.quotecases import (
+    CALL_GAS,
+    TIMEOUT_S,
+    Case,
+    Comparison,
+    Market,
+    Markets,
+    compare,
+    draw_cases,
+    eth_calls,
+    load_markets,
+    quote,
+    single_call,
+)
+from scripts.bench.quotepools import enrich, more_pools
+from scripts.devnet.calls import hexed, unhexed
+from scripts.devnet.flow import OrderFlow
+from scripts.devnet.network import Devnet, LocalChain, start_devnet
+from scripts.devnet.rpc import DevRpc
+
+TIMES_DEGENBOT: Final = 8.0
+TIMES_RAW: Final = 500.0
+TIMES_WEB3: Final = 4_000.0
+APPLIED_WITHIN_US: Final = 100.0
+ROUNDS: Final = 9
+"""Odd; one more comes first and is not counted."""
+TIMED: Final = 240
+"""Quotes that every way answers, over three pools and both directions."""
+WEB3_EACH: Final = 24
+RAW_EACH: Final = 80
+OURS_TIMES: Final = 8
+"""How often a round repeats all of ours: they take half a millisecond."""
+BLOCKS: Final = 4
+"""States of each chain that the proof takes its share at."""
+FLOW_STEPS: Final = 12
+POSITIONS: Final = 24
+ORDINARY: Final = (-6.0, -2.0)
+"""An ordinary trade as a power of ten of all that the pool takes."""
+SHOWN: Final = 10
+
+
+def run(*, count: int, seed: int, peers: bool, console: Console) -> bool:
+    """Prove, measure, print; True if everything held."""
+    with start_devnet() as devnet:
+        held = _prove(devnet, count=count, seed=seed, console=console)
+        return _measure(devnet.chains["ethereum"], seed=seed, peers=peers, console=console) and held
+
+
+def _prove(devnet: Devnet, *, count: int, seed: int, console: Console) -> bool:
+    done: dict[str, list[Comparison]] = {}
+    began = time.perf_counter()
+    for number, chain in enumerate(devnet.chains.values()):
+        rng = random.Random(seed + number)
+        rpc = DevRpc(chain.rpc_url)
+        enrich(rpc, chain.name, rng, positions=POSITIONS)
+        rpc.close()
+        flow = OrderFlow([chain], seed=seed)
+        flow.prepare()
+        share = -(-count // (BLOCKS * len(devnet.chains)))
+        for _ in range(BLOCKS):
+            for _ in range(FLOW_STEPS):
+                flow.step()
+            markets = asyncio.run(_load(chain))
+            done.setdefault(chain.name, []).append(compare(markets, draw_cases(markets, share, rng)))
+    table = Table("chain", "quotes", "equal", "reverted", "at a limit or drained", "ticks crossed", "most in one")
+    for name, parts in done.items():
+        asked, wrong = sum(each.asked for each in parts), sum(len(each.differences) for each in parts)
+        table.add_row(
+            *(name, f"{asked:,}", f"{asked - wrong:,}", f"{sum(each.reverted for each in parts):,}"),
+            *(f"{sum(each.partial for each in parts):,}", f"{sum(each.ticks_crossed for each in parts):,}"),
+            str(max(each.most_crossed for each in parts)),
+        )
+    console.print(table)
+    asked = sum(each.asked for parts in done.values() for each in parts)
+    differences = [text for parts in done.values() for each in parts for text in each.differences]
+    for text in differences[:SHOWN]:
+        console.print(text)
+    held = not differences and asked >= count
+    console.print(
+        f"{asked - len(differences):,} of {asked:,} quotes equal to the wei, price after and ticks counted included, "
+        f"in {time.perf_counter() - began:.0f} s: {'PASS' if held else 'FAIL'}"
+    )
+    return held
+
+
+def _measure(chain: LocalChain, *, seed: int, peers: bool, console: Console) -> bool:
+    markets = asyncio.run(_load(chain))
+    cases = _timed_cases(markets, random.Random(seed))
+    expected = [quote(case).amount_out for case in cases]
+    crossed = sum(_ticks(case) for case in cases)
+    singles = [(_v3(case.market), case.amount, case.zero_for_one) for case in cases]
+    outs = [(pool, out, down) for (pool, _, down), out in zip(singles, expected, strict=True)]
+    raw, requested, web3 = _RawCalls(markets, cases), _RequestsCalls(markets, cases), _Web3Calls(markets)
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "ours, exact input": (lambda: _ours(singles), TIMED * OURS_TIMES),
+        "ours, exact output": (lambda: _ours_out(outs), TIMED * OURS_TIMES),
+        "QuoterV2, raw eth_call, requests": (lambda: requested.ask(RAW_EACH), RAW_EACH),
+        "QuoterV2, ready-made bytes on a socket": (lambda: raw.ask(RAW_EACH), RAW_EACH),
+        "QuoterV2, one JSON-RPC batch": (lambda: raw.batch(), TIMED),
+        "web3.py and QuoterV2": (lambda: web3.ask(cases[:WEB3_EACH]), WEB3_EACH),
+    }
+    same = raw.ask(TIMED) == requested.ask(TIMED) == expected and web3.ask(cases[:WEB3_EACH]) == expected[:WEB3_EACH]
+    with _degenbot(markets, cases, wanted=peers, console=console) as peer:
+        if peer is not None:
+            wrong = sum(ours != theirs for ours, theirs in zip(expected, peer.answers, strict=True))
+            console.print(f"degenbot {peer.version}: {TIMED - wrong} of {TIMED} answers equal to QuoterV2's")
+            ways[f"degenbot {peer.version}"] = (peer.round, TIMED)
+        took = _interleaved(ways)
+        if peer is not None:
+            took[f"degenbot {peer.version}"] = statistics.median(peer.seconds[1:]) / TIMED * 1e6
+    raw.close()
+    requested.close()
+    base = took["ours, exact input"]
+    title = f"{TIMED} V3 quotes over three pools, {crossed / TIMED:.1f} ticks crossed each, {ROUNDS} interleaved rounds"
+    table = Table("way", "µs a quote, median", "x ours", title=title)
+    for name, median in took.items():
+        table.add_row(name, f"{median:,.2f}", f"{median / base:,.1f}")
+    console.print(table)
+    bars = [("QuoterV2, raw eth_call, requests", TIMES_RAW), ("web3.py and QuoterV2", TIMES_WEB3)]
+    bars += [(name, TIMES_DEGENBOT) for name in took if name.startswith("degenbot")]
+    held = same
+    for name, least in bars:
+        ratio = took[name] / base
+        held = held and ratio >= least
+        console.print(f"{name}: {ratio:,.1f}x, bar {least:,.0f}x: {'PASS' if ratio >= least else 'FAIL'}")
+    return _applied(_v3(cases[0].market), console=console) and held
+
+
+def _applied(pool: V3Pool, *, console: Console) -> bool:
+    """What a block's log costs: the new state, and its first quote, which works out where it stands."""
+    small = quote_exact_in(pool, 10**6, zero_for_one=True)
+    after = swapped(pool, small, zero_for_one=True)
+    far = swapped(
+        pool, quote_exact_in(pool, _depth(pool, zero_for_one=True) // 2, zero_for_one=True), zero_for_one=True
+    )
+    spacing = pool.tick_spacing
+    low = pool.tick // spacing * spacing
+    minted = PositionChanged(lower=low - 2 * spacing, upper=low + 2 * spacing, delta=10**9)
+
+    def event_of(state: V3Pool) -> Swapped:
+        return Swapped(sqrt_price_x96=state.sqrt_price_x96, tick=state.tick, liquidity=state.liquidity)
+
+    def first_quote(event: Event) -> object:
+        return quote_exact_in(apply(pool, event), 10**6, zero_for_one=True)
+
+    within, beyond = event_of(after), event_of(far)
+    kinds: dict[str, Callable[[], object]] = {
+        "Swap, no tick crossed": lambda: apply(pool, within),
+        "Swap, no tick crossed, and a quote": lambda: first_quote(within),
+        "Swap across half the pool, and a quote": lambda: first_quote(beyond),
+        "Mint, and a quote": lambda: first_quote(minted),
+    }
+    took = _interleaved({name: (_repeated(work, 100), 100) for name, work in kinds.items()})
+    table = Table("applied", "µs, median")
+    for name, median in took.items():
+        table.add_row(name, f"{median:.1f}")
+    console.print(table)
+    slowest = took["Swap, no tick crossed, and a quote"]
+    held = slowest <= APPLIED_WITHIN_US
+    console.print(f"a Swap that crosses no tick within {APPLIED_WITHIN_US:.0f} µs: {'PASS' if held else 'FAIL'}")
+    return held
+
+
+def _ticks(case: Case) -> int:
+    """Initialised ticks that a case crosses."""
+    return quote_exact_in(_v3(case.market), case.amount, zero_for_one=case.zero_for_one).ticks_crossed
+
+
+async def _load(chain: LocalChain) -> Markets:
+    transport = HttpTransport(chain.rpc_url, name=chain.name)
+    try:
+        client = EvmClient(load_chains()[chain.name], transport)
+        head = (await client.head()).ref
+        return await load_markets(client, chain=chain.name, url=chain.rpc_url, block=head, more=more_pools(chain.name))
+    finally:
+        await transport.close()
+
+
+def _timed_cases(markets: Markets, rng: random.Random) -> list[Case]:
+    """Exact inputs on three fee tiers: every second of an ordinary size, the others to a stop drawn evenly from all."""
+    labels = {f"ethereum uniswap_v3 {pair} %" for pair in ("WETH/USDC 0.05", "WETH/USDC 0.3", "USDC/USDT 0.01")}
+    chosen = [market for market in markets.each if market.label in labels]
+    cases = []
+    for index in range(TIMED):
+        market, down = chosen[index % len(chosen)], index % 2 == 0
+        pool = _v3(market)
+        amount = int(_depth(pool, zero_for_one=down) * 10 ** rng.uniform(*ORDINARY))
+        if index // len(chosen) % 2:
+            side = pool.side(zero_for_one=down)
+            amount = rng.choice(side.paid[side.first :]) - side.here.paid - 1
+        cases.append(Case(market=market, exact_in=True, zero_for_one=down, amount=max(amount, 1)))
+    return cases
+
+
+def _depth(pool: V3Pool, *, zero_for_one: bool) -> int:
+    return quote_exact_in(pool, MAX_AMOUNT, zero_for_one=zero_for_one).amount_in
+
+
+def _v3(market: Market) -> V3Pool:
+    if isinstance(market.pool, V2Pool):
+        raise TypeError(f"{market.label} is not a V3 pool")
+    return market.pool
+
+
+def _ours(singles: Sequence[tuple[V3Pool, int, bool]]) -> None:
+    for _ in range(OURS_TIMES):
+        for pool, amount, down in singles:
+            quote_exact_in(pool, amount, zero_for_one=down)
+
+
+def _ours_out(singles: Sequence[tuple[V3Pool, int, bool]]) -> None:
+    for _ in range(OURS_TIMES):
+        for pool, amount, down in singles:
+            quote_exact_out(pool, amount, zero_for_one=down)
+
+
+def _repeated(work: Callable[[], object], times: int) -> Callable[[], object]:
+    def repeat() -> None:
+        for _ in range(times):
+            work()
+
+    return repeat
+
+
+def _interleaved(ways: dict[str, tuple[Callable[[], object], int]]) -> dict[str, float]:
+    """Median µs of one unit of each way, all ways in turn in every round."""
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS + 1):
+        for name, (work, units) in ways.items():
+            began = time.perf_counter()
+            work()
+            took[name].append((time.perf_counter() - began) / units * 1e6)
+    return {name: statistics.median(each[1:]) for name, each in took.items()}
+
+
+class _RawCalls:
+    """The least that asking QuoterV2 takes: ready-made requests on one open connection, one word of the answer."""
+
+    def __init__(self, markets: Markets, cases: Sequence[Case]) -> None:
+        parts = urlsplit(markets.url)
+        self._markets = markets
+        self._calls = [(case.market.quoter, encode_call(single_call(case)[0], *single_call(case)[1])) for case in cases]
+        self._requests = [_request(parts.netloc, markets.block, call) for call in self._calls]
+        self._socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+
+    def ask(self, count: int) -> list[int]:
+        return [self._one(request) for request in self._requests[:count]]
+
+    def batch(self) -> list[bytes | None]:
+        return eth_calls(self._markets.url, self._calls, self._markets.block)
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def _one(self, request: bytes) -> int:
+        self._socket.sendall(request)
+        length = 0
+        while (line := self._file.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line[15:])
+        body = self._file.read(length)
+        at = body.index(b'"result":"0x') + 12
+        return int(body[at : at + 64], 16)
+
+
+def _request(host: str, block: BlockRef, call: tuple[Address, bytes]) -> bytes:
+    parameters = [{"to": call[0], "data": hexed(call[1]), "gas": hex(CALL_GAS)}, hex(block.number)]
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": parameters}).encode()
+    head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+class _RequestsCalls:
+    """A plain JSON-RPC call with the HTTP library that web3.py stands on, one kept session, eth_abi for both ways."""
+
+    def __init__(self, markets: Markets, cases: Sequence[Case]) -> None:
+        self._session = requests.Session()
+        self._url, self._block, self._cases = markets.url, hex(markets.block.number), cases
+
+    def ask(self, count: int) -> list[int]:
+        return [self._one(case) for case in self._cases[:count]]
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _one(self, case: Case) -> int:
+        function, arguments = single_call(case)
+        parameters = [{"to": case.market.quoter, "data": hexed(encode_call(function, *arguments))}, self._block]
+        request: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": parameters}
+        answer = self._session.post(self._url, json=request, timeout=TIMEOUT_S).json()["result"]
+        amount: int = decode_output(function, unhexed(answer))[0]
+        return amount
+
+
+class _Web3Calls:
+    """As web3.py's documentation shows it."""
+
+    def __init__(self, markets: Markets) -> None:
+        self._block = markets.block.number
+        self._web3 = Web3(HTTPProvider(markets.url))
+        abi = json.loads((Path(__file__).parents[2] / "abis" / "quoter_v2.json").read_text())
+        self._quoter = self._web3.eth.contract(address=Web3.to_checksum_address(markets.each[-1].quoter), abi=abi)
+
+    def ask(self, cases: Sequence[Case]) -> list[int]:
+        answers = []
+        for case in cases:
+            function = self._quoter.functions.quoteExactInputSingle(*single_call(case)[1])
+            answers.append(function.call(block_identifier=self._block)[0])
+        return answers
+
+
+class _Peer:
+    """degenbot's process: its answers, and the seconds of each of its rounds."""
+
+    def __init__(self, process: subprocess.Popen[str], version: str) -> None:
+        self._process = process
+        self.version = version
+        self.answers = [int(answer) for answer in self._line()]
+        self.seconds: list[float] = []
+
+    def round(self) -> None:
+        _pipe(self._process.stdin).write("go\n")
+        _pipe(self._process.stdin).flush()
+        self.seconds.append(self._line())
+
+    def _line(self) -> Any:
+        line = _pipe(self._process.stdout).readline()
+        if not line:
+            raise PeerUnavailable("degenbot's process ended")
+        return json.loads(line)
+
+
+@contextmanager
+def _degenbot(markets: Markets, cases: Sequence[Case], *, wanted: bool, console: Console) -> Iterator[_Peer | None]:
+    """degenbot with the same pools and quotes in an environment of its own; None where it cannot be had."""
+    if not wanted:
+        yield None
+        return
+    try:
+        python = ensure("degenbot")
+    except PeerUnavailable as reason:
+        console.print(f"degenbot does not install here, and is left out: {reason}")
+        yield None
+        return
+    pools = list({id(case.market): case.market for case in cases}.values())
+    numbers = {id(market): number for number, market in enumerate(pools)}
+    given = {
+        "url": markets.url,
+        "pools": [_for_degenbot(_v3(market)) for market in pools],
+        "quotes": [[numbers[id(case.market)], case.zero_for_one, str(case.amount)] for case in cases],
+    }
+    worker = Path(__file__).parent / "peers" / "degenbot_worker.py"
+    with subprocess.Popen(
+        [str(python), str(worker)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            _pipe(process.stdin).write(json.dumps(given) + "\n")
+            _pipe(process.stdin).flush()
+            yield _Peer(process, version(python, "degenbot"))
+        finally:
+            process.kill()
+
+
+def _for_degenbot(pool: V3Pool) -> dict[str, Any]:
+    bitmap: dict[int, int] = {}
+    for tick in pool.ticks.initialized:
+        word = word_of(tick, pool.tick_spacing)
+        bitmap[word] = bitmap.get(word, 0) | 1 << (tick // pool.tick_spacing) % 256
+    return {
+        "address": pool.address,
+        "bitmap": {word: str(bits) for word, bits in bitmap.items()},
+        "ticks": {tick: [str(each.gross), str(each.net)] for tick, each in pool.ticks.liquidity.items()},
+    }
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    if pipe is None:
+        raise TypeError("the process was started with pipes")
+    return pipe
