@@ -506,8 +506,8 @@ def _groups(values: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _oldest_first(attempts: list[Attempt]) -> tuple[Attempt, ...]:
-    # A bump within the same millisecond has the higher fee.
-    return tuple(sorted(attempts, key=lambda a: (a.created_ms, a.fees.max_fee_wei, a.fees.priority_fee_wei)))
+    # By fees, of which each has more than all before it: times are of several processes' clocks.
+    return tuple(sorted(attempts, key=lambda a: (a.fees.max_fee_wei, a.fees.priority_fee_wei, a.created_ms)))
 
 
 def _load_plans(uow: Connection, rows: Sequence[Row[Any]]) -> list[Plan]:

@@ -158,6 +158,18 @@ async def test_a_group_larger_than_one_statement_is_written_whole(db: Database) 
     assert [o.attempts[0].hash for o in opened] == [a.hash for a in made]
 
 
+async def test_the_newest_attempt_is_the_dearest_whatever_the_clock_of_its_process_said(db: Database) -> None:
+    (tx,) = await db.run(lambda c: place(c))
+    first = attempt_of(tx, 1)
+    fees = Fees(max_fee_wei=first.fees.max_fee_wei * 2, priority_fee_wei=first.fees.priority_fee_wei * 2)
+    second = replace(attempt_of(tx, 2), fees=fees, created_ms=first.created_ms - 30_000)
+    await db.run(lambda c: STORE.save_attempts(c, [first], NOW_MS))
+    await db.run(lambda c: STORE.mark_sent(c, [first.hash], NOW_MS))
+    await db.run(lambda c: STORE.save_attempts(c, [second], NOW_MS, after=[first.hash]))
+    (slot,) = await db.read(lambda c: STORE.open_txs(c, ETHEREUM))
+    assert [attempt.hash for attempt in slot.attempts] == [first.hash, second.hash]
+
+
 async def test_the_schema_itself_refuses_a_second_unsent_attempt(db: Database) -> None:
     (tx,) = await db.run(lambda c: place(c))
     await db.run(lambda c: STORE.save_attempts(c, [attempt_of(tx, 1)], NOW_MS))
