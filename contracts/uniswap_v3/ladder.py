@@ -6,8 +6,8 @@ between two stops always costs and gives the same, and `floor(rem*(1e6-fee)/1e6)
 liquidity before them cost nothing and are left out, up to the next initialised tick.
 
 Guarantees: bit-equal to walking the stops (tests do both); a `Rungs` is never changed, so that old states keep theirs.
-Built lazily, as far as quotes went; shared by all states between which only the price moved. Not guaranteed: that the
-ladder is right for a pool whose liquidity does not belong to its ticks (`TickMap.check`).
+Built lazily, as far as quotes went; shared by all states between which only the price moved, and whose liquidity must
+then fit. Not guaranteed: that the first state's liquidity belongs to its ticks (`TickMap.check` says so at loading).
 """
 
 from bisect import bisect_left, bisect_right
@@ -112,8 +112,9 @@ class Ladder:
         while rungs.keys[-1] < start.key and not rungs.is_end:
             rungs = self._extended(rungs)
         at = bisect_left(rungs.keys, start.key)
-        if at == len(rungs.keys) or rungs.keys[at] != start.key:
-            raise InconsistentPool(f"the liquidity at tick {position.tick} does not belong to the ticks")
+        lies_on_it = at < len(rungs.keys) and rungs.keys[at] == start.key
+        if not lies_on_it or rungs.starts[at].liquidity != position.liquidity:
+            raise InconsistentPool(f"the liquidity at tick {position.tick} is not what the ticks say")
         self._rungs = rungs
         return rungs, at
 
@@ -183,6 +184,8 @@ class Ladder:
         new = self._appended(_NONE, position, _JOINED_AT_MOST, until=old.keys[0])
         if new.keys[-1] != old.keys[0]:
             return new
+        if new.starts[-1].liquidity != old.starts[1].liquidity:
+            raise InconsistentPool(f"the liquidity at tick {position.tick} is not what the ticks say")
         paid, received = old.paid[0] - new.paid[-1], old.received[0] - new.received[-1]
         crossed = old.crossed[1] - new.crossed[-1]
         moved = [each._replace(paid=each.paid + paid, received=each.received + received) for each in new.starts[:-1]]
