@@ -15,6 +15,7 @@ from contracts.call import Call, call_all
 from contracts.errors import AbiError, AmountTooSmall, InconsistentPool, InsufficientLiquidity, InvalidTradeAmount
 from contracts.multicall import Ok
 from contracts.plans import Plan
+from contracts.ratio import Ratio
 from contracts.uniswap_v2.maths import get_amount_in, get_amount_out
 
 MAX_RESERVE: Final = 2**112 - 1
@@ -57,6 +58,13 @@ class V2Pool:
     def __post_init__(self) -> None:
         if not (0 <= self.reserve0 <= MAX_RESERVE and 0 <= self.reserve1 <= MAX_RESERVE):
             raise InconsistentPool(f"reserves of {self.reserve0} and {self.reserve1}")
+
+    @property
+    def mid_price(self) -> Ratio:
+        """Base units of token1 for one of token0, fee left out. Raises: InconsistentPool: a reserve is empty."""
+        if not self.reserve0 or not self.reserve1:
+            raise InconsistentPool("an empty pair has no price")
+        return Ratio.of(self.reserve1, self.reserve0)
 
 
 def quote_exact_in(pool: V2Pool, amount_in: int, *, zero_for_one: bool) -> V2Quote:

@@ -12,9 +12,12 @@ from typing import Final, assert_never
 
 from chains.types import Address
 from contracts.errors import InconsistentPool
+from contracts.ratio import Ratio
 from contracts.uniswap_v3.ladder import Ladder, Position, Rungs, Start
-from contracts.uniswap_v3.maths import FEE_UNITS, MAX_SQRT_RATIO, MAX_TICK, MAX_UINT128, MIN_SQRT_RATIO, MIN_TICK
+from contracts.uniswap_v3.maths import FEE_UNITS, MAX_SQRT_RATIO, MAX_TICK, MAX_UINT128, MIN_SQRT_RATIO, MIN_TICK, Q96
 from contracts.uniswap_v3.ticks import TickMap
+
+Q192: Final = Q96**2
 
 
 class Side:
@@ -75,6 +78,13 @@ class V3Pool:
     @property
     def position(self) -> Position:
         return Position(self.sqrt_price_x96, self.tick, self.liquidity)
+
+    @property
+    def mid_price(self) -> Ratio:
+        """Base units of token1 for one of token0, fee left out. Raises: InconsistentPool: not initialised."""
+        if not self.sqrt_price_x96:
+            raise InconsistentPool("the pool has no price yet")
+        return Ratio.of(self.sqrt_price_x96**2, Q192)
 
     def side(self, *, zero_for_one: bool) -> Side:
         """The stops ahead in one direction; worked out once a state."""

@@ -2,8 +2,8 @@
 
 `enrich` gives every V3 pool of the catalogue positions of random width around the price, and makes two pools more:
 one with a spacing of 1 whose positions reach both ends of all prices, one with a spacing of 200 and nothing at all
-around its price. Guarantees: only NonfungiblePositionManager is used, as anyone would. For forks of the local chains:
-on a real network the treasury has given no allowance.
+around its price. Guarantees: only NonfungiblePositionManager is used, as anyone would. Not guaranteed: that
+every range is minted; one too narrow for its money is left out.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from eth_utils.crypto import keccak
 
 from scripts.devnet.calls import Contract, call_data, hexed, submit_raw, wait_for_receipt
 from scripts.devnet.catalogue import CHAINS, ChainSpec, Pool, Venue
-from scripts.devnet.cheats import impersonate
-from scripts.devnet.liquidity import FOREVER, MINT, TICK_SPACING, pool_address, worth
+from scripts.devnet.cheats import fund_token, impersonate
+from scripts.devnet.liquidity import FOREVER, MINT, TICK_SPACING, UNLIMITED, pool_address, worth
 from scripts.devnet.placing import TREASURY
 from scripts.devnet.rpc import DevRpc
 
 POSITION_USD: Final = 50_000
 """Worth of each side of a position at most."""
+PURSE_USD: Final = 1_000_000_000
+"""Of each token: more than all positions take."""
 WIDEST: Final = 3_000
 """Ticks from the price to a position's end; a few positions reach to the ends of all prices."""
 GAP: Final = 800
@@ -46,6 +48,7 @@ def enrich(rpc: DevRpc, chain: str, rng: random.Random, *, positions: int) -> li
     """Mint so many positions in every V3 pool; the pools that were made."""
     spec = CHAINS[chain]
     impersonate(rpc, TREASURY)
+    _afford(rpc, spec)
     manager = Contract(rpc, spec.contracts["NonfungiblePositionManager"])
     made = list(more_pools(chain))
     known = next(p for p in spec.pools if p.venue is Venue.UNISWAP_V3 and (p.base, p.quote) == _PAIRS[chain][:2])
@@ -93,6 +96,18 @@ def remove(rpc: DevRpc, spec: ChainSpec, minted: dict[str, Any]) -> None:
             token_id, liquidity = int(log["topics"][1], 16), int(log["data"][2:66], 16)
             manager = Contract(rpc, spec.contracts["NonfungiblePositionManager"])
             manager.send(DECREASE, (token_id, liquidity, 0, 0, FOREVER), sender=TREASURY)
+
+
+def _afford(rpc: DevRpc, spec: ChainSpec) -> None:
+    """Tokens and allowances for the positions; the local chains' treasury has both, a real network's fork neither."""
+    manager = spec.contracts["NonfungiblePositionManager"]
+    for token in spec.tokens.values():
+        contract = Contract(rpc, token.address)
+        needed = worth(spec, token.symbol, usd=PURSE_USD)
+        if contract.view("balanceOf(address)(uint256)", TREASURY) < needed:
+            fund_token(rpc, spec.name, token.symbol, TREASURY, needed)
+        if contract.view("allowance(address,address)(uint256)", TREASURY, manager) < needed:
+            contract.send("approve(address,uint256)", manager, UNLIMITED, sender=TREASURY)
 
 
 def _ends(tick: int, spacing: int, rng: random.Random) -> tuple[int, int]:

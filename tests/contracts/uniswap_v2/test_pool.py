@@ -17,6 +17,7 @@ from contracts.errors import (
     InvalidTradeAmount,
     QuoteError,
 )
+from contracts.ratio import Ratio
 from contracts.uniswap_v2.maths import get_amount_in, get_amount_out
 from contracts.uniswap_v2.pool import (
     MAX_RESERVE,
@@ -169,6 +170,12 @@ def test_an_output_is_the_constant_product_with_the_forks_fee_rounded_down(pool:
     paid = Fraction(amount * pool.fee.kept, pool.fee.whole)
     exact = pool.reserve1 - Fraction(pool.reserve0 * pool.reserve1) / (pool.reserve0 + paid)
     assert quote_exact_in(pool, amount, zero_for_one=True).amount_out == floor(exact)
+
+
+def test_the_mid_price_is_token1_for_token0() -> None:
+    assert V2Pool(address=ADDRESS, reserve0=10, reserve1=40).mid_price == Ratio(num=4, den=1)
+    with pytest.raises(InconsistentPool):
+        _ = V2Pool(address=ADDRESS, reserve0=0, reserve1=40).mid_price
 
 
 def test_a_sync_log_replaces_the_reserves_and_others_say_nothing() -> None:

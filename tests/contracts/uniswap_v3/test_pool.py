@@ -15,6 +15,7 @@ from contracts.call import Call
 from contracts.errors import AbiError, InconsistentPool
 from contracts.multicall import Ok, Reverted
 from contracts.plans import Plan
+from contracts.ratio import Ratio
 from contracts.uniswap_v3 import logs, reading
 from contracts.uniswap_v3.maths import MAX_TICK, get_sqrt_ratio_at_tick
 from contracts.uniswap_v3.pool import Initialized, PositionChanged, Swapped, V3Pool, apply
@@ -46,14 +47,23 @@ def test_a_state_never_changes_and_equals_another_with_the_same_values() -> None
 
 
 def test_a_position_counts_for_the_liquidity_exactly_while_the_price_is_in_it() -> None:
-    for lower, upper, counts in ((0, 60, True), (-60, 0, False), (60, 120, False), (-60, 60, True)):
-        minted = apply(SMALL, PositionChanged(lower=lower, upper=upper, delta=7))
+    for tick, lower, upper, counts in (
+        (30, 0, 60, True),
+        (30, -60, 0, False),
+        (30, 60, 120, False),
+        (0, 0, 60, True),
+        (0, -60, 0, False),
+        (-1, 0, 60, False),
+        (-1, -60, 0, True),
+    ):
+        state = make_pool(3_000, sqrt_price_x96=get_sqrt_ratio_at_tick(tick), tick=tick, positions=[(-600, 600, ONE)])
+        minted = apply(state, PositionChanged(lower=lower, upper=upper, delta=7))
         assert minted.liquidity == ONE + 7 * counts
         assert minted.ticks.liquidity[lower] == TickLiquidity(7, 7)
         assert minted.ticks.liquidity[upper] == TickLiquidity(7, -7)
         assert minted.ticks.initialized == tuple(sorted({-600, 600, lower, upper}))
         minted.ticks.check(minted.tick, minted.liquidity)
-        assert apply(minted, PositionChanged(lower=lower, upper=upper, delta=-7)) == SMALL
+        assert apply(minted, PositionChanged(lower=lower, upper=upper, delta=-7)) == state
 
 
 def test_ends_that_two_positions_share_stay_until_the_last_is_gone() -> None:
@@ -102,6 +112,13 @@ def test_liquidity_that_the_ticks_do_not_have_is_told_when_it_is_quoted(tick: in
     for wrong in (0, 4, liquidity + 1):
         with pytest.raises(InconsistentPool):
             quote_exact_in(apply(good, replace(moved, liquidity=wrong)), ONE, zero_for_one=zero_for_one)
+
+
+def test_the_mid_price_is_token1_for_token0() -> None:
+    double = make_pool(3_000, sqrt_price_x96=2**97, tick=13_863, positions=[])
+    assert double.mid_price == Ratio(num=4, den=1)
+    with pytest.raises(InconsistentPool):
+        _ = make_pool(3_000, sqrt_price_x96=0, tick=0, positions=[]).mid_price
 
 
 @settings(deadline=None)

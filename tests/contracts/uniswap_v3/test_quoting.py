@@ -231,6 +231,22 @@ def test_a_drained_pool_fills_an_input_in_part_and_refuses_an_output() -> None:
         quote_exact_out(pool, quote.amount_out + 1, zero_for_one=True)
 
 
+@pytest.mark.parametrize("zero_for_one", [True, False])
+def test_a_position_to_the_end_of_all_prices_is_left_one_short_of_it_and_never_crossed(zero_for_one: bool) -> None:
+    """Only a spacing of 1 has ticks there: the last price that a swap may reach is one before the tick's."""
+    pool = make_pool(100, sqrt_price_x96=2**96, tick=0, positions=[(-MAX_TICK, MAX_TICK, 2**100), (-60, 60, ONE)])
+    end = MIN_SQRT_RATIO + 1 if zero_for_one else MAX_SQRT_RATIO - 1
+    for limit in (None, end):
+        after = _same(pool, MAX_AMOUNT, zero_for_one=zero_for_one, limit=limit)
+        assert after is not None
+        assert (after.sqrt_price_x96, after.liquidity) == (end, 2**100)
+    drained = quote_exact_in(pool, MAX_AMOUNT, zero_for_one=zero_for_one)
+    assert drained.ticks_crossed == 1
+    for off in (-1, 0, 1):
+        _same(pool, drained.amount_in + off, zero_for_one=zero_for_one)
+        _same(pool, -drained.amount_out + off, zero_for_one=zero_for_one)
+
+
 def test_walking_out_of_the_loaded_words_is_said_and_never_guessed() -> None:
     positions = [(-600, 600, ONE), (-887_220, 887_220, ONE)]
     whole = make_pool(3_000, sqrt_price_x96=2**96, tick=0, positions=positions)
