@@ -10,11 +10,11 @@ from chains.errors import RpcError, SignerUnavailable
 from chains.headstate import HeadStore
 from chains.signing.signer import Signer
 from chains.tx.leases import Leases
-from chains.tx.store import Clock, PreSignCheck, StaleState, TxObserver, TxStore, UnitOfWork
+from chains.tx.store import Clock, PreSignCheck, StaleState, StoreUnavailable, TxObserver, TxStore, UnitOfWork
 
 U = TypeVar("U")
 
-TRANSIENT: Final = (RpcError, SignerUnavailable, StaleState)
+TRANSIENT: Final = (RpcError, SignerUnavailable, StaleState, StoreUnavailable)
 """What the engine logs and tries again: an endpoint or a signer that gave no usable answer, a lost race for a row."""
 
 

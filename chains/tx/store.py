@@ -42,6 +42,10 @@ class StaleState(Exception):
     """A guarded update did not hit exactly the rows it names: someone else moved them first."""
 
 
+class StoreUnavailable(Exception):
+    """The store cannot be reached now. Nothing was written."""
+
+
 class DuplicateId(Exception):
     """A plan or intent id exists already."""
 

@@ -36,6 +36,8 @@ class Backend(Protocol):
 
     async def run(self, work: Callable[[Connection], T]) -> T: ...
 
+    async def run_aside(self, work: Callable[[Connection], T]) -> T: ...
+
     async def read(self, work: Callable[[Connection], T]) -> T: ...
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
@@ -89,11 +91,19 @@ class Database:
 
         Raises:
             WriteConflict: PostgreSQL only, after several tries; call again.
+            DatabaseUnavailable: PostgreSQL only; nothing was committed.
             CommitFailed: nothing was committed.
             CommitUnknown: it may or may not have been committed.
             DatabaseClosed: after `close`.
         """
         return await self._backend.run(work)
+
+    async def run_aside(self, work: Callable[[Connection], T]) -> T:
+        """As `run`, without waiting for other writers: for rows that nobody else's work depends on (signs of life).
+
+        On PostgreSQL it sees what is committed statement by statement.
+        """
+        return await self._backend.run_aside(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Execute `work` on a consistent snapshot of committed state; a write in it raises."""

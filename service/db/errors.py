@@ -8,11 +8,12 @@ DatabaseError
 ├── SchemaOutdated         older than this version: run the migrations
 ├── WrongDatabase          it belongs to other chains than the endpoints serve
 ├── WriteConflict          nothing was committed: another transaction won; the same call may be made again
-├── CommitFailed           nothing was committed (disk full, busy, connection lost before COMMIT)
+├── CommitFailed           nothing was committed (disk full, busy)
+│   └── DatabaseUnavailable  the server cannot be reached, or was lost before COMMIT
 └── CommitUnknown          COMMIT was sent and its answer is not known: look before doing it again
 """
 
-from chains.tx.store import StaleState
+from chains.tx.store import StaleState, StoreUnavailable
 
 
 class DatabaseError(Exception):
@@ -49,6 +50,10 @@ class WriteConflict(DatabaseError, StaleState):
 
 class CommitFailed(DatabaseError):
     """Nothing was committed. The same call may be made again once the cause is gone."""
+
+
+class DatabaseUnavailable(CommitFailed, StoreUnavailable):
+    """The server cannot be reached, or was lost before the commit. Nothing was read or committed."""
 
 
 class CommitUnknown(DatabaseError):

@@ -261,6 +261,13 @@ process_beats: Final = Table(
     Column("beat", BigInteger, nullable=False),
 )
 
+write_turns: Final = Table(
+    "write_turns",
+    metadata,
+    # Never written. PostgreSQL's writers lock it: beside others, or alone after a conflict (service/db/postgres.py).
+    Column("id", Integer, primary_key=True),
+)
+
 leases: Final = Table(
     "leases",
     metadata,

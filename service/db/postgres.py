@@ -12,14 +12,22 @@ no other writes, so that dozens of requests for one wallet all get through; what
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed, DatabaseError, WriteConflict
+from service.db.errors import (
+    CommitFailed,
+    CommitUnknown,
+    DatabaseClosed,
+    DatabaseError,
+    DatabaseUnavailable,
+    WriteConflict,
+)
 from service.db.guard import forbid_inner_commits, guarded
 
 T = TypeVar("T")
@@ -33,14 +41,20 @@ STATEMENT_TIMEOUT_MS: Final = 30_000
 IDLE_IN_TRANSACTION_MS: Final = 5_000
 """The server ends the session of a process that stopped, or was cut off, in the middle of a transaction: its locks are
 in the way of those who take it for dead (`service.workers.membership.TTL_S`), and of writers that have to be alone."""
-WRITERS_LOCK: Final = 0x63616D62697375
-"""Advisory lock key: writers share it, one whose transaction was in another's way has it alone for the next try."""
-BESIDE_OTHERS: Final = "pg_advisory_lock_shared"
-ALONE: Final = "pg_advisory_lock"
+BESIDE_OTHERS: Final = "LOCK TABLE write_turns IN ROW EXCLUSIVE MODE"
+"""The first statement of a writer. It takes no snapshot, so that a writer that waited sees what it waited for."""
+ALONE: Final = "LOCK TABLE write_turns IN SHARE ROW EXCLUSIVE MODE"
+"""That of one whose transaction was in another's way."""
+COMMAND_TIMEOUT_S: Final = 40
+"""A server that says nothing at all for so long is given up; its own statement timeout is shorter."""
 MIGRATION_LOCK: Final = 0x63616D62697374
 """Advisory lock key: the bytes of `cambist`."""
 
 _CONFLICTS: Final = frozenset({"40001", "40P01"})
+_CANCELED: Final = "57014"
+"""The statement timeout: a lock that others hold."""
+_GONE: Final = ("08", "57P", "25P03")
+"""No connection, a server that is ending, a session that it ended for idling in a transaction."""
 
 
 class PostgresBackend:
@@ -61,6 +75,7 @@ class PostgresBackend:
             hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
+                "command_timeout": COMMAND_TIMEOUT_S,
                 "server_settings": {
                     "application_name": "cambist",
                     "statement_timeout": str(STATEMENT_TIMEOUT_MS),
@@ -87,9 +102,12 @@ class PostgresBackend:
                     return await self._once(work, isolation="SERIALIZABLE", turn=ALONE)
             return await self._once(work, isolation="SERIALIZABLE", turn=ALONE)
 
+    async def run_aside(self, work: Callable[[Connection], T]) -> T:
+        return await self._once(work, isolation="READ COMMITTED", turn=None)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         self._check_open()
-        async with self._engine.connect() as connection:
+        async with self._connected() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with connection.begin() as transaction:
                 result = await connection.run_sync(lambda c: guarded(work, c))
@@ -102,7 +120,7 @@ class PostgresBackend:
             upgrade(connection)
 
         # READ COMMITTED: what a migration sees after the wait must be what the one before it committed.
-        await self._once(alone, isolation="READ COMMITTED", turn=BESIDE_OTHERS)
+        await self._once(alone, isolation="READ COMMITTED", turn=None)
 
     async def close(self) -> None:
         if not self._closed:
@@ -113,51 +131,53 @@ class PostgresBackend:
         if self._closed:
             raise DatabaseClosed("the database was closed")
 
-    async def _once(self, work: Callable[[Connection], T], *, isolation: str, turn: str) -> T:
+    async def _once(self, work: Callable[[Connection], T], *, isolation: str, turn: str | None) -> T:
         self._check_open()
-        async with self._engine.connect() as connection, _turn(connection, turn):
-            await connection.execution_options(isolation_level=isolation)
-            try:
-                # Left open on purpose when `work` raises: closing the connection rolls back.
-                await connection.begin()
-                result = await connection.run_sync(lambda c: guarded(work, c))
-            except DBAPIError as error:
-                if _sqlstate(error) in _CONFLICTS:
-                    raise WriteConflict("another transaction changed the same rows; nothing was written") from error
-                if error.connection_invalidated:
-                    raise CommitFailed("the connection was lost before the commit; nothing was written") from error
+        committed: list[T] = []
+        try:
+            async with self._connected() as connection:
+                committed.append(await _transaction(connection, work, isolation=isolation, turn=turn))
+        except DatabaseUnavailable:
+            # Lost after the commit, on its way back to the pool: it holds.
+            if not committed:
                 raise
-            # Shielded: a caller that goes away must not turn a commit on its way into an unknown one.
-            await asyncio.shield(_commit(connection))
-            return result
+        return committed[0]
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool; what the driver raises about it comes out as ours.
+
+        Raises: WriteConflict, DatabaseUnavailable: nothing was written.
+        """
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            state = _sqlstate(error)
+            if state in _CONFLICTS:
+                raise WriteConflict("another transaction changed the same rows; nothing was written") from error
+            if state == _CANCELED:
+                raise WriteConflict("others were in the way for too long; nothing was written") from error
+            if error.connection_invalidated or (state is not None and state.startswith(_GONE)):
+                raise DatabaseUnavailable("the connection to PostgreSQL was lost; nothing was written") from error
+            raise
+        except (OSError, TimeoutError, PoolTimeout, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            # `from None` would hide a bug; the address is in none of these.
+            raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from error
 
 
-@contextlib.asynccontextmanager
-async def _turn(connection: AsyncConnection, turn: str) -> AsyncIterator[None]:
-    """Hold the writers' lock around a transaction: taken before it begins, since a snapshot from before the wait would
-    conflict with what was waited for; given back with the connection when that is lost."""
-    driver: asyncpg.Connection[Any] = (await connection.get_raw_connection()).driver_connection
-    try:
-        await driver.execute(f"SELECT {turn}({WRITERS_LOCK})")
-    except asyncpg.QueryCanceledError as error:
-        raise WriteConflict("others were writing for too long; nothing was written") from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise CommitFailed("the connection was lost before the commit; nothing was written") from error
-    try:
-        yield
-    finally:
-        if not driver.is_closed():
-            await asyncio.shield(_give_up_turn(connection, driver))
-
-
-async def _give_up_turn(connection: AsyncConnection, driver: "asyncpg.Connection[Any]") -> None:
-    try:
-        # A failed transaction takes no further statement.
-        await connection.rollback()
-        await driver.execute("SELECT pg_advisory_unlock_all()")
-    except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        # A connection that may still hold it must not go back to the pool.
-        await connection.invalidate()
+async def _transaction(
+    connection: AsyncConnection, work: Callable[[Connection], T], *, isolation: str, turn: str | None
+) -> T:
+    await connection.execution_options(isolation_level=isolation)
+    # Left open on purpose when `work` raises: closing the connection rolls back.
+    await connection.begin()
+    if turn is not None:
+        await connection.execute(text(turn))
+    result = await connection.run_sync(lambda c: guarded(work, c))
+    # Shielded: a caller that goes away must not turn a commit on its way into an unknown one.
+    await asyncio.shield(_commit(connection))
+    return result
 
 
 async def _commit(connection: AsyncConnection) -> None:
@@ -171,6 +191,8 @@ async def _commit(connection: AsyncConnection) -> None:
         if state is not None and not state.startswith(("08", "57")):
             raise CommitFailed("the database refused the commit; nothing was written") from error
         raise CommitUnknown("the connection was lost during the commit; its outcome is unknown") from error
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CommitUnknown("the server did not answer the commit; its outcome is unknown") from error
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

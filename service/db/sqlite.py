@@ -97,6 +97,9 @@ class SqliteBackend:
                 self._wakeup.notify()
             return await asyncio.wrap_future(future)
 
+    async def run_aside(self, work: Callable[[Connection], T]) -> T:
+        return await self.run(work)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         if self._closing:
             raise DatabaseClosed("the database was closed")

@@ -51,6 +51,7 @@ class _Seen:
     beat: int
     since_s: float
     looks: int = 1
+    looked_s: float
 
 
 class Membership:
@@ -173,7 +174,7 @@ class Membership:
             else:
                 process_id = self._id
                 try:
-                    await self._db.run(lambda c: rows.beat(c, process_id, wallets=wallets))
+                    await self._db.run_aside(lambda c: rows.beat(c, process_id, wallets=wallets))
                 except LeaseLost:
                     _log.error("was taken for dead; joining again", process=process_id)
                     self._drop_all()
@@ -212,9 +213,11 @@ class Membership:
         now_s = self._clock.monotonic_s()
         seen = self._seen.get(process.id)
         if process.id == self._id or seen is None or seen.beat != process.beat:
-            self._seen[process.id] = _Seen(beat=process.beat, since_s=now_s)
+            self._seen[process.id] = _Seen(beat=process.beat, since_s=now_s, looked_s=now_s)
             return True
-        seen.looks += 1
+        # Looks that come in a burst, after the database stood still, are one: the other had no time to beat.
+        if now_s - seen.looked_s >= BEAT_S / 2:
+            seen.looks, seen.looked_s = seen.looks + 1, now_s
         return seen.looks < MIN_LOOKS or now_s - seen.since_s < TTL_S
 
     async def _bury(self, process: rows.Process) -> None:

@@ -43,7 +43,7 @@ async def test_on_sqlite_the_migrations_give_the_schema_of_the_models(tmp_path: 
     created = await Database.open(f"sqlite:///{tmp_path}/created.sqlite")
     try:
         await migrated.migrate()
-        await created.run(metadata.create_all)
+        await created.run_aside(metadata.create_all)
         ours, theirs = await migrated.read(sqlite_schema), await created.read(sqlite_schema)
     finally:
         await migrated.close()
@@ -59,7 +59,7 @@ async def test_on_postgresql_the_migrations_give_the_schema_of_the_models(
     migrated = await Database.open(postgres_url)
     created = await Database.open(empty_postgres_url)
     try:
-        await created.run(metadata.create_all)
+        await created.run_aside(metadata.create_all)
         ours, theirs = await migrated.read(postgres_schema), await created.read(postgres_schema)
     finally:
         await migrated.close()
@@ -112,7 +112,7 @@ async def test_an_interrupted_migration_leaves_nothing(tmp_path: Path) -> None:
 async def test_tables_without_a_revision_are_not_ours(tmp_path: Path) -> None:
     database = await Database.open(f"sqlite:///{tmp_path}/strange.sqlite")
     try:
-        await database.run(metadata.create_all)
+        await database.run_aside(metadata.create_all)
         with pytest.raises(SchemaUnknown, match="not made by"):
             await database.migrate()
     finally:
