@@ -57,12 +57,13 @@ class Start(NamedTuple):
     """-(liquidity << 96) * price; negative, so that a floor division rounds up"""
     paid: int
     received: int
+    crossed: int
 
     @classmethod
-    def of(cls, position: "Position", *, paid: int, received: int) -> "Start":
+    def of(cls, position: "Position", *, paid: int, received: int, crossed: int) -> "Start":
         price, _, liquidity = position
         shifted = liquidity << 96
-        return cls(price, liquidity, shifted, -shifted * price, paid, received)
+        return cls(price, liquidity, shifted, -shifted * price, paid, received, crossed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +71,9 @@ class Rungs:
     """Stops in the direction of travel. Sums run from an arbitrary zero: only differences mean something.
 
     `keys` are ticks, negated on the way down, so that they ascend. `starts[i]` is where the step to stop i begins, at
-    the stop before it; `starts` and `crossed` are one longer: `crossed[i]` counts initialised ticks before stop i. The
-    very first start is where the ladder was begun. `is_end` says that there are no more stops: nothing but zero
-    liquidity follows, or words that are not loaded.
+    the stop before it, and counts the initialised ticks up to there; there is one more for what follows the last stop.
+    The very first is where the ladder was begun. `is_end` says that there are no more stops: nothing but zero liquidity
+    follows, or words that are not loaded.
     """
 
     keys: list[int]
@@ -80,7 +81,6 @@ class Rungs:
     paid: list[int]
     received: list[int]
     starts: list[Start]
-    crossed: list[int]
     is_end: bool
 
 
@@ -187,24 +187,26 @@ class Ladder:
         if new.starts[-1].liquidity != old.starts[1].liquidity:
             raise InconsistentPool(f"the liquidity at tick {position.tick} is not what the ticks say")
         paid, received = old.paid[0] - new.paid[-1], old.received[0] - new.received[-1]
-        crossed = old.crossed[1] - new.crossed[-1]
-        moved = [each._replace(paid=each.paid + paid, received=each.received + received) for each in new.starts[:-1]]
+        crossed = old.starts[1].crossed - new.starts[-1].crossed
+        moved = [
+            each._replace(paid=each.paid + paid, received=each.received + received, crossed=each.crossed + crossed)
+            for each in new.starts[:-1]
+        ]
         return Rungs(
             keys=new.keys[:-1] + old.keys,
             prices=new.prices[:-1] + old.prices,
             paid=[each + paid for each in new.paid[:-1]] + old.paid,
             received=[each + received for each in new.received[:-1]] + old.received,
             starts=moved + old.starts[1:],
-            crossed=[each + crossed for each in new.crossed[:-1]] + old.crossed[1:],
             is_end=old.is_end,
         )
 
     def _appended(self, rungs: Rungs, position: Position, count: int, *, until: int | None = None) -> Rungs:
         keys, prices, starts = list(rungs.keys), list(rungs.prices), list(rungs.starts)
-        paid, received, crossed = list(rungs.paid), list(rungs.received), list(rungs.crossed)
-        cost, gain, ticks = (paid[-1], received[-1], crossed[-1]) if keys else (0, 0, 0)
+        paid, received = list(rungs.paid), list(rungs.received)
         if not starts:
-            starts.append(Start.of(position, paid=0, received=0))
+            starts.append(Start.of(position, paid=0, received=0, crossed=0))
+        cost, gain, ticks = starts[-1][-3:]
         wanted = len(keys) + count
         is_end = True
         for rung in self._walk(position):
@@ -215,14 +217,11 @@ class Ladder:
             prices.append(rung.after.sqrt_price_x96)
             paid.append(cost)
             received.append(gain)
-            starts.append(Start.of(rung.after, paid=cost, received=gain))
-            crossed.append(ticks)
+            starts.append(Start.of(rung.after, paid=cost, received=gain, crossed=ticks))
             if len(keys) == wanted or rung.key == until:
                 is_end = False
                 break
-        return Rungs(
-            keys=keys, prices=prices, paid=paid, received=received, starts=starts, crossed=crossed, is_end=is_end
-        )
+        return Rungs(keys=keys, prices=prices, paid=paid, received=received, starts=starts, is_end=is_end)
 
 
-_NONE: Final = Rungs(keys=[], prices=[], paid=[], received=[], starts=[], crossed=[0], is_end=True)
+_NONE: Final = Rungs(keys=[], prices=[], paid=[], received=[], starts=[], is_end=True)

@@ -21,19 +21,35 @@ Q192: Final = Q96**2
 
 
 class Side:
-    """One direction from one state: its ladder's lists, the next stop's index in them, and where the state is."""
+    """One direction from one state: its ladder's lists, the next stop's index in them, and where the state is.
 
-    __slots__ = ("crossed", "first", "here", "is_end", "kept_pips", "paid", "prices", "received", "starts")
+    `next_cost` and `next_gain` are what the step to the next stop costs and gives; zero where there is none.
+    """
+
+    __slots__ = (
+        "first",
+        "here",
+        "is_end",
+        "kept_pips",
+        "next_cost",
+        "next_gain",
+        "paid",
+        "prices",
+        "received",
+        "starts",
+    )
 
     def __init__(self, rungs: Rungs, first: int, *, here: Start, fee_pips: int) -> None:
+        has_stops = first < len(rungs.keys)
         self.prices: Final = rungs.prices
         self.paid: Final = rungs.paid
         self.received: Final = rungs.received
         self.starts: Final = rungs.starts
-        self.crossed: Final = rungs.crossed
         self.is_end: Final = rungs.is_end
         self.first: Final = first
         self.here: Final = here
+        self.next_cost: Final = rungs.paid[first] - here.paid if has_stops else 0
+        self.next_gain: Final = rungs.received[first] - here.received if has_stops else 0
         self.kept_pips: Final = FEE_UNITS - fee_pips
 
     def start(self, at: int) -> Start:
@@ -111,11 +127,11 @@ class V3Pool:
     def _worked_out(self, *, zero_for_one: bool) -> Side:
         ladder = self._ladder(zero_for_one=zero_for_one)
         rungs, first = ladder.rungs_from(self.position)
-        paid, received = 0, 0
+        here = Start.of(self.position, paid=0, received=0, crossed=0)
         if first < len(rungs.keys):
             cost, gain = ladder.cost_to(self.position, rungs.prices[first])
-            paid, received = rungs.paid[first] - cost, rungs.received[first] - gain
-        here = Start.of(self.position, paid=paid, received=received)
+            crossed = rungs.starts[first].crossed
+            here = here._replace(paid=rungs.paid[first] - cost, received=rungs.received[first] - gain, crossed=crossed)
         side = Side(rungs, first, here=here, fee_pips=self.fee_pips)
         if zero_for_one:
             self.memo.down = side
