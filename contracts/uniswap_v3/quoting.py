@@ -93,7 +93,8 @@ def quote_exact_in(
             after = next_price_adding_amount0(price, liquidity, left)
         return _new(Quote, (amount_in, received + (liquidity * (price - after) >> 96), after, crossed))
     after = price + (left << 96) // liquidity
-    return _new(Quote, (amount_in, received + shifted * (after - price) // after // price, after, crossed))
+    # The contract divides twice; one division by the product rounds to the same.
+    return _new(Quote, (amount_in, received + shifted * (after - price) // (after * price), after, crossed))
 
 
 def quote_exact_out(
@@ -132,7 +133,7 @@ def quote_exact_out(
         crossed -= here[_CROSSED]
     if zero_for_one:
         after = price + (-left << 96) // liquidity
-        amount_in = -(-shifted * (price - after) // price // after)
+        amount_in = -(-shifted * (price - after) // (price * after))
     else:
         after = -(product // (shifted - left * price))
         amount_in = -(-liquidity * (after - price) >> 96)
