@@ -23,7 +23,8 @@ Q192: Final = Q96**2
 class Side:
     """One direction from one state: its ladder's lists, the next stop's index in them, and where the state is.
 
-    `next_cost` and `next_gain` are what the step to the next stop costs and gives; zero where there is none.
+    `next_cost` and `next_gain` are what the step to the next stop costs and gives; zero where there is none. `products`
+    repeats the first fields of `here`, in a plain tuple, which Python unpacks in half the time.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Side:
         "next_gain",
         "paid",
         "prices",
+        "products",
         "received",
         "starts",
     )
@@ -48,6 +50,7 @@ class Side:
         self.is_end: Final = rungs.is_end
         self.first: Final = first
         self.here: Final = here
+        self.products: Final = (here.price, here.liquidity, here.shifted, here.product)
         self.next_cost: Final = rungs.paid[first] - here.paid if has_stops else 0
         self.next_gain: Final = rungs.received[first] - here.received if has_stops else 0
         self.kept_pips: Final = FEE_UNITS - fee_pips

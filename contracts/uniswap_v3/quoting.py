@@ -69,7 +69,7 @@ def quote_exact_in(
     memo = pool.memo
     side = (memo.down if zero_for_one else memo.up) or pool.side(zero_for_one=zero_for_one)
     if amount_in < side.next_cost:
-        price, liquidity, shifted, product, _, _, _ = side.here
+        price, liquidity, shifted, product = side.products
         received = crossed = 0
         left = amount_in * side.kept_pips // FEE_UNITS
     else:
@@ -116,7 +116,7 @@ def quote_exact_out(
     side = (memo.down if zero_for_one else memo.up) or pool.side(zero_for_one=zero_for_one)
     if amount_out < side.next_gain:
         at = side.first
-        price, liquidity, shifted, product, _, _, _ = side.here
+        price, liquidity, shifted, product = side.products
         paid = crossed = 0
         left = amount_out
     else:
