@@ -247,6 +247,21 @@ def test_a_position_to_the_end_of_all_prices_is_left_one_short_of_it_and_never_c
         _same(pool, -drained.amount_out + off, zero_for_one=zero_for_one)
 
 
+@pytest.mark.parametrize("tick", [59, 60])
+@pytest.mark.parametrize("zero_for_one", [True, False])
+@pytest.mark.parametrize("is_stop", [True, False])
+def test_an_input_too_small_to_move_the_price_crosses_a_stop_that_it_stands_on_and_nothing_else(
+    tick: int, zero_for_one: bool, is_stop: bool
+) -> None:
+    """The price stands on tick 60, which was crossed downwards before, or not; its positions may have left since."""
+    positions = [(-600, 600, 2**110), *([(60, 120, ONE)] if is_stop else [])]
+    pool = make_pool(3_000, sqrt_price_x96=get_sqrt_ratio_at_tick(60), tick=tick, positions=positions)
+    after = _same(pool, 1, zero_for_one=zero_for_one)
+    assert after is not None
+    assert after.sqrt_price_x96 == pool.sqrt_price_x96
+    assert after.tick == ((59 if zero_for_one else 60) if is_stop else tick)
+
+
 def test_walking_out_of_the_loaded_words_is_said_and_never_guessed() -> None:
     positions = [(-600, 600, ONE), (-887_220, 887_220, ONE)]
     whole = make_pool(3_000, sqrt_price_x96=2**96, tick=0, positions=positions)
