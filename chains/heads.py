@@ -19,6 +19,7 @@ Not guaranteed: that a block which came and went between two polls is ever seen;
 endpoint's word, see chains.tx.witness).
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, Protocol, TypeVar
@@ -40,6 +41,8 @@ from chains.tx.store import Clock, StaleState, UnitOfWork
 from chains.types import BlockHash, BlockRef, BlockTag, ChainId, Header
 
 U = TypeVar("U")
+
+log = logging.getLogger(__name__)
 
 CHUNK: Final = 50
 """Headers asked at once: half the batch limit of most hosted nodes, since with full blocks one has some 10 KB."""
@@ -251,7 +254,12 @@ class HeadFollower(Generic[U]):
                 raise
             self._chunk = min(CHUNK, self._chunk * 2)
             for expected, header in enumerate(found, start=number):
+                if header is None:
+                    # A node that makes blocks right now may not find one for a moment.
+                    header = await self._source.header(expected)
                 if header is None or header.number != expected or not _follows(header, ahead, parent):
+                    told = "none" if header is None else f"{header.number} {header.hash} after {header.parent_hash}"
+                    log.warning("block %d below the head %d does not fit: %s", expected, head.number, told)
                     self._ahead = []
                     return None
                 ahead.append(header)

@@ -99,6 +99,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @contextmanager
 def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
     rpc = DevRpc(chain.rpc_url)
+    before = rpc("eth_blockNumber")
     snapshot = rpc("evm_snapshot")
     _freshen(rpc, chain)
     try:
@@ -106,13 +107,19 @@ def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
     finally:
         # A snapshot holds neither these settings nor the pool. Automine comes last: it would mine what waits.
         rpc("evm_setIntervalMining", 0)
+        rpc("evm_setAutomine", False)
         rpc("anvil_dropAllTransactions")
         rpc("evm_setBlockGasLimit", hex(BLOCK_GAS_LIMIT))
+        # It waits for a block that is being made: one that came after the revert would leave a hole in the chain below.
+        rpc("anvil_mine", hex(1))
         reverted = rpc("evm_revert", snapshot)
+        after = rpc("eth_blockNumber")
         rpc("evm_setAutomine", True)
         rpc.close()
         if not reverted:
             pytest.fail(f"the snapshot of {chain.name} is gone: a test that resets the chain takes fresh_{chain.name}")
+        if after != before:
+            pytest.fail(f"{chain.name} was not put back: its head is {after}, it was {before}")
 
 
 @contextmanager
