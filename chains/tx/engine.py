@@ -25,7 +25,7 @@ from chains.signing.signer import Signer
 from chains.tx.altered import hold_altered
 from chains.tx.confirmer import Confirmer
 from chains.tx.context import TRANSIENT, Backoff, EngineParts, wait_for_any
-from chains.tx.lanes import LaneWorker, Placing
+from chains.tx.lanes import LaneMemory, LaneWorker, Placing
 from chains.tx.leases import FencedUnitOfWork, LeaseName, Leases, SoleLeases, Term, chain_lease, lane_lease
 from chains.tx.model import UNMINED_TX_STATES, Lane, OpenTx, TxId, TxState, Wish
 from chains.tx.replacing import Replacer
@@ -98,6 +98,7 @@ class TxEngine(Generic[U]):
         self._wished = asyncio.Event()
         self._asked = asyncio.Event()
         self._busy: dict[Lane, asyncio.Task[None]] = {}
+        self._memories: dict[Lane, LaneMemory] = {}
         self._woken = asyncio.Event()
         self._known: dict[LeaseName, Lane] = {}
         """Lanes that had something to do since this process started."""
@@ -140,7 +141,8 @@ class TxEngine(Generic[U]):
         return done
 
     async def recover(self) -> None:
-        """Finish what an earlier process left: send stored bytes again, fill nonces that were taken but not signed.
+        """Finish what an earlier process left: send stored bytes again, and fill nonces that were taken but not signed,
+        once the books' block was found on the chain.
 
         An endpoint that fails now is tried again by `run`.
 
@@ -148,6 +150,11 @@ class TxEngine(Generic[U]):
         """
         await self.resend()
         try:
+            # Only a look: what it would book is `run`'s to do.
+            there = Bystander(self._parts)
+            await there.round()
+            if there.frozen:
+                return
             for lane in sorted({slot.tx.lane for slot in await self._open_here(states=UNFILLED)}):
                 await self._place_in(lane, most=1)
         except TRANSIENT as exc:
@@ -372,4 +379,5 @@ class TxEngine(Generic[U]):
     def _worker(self, lane: Lane) -> LaneWorker[U]:
         """For one look at the lane: what it reads now must not be written upon once another process had the lane."""
         parts = replace(self._parts, uow=self._fenced.of_this_term())
-        return LaneWorker(parts, lane, sender=self._sender, simulator=self._simulator)
+        memory = self._memories.setdefault(lane, LaneMemory())
+        return LaneWorker(parts, lane, sender=self._sender, simulator=self._simulator, memory=memory)

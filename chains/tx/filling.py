@@ -94,7 +94,7 @@ class Filler(Generic[U]):
         kinds: list[AttemptKind] = []
         for one in taken:
             why = next((str(told) for told in [next(refusals) for _ in one.slots] if told is not None), None)
-            if one.expired:
+            if one.expired or any(self._is_late(slot) for slot in one.slots):
                 why = "its time has passed"
             elif any(slot.tx.wish is Wish.CANCEL for slot in one.slots):
                 why = "it is to be cancelled"
@@ -135,6 +135,9 @@ class Filler(Generic[U]):
 
         if await self._parts.uow.run(work):
             log.error("%s takes no new work: %s", self._lane.wallet, stored)
+
+    def _is_late(self, slot: OpenTx) -> bool:
+        return slot.valid_until_ms is not None and self._parts.clock.now_ms() >= slot.valid_until_ms
 
     async def _is_expired(self, plan_id: PlanId) -> bool:
         plan = await self._parts.uow.read(lambda u: self._parts.store.plan(u, plan_id))

@@ -21,7 +21,7 @@ lane's next nonce turns a second one into `StaleState`.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
@@ -83,16 +83,25 @@ class Placing(StrEnum):
     HELD = "held"
 
 
+@dataclass(slots=True, kw_only=True)
+class LaneMemory:
+    """What is remembered of a lane between two looks: what was told of it, and since when its counter drifts."""
+
+    told: PlanId | None = None
+    drift: Drift | None = None
+
+
 class LaneWorker(Generic[U]):
     """The one worker of a lane. `place_next` may be called again and again, never twice at a time."""
 
-    def __init__(self, parts: EngineParts[U], lane: Lane, *, sender: Sender[U], simulator: Simulator) -> None:
+    def __init__(
+        self, parts: EngineParts[U], lane: Lane, *, sender: Sender[U], simulator: Simulator, memory: LaneMemory
+    ) -> None:
         self._parts = parts
         self._lane = lane
         self._filler = Filler(parts, lane, sender)
         self._simulator = simulator
-        self._told: PlanId | None = None
-        self._drift: Drift | None = None
+        self._memory = memory
 
     async def place_next(self) -> Placing:
         """Fill what was left unfilled, then place the oldest plans, or reject the oldest.
@@ -229,7 +238,12 @@ class LaneWorker(Generic[U]):
             Taken(
                 plan_id=one.plan.id,
                 slots=[
-                    OpenTx(tx=next(txs), intent=replace(intent, state=IntentState.PLACED), attempts=())
+                    OpenTx(
+                        tx=next(txs),
+                        intent=replace(intent, state=IntentState.PLACED),
+                        attempts=(),
+                        valid_until_ms=one.plan.valid_until_ms,
+                    )
                     for intent in one.intents
                 ],
                 fees=one.fees,
@@ -239,11 +253,11 @@ class LaneWorker(Generic[U]):
 
     def _tell(self, plan: Plan, waiting: Wait) -> None:
         """A want of funds is said once a plan, as a warning: somebody has to bring them."""
-        is_new = isinstance(waiting, Starved) and self._told != plan.id
+        is_new = isinstance(waiting, Starved) and self._memory.told != plan.id
         level = logging.WARNING if is_new else logging.DEBUG
         log.log(level, "%s: %s waits: %s", self._lane.wallet, plan.id, waiting)
         if is_new:
-            self._told = plan.id
+            self._memory.told = plan.id
 
     # -- the checks, all before anything is taken ---------------------------------------------------------
 
@@ -277,18 +291,18 @@ class LaneWorker(Generic[U]):
         """Put the counter right once it was seen ahead of all slots for long enough; nothing is placed before."""
         to = drifted_to(state, seen=max(account.nonce_latest, account.nonce_pending), last_nonce=view.load.last_nonce)
         if to is None:
-            self._drift = None
+            self._memory.drift = None
             return
         parts, text = self._parts, f"its counter is at {state.next_nonce}, its slots and the chain are at {to}"
         head = (await parts.client.head()).number
         now = Drift(counter=state.next_nonce, to=to, since_s=parts.clock.monotonic_s(), since_head=head)
-        if self._drift is None or (self._drift.counter, self._drift.to) != (now.counter, now.to):
-            self._drift = now
+        if self._memory.drift is None or (self._memory.drift.counter, self._memory.drift.to) != (now.counter, now.to):
+            self._memory.drift = now
             log.error("%s waits: %s", self._lane.wallet, text)
-        if not self._drift.stands(now):
+        if not self._memory.drift.stands(now):
             raise Wait(text)
         await parts.uow.run(lambda u: parts.store.take_back_nonce(u, self._lane, state.next_nonce, to))
-        self._drift = None
+        self._memory.drift = None
         log.error("%s: %s; it was put right", self._lane.wallet, text)
         raise Wait("its counter was put right")
 

@@ -43,7 +43,7 @@ class StaleState(Exception):
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be reached now. Nothing was written."""
+    """The store cannot be reached now, or others are in the way. Nothing was written; the same may be tried again."""
 
 
 class DuplicateId(Exception):

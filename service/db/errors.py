@@ -13,7 +13,7 @@ DatabaseError
 └── CommitUnknown          COMMIT was sent and its answer is not known: look before doing it again
 """
 
-from chains.tx.store import StaleState, StoreUnavailable
+from chains.tx.store import StoreUnavailable
 
 
 class DatabaseError(Exception):
@@ -44,7 +44,7 @@ class WrongDatabase(DatabaseError):
     """The database belongs to other chains than the endpoints serve."""
 
 
-class WriteConflict(DatabaseError, StaleState):
+class WriteConflict(DatabaseError, StoreUnavailable):
     """Nothing was committed, since another transaction won. The same call may be made again."""
 
 
