@@ -8,49 +8,33 @@ quotes by each way in turn, in interleaved rounds, medians; ratios are of one ru
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import socket
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, Final
-from urllib.parse import urlsplit
+from collections.abc import Callable, Sequence
+from typing import Final
 
-import requests
 from rich.console import Console
 from rich.table import Table
-from web3 import HTTPProvider, Web3
 
 from chains.client import EvmClient
 from chains.config import load_chains
 from chains.rpc.transport import HttpTransport
-from chains.types import Address, BlockRef
-from contracts.abi import decode_output, encode_call
 from contracts.uniswap_v2.pool import V2Pool
 from contracts.uniswap_v3.pool import Event, PositionChanged, Swapped, V3Pool, apply
 from contracts.uniswap_v3.quoting import MAX_AMOUNT, quote_exact_in, quote_exact_out, swapped
-from contracts.uniswap_v3.ticks import word_of
-from scripts.bench.peers.environment import PeerUnavailable, ensure, version
+from scripts.bench.peers.quoters import RawCalls, RequestsCalls, Web3Calls, degenbot
 from scripts.bench.quotecases import (
-    CALL_GAS,
-    TIMEOUT_S,
     Case,
     Comparison,
     Market,
     Markets,
     compare,
     draw_cases,
-    eth_calls,
     load_markets,
     quote,
-    single_call,
 )
 from scripts.bench.quotepools import enrich, more_pools
-from scripts.devnet.calls import hexed, unhexed
 from scripts.devnet.flow import OrderFlow
 from scripts.devnet.network import Devnet, LocalChain, start_devnet
 from scripts.devnet.rpc import DevRpc
@@ -127,7 +111,7 @@ def _measure(chain: LocalChain, *, seed: int, peers: bool, console: Console) -> 
     crossed = sum(_ticks(case) for case in cases)
     singles = [(_v3(case.market), case.amount, case.zero_for_one) for case in cases]
     outs = [(pool, out, down) for (pool, _, down), out in zip(singles, expected, strict=True)]
-    raw, requested, web3 = _RawCalls(markets, cases), _RequestsCalls(markets, cases), _Web3Calls(markets)
+    raw, requested, web3 = RawCalls(markets, cases), RequestsCalls(markets, cases), Web3Calls(markets)
     ways: dict[str, tuple[Callable[[], object], int]] = {
         "ours, exact input": (lambda: _ours(singles), TIMED * OURS_TIMES),
         "ours, exact output": (lambda: _ours_out(outs), TIMED * OURS_TIMES),
@@ -137,7 +121,7 @@ def _measure(chain: LocalChain, *, seed: int, peers: bool, console: Console) -> 
         "web3.py and QuoterV2": (lambda: web3.ask(cases[:WEB3_EACH]), WEB3_EACH),
     }
     same = raw.ask(TIMED) == requested.ask(TIMED) == expected and web3.ask(cases[:WEB3_EACH]) == expected[:WEB3_EACH]
-    with _degenbot(markets, cases, wanted=peers, console=console) as peer:
+    with degenbot(markets, cases, wanted=peers, console=console) as peer:
         if peer is not None:
             wrong = sum(ours != theirs for ours, theirs in zip(expected, peer.answers, strict=True))
             console.print(f"degenbot {peer.version}: {TIMED - wrong} of {TIMED} answers equal to QuoterV2's")
@@ -268,152 +252,3 @@ def _interleaved(ways: dict[str, tuple[Callable[[], object], int]]) -> dict[str,
             work()
             took[name].append((time.perf_counter() - began) / units * 1e6)
     return {name: statistics.median(each[1:]) for name, each in took.items()}
-
-
-class _RawCalls:
-    """The least that asking QuoterV2 takes: ready-made requests on one open connection, one word of the answer."""
-
-    def __init__(self, markets: Markets, cases: Sequence[Case]) -> None:
-        parts = urlsplit(markets.url)
-        self._markets = markets
-        self._calls = [(case.market.quoter, encode_call(single_call(case)[0], *single_call(case)[1])) for case in cases]
-        self._requests = [_request(parts.netloc, markets.block, call) for call in self._calls]
-        self._socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = self._socket.makefile("rb")
-
-    def ask(self, count: int) -> list[int]:
-        return [self._one(request) for request in self._requests[:count]]
-
-    def batch(self) -> list[bytes | None]:
-        return eth_calls(self._markets.url, self._calls, self._markets.block)
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
-
-    def _one(self, request: bytes) -> int:
-        self._socket.sendall(request)
-        length = 0
-        while (line := self._file.readline()) != b"\r\n":
-            if line.lower().startswith(b"content-length:"):
-                length = int(line[15:])
-        body = self._file.read(length)
-        at = body.index(b'"result":"0x') + 12
-        return int(body[at : at + 64], 16)
-
-
-def _request(host: str, block: BlockRef, call: tuple[Address, bytes]) -> bytes:
-    parameters = [{"to": call[0], "data": hexed(call[1]), "gas": hex(CALL_GAS)}, hex(block.number)]
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": parameters}).encode()
-    head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-class _RequestsCalls:
-    """A plain JSON-RPC call with the HTTP library that web3.py stands on, one kept session, eth_abi for both ways."""
-
-    def __init__(self, markets: Markets, cases: Sequence[Case]) -> None:
-        self._session = requests.Session()
-        self._url, self._block, self._cases = markets.url, hex(markets.block.number), cases
-
-    def ask(self, count: int) -> list[int]:
-        return [self._one(case) for case in self._cases[:count]]
-
-    def close(self) -> None:
-        self._session.close()
-
-    def _one(self, case: Case) -> int:
-        function, arguments = single_call(case)
-        parameters = [{"to": case.market.quoter, "data": hexed(encode_call(function, *arguments))}, self._block]
-        request: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": parameters}
-        answer = self._session.post(self._url, json=request, timeout=TIMEOUT_S).json()["result"]
-        amount: int = decode_output(function, unhexed(answer))[0]
-        return amount
-
-
-class _Web3Calls:
-    """As web3.py's documentation shows it."""
-
-    def __init__(self, markets: Markets) -> None:
-        self._block = markets.block.number
-        self._web3 = Web3(HTTPProvider(markets.url))
-        abi = json.loads((Path(__file__).parents[2] / "abis" / "quoter_v2.json").read_text())
-        self._quoter = self._web3.eth.contract(address=Web3.to_checksum_address(markets.each[-1].quoter), abi=abi)
-
-    def ask(self, cases: Sequence[Case]) -> list[int]:
-        answers = []
-        for case in cases:
-            function = self._quoter.functions.quoteExactInputSingle(*single_call(case)[1])
-            answers.append(function.call(block_identifier=self._block)[0])
-        return answers
-
-
-class _Peer:
-    """degenbot's process: its answers, and the seconds of each of its rounds."""
-
-    def __init__(self, process: subprocess.Popen[str], version: str) -> None:
-        self._process = process
-        self.version = version
-        self.answers = [int(answer) for answer in self._line()]
-        self.seconds: list[float] = []
-
-    def round(self) -> None:
-        _pipe(self._process.stdin).write("go\n")
-        _pipe(self._process.stdin).flush()
-        self.seconds.append(self._line())
-
-    def _line(self) -> Any:
-        line = _pipe(self._process.stdout).readline()
-        if not line:
-            raise PeerUnavailable("degenbot's process ended")
-        return json.loads(line)
-
-
-@contextmanager
-def _degenbot(markets: Markets, cases: Sequence[Case], *, wanted: bool, console: Console) -> Iterator[_Peer | None]:
-    """degenbot with the same pools and quotes in an environment of its own; None where it cannot be had."""
-    if not wanted:
-        yield None
-        return
-    try:
-        python = ensure("degenbot")
-    except PeerUnavailable as reason:
-        console.print(f"degenbot does not install here, and is left out: {reason}")
-        yield None
-        return
-    pools = list({id(case.market): case.market for case in cases}.values())
-    numbers = {id(market): number for number, market in enumerate(pools)}
-    given = {
-        "url": markets.url,
-        "pools": [_for_degenbot(_v3(market)) for market in pools],
-        "quotes": [[numbers[id(case.market)], case.zero_for_one, str(case.amount)] for case in cases],
-    }
-    worker = Path(__file__).parent / "peers" / "degenbot_worker.py"
-    with subprocess.Popen(
-        [str(python), str(worker)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            _pipe(process.stdin).write(json.dumps(given) + "\n")
-            _pipe(process.stdin).flush()
-            yield _Peer(process, version(python, "degenbot"))
-        finally:
-            process.kill()
-
-
-def _for_degenbot(pool: V3Pool) -> dict[str, Any]:
-    bitmap: dict[int, int] = {}
-    for tick in pool.ticks.initialized:
-        word = word_of(tick, pool.tick_spacing)
-        bitmap[word] = bitmap.get(word, 0) | 1 << (tick // pool.tick_spacing) % 256
-    return {
-        "address": pool.address,
-        "bitmap": {word: str(bits) for word, bits in bitmap.items()},
-        "ticks": {tick: [str(each.gross), str(each.net)] for tick, each in pool.ticks.liquidity.items()},
-    }
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    if pipe is None:
-        raise TypeError("the process was started with pipes")
-    return pipe
