@@ -210,6 +210,19 @@ async def test_a_pause_while_a_slow_signer_works_through_a_batch_closes_what_is_
     assert kinds == [AttemptKind.REAL, AttemptKind.REAL, AttemptKind.CANCEL]
 
 
+async def test_a_plan_whose_time_passes_while_a_slow_signer_works_through_its_batch_is_closed(bench: Bench) -> None:
+    def dawdle() -> None:
+        bench.clock.advance_ms(3_600_000)
+
+    _use(bench, _Signer(bench, 2, dawdle))
+    until_ms = bench.clock.now_ms() + 3_600_000
+    for name in ("a", "b", "c"):
+        await bench.queue(name, PAY, valid_until_ms=until_ms)
+    await bench.step()
+    kinds = [slot.attempts[-1].kind for slot in await bench.open()]
+    assert kinds == [AttemptKind.REAL, AttemptKind.REAL, AttemptKind.CANCEL]
+
+
 async def test_a_plan_that_was_withdrawn_while_its_batch_was_looked_at_takes_nothing_with_it(bench: Bench) -> None:
     for name in ("a", "b", "c"):
         await bench.queue(name, PAY)

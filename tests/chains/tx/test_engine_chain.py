@@ -12,7 +12,7 @@ from chains.signing.signer import LocalSigner
 from chains.tx.model import AttemptKind, IntentState, Outcome, TxState
 from chains.types import Address, BlockHash, CallRequest
 from scripts.devnet.network import LocalChain
-from tests.chains.tx.harness import ETHER, SINK, Bench, DyingSigner, Killed, RefusingSigner, bench_on, config_for
+from tests.chains.tx.harness import ETHER, HEADS, SINK, Bench, DyingSigner, Killed, RefusingSigner, bench_on, config_for
 
 pytestmark = pytest.mark.chain
 
@@ -267,6 +267,20 @@ async def test_killed_between_reserve_and_sign_the_slot_is_signed_by_the_next_pr
     assert await bench.state_of("p") == [TxState.BROADCAST, TxState.BROADCAST]
     await bench.step(blocks=1)
     assert [tx.outcome for tx in await bench.txs("p")] == [Outcome.SUCCEEDED, Outcome.SUCCEEDED]
+
+
+async def test_on_a_frozen_chain_a_slot_left_unsigned_stays_so_at_the_next_start(bench: Bench) -> None:
+    signer, bench.signer = bench.signer, DyingSigner(bench.key.address)
+    bench.restart()
+    await bench.queue("p", PAY)
+    with pytest.raises(Killed):
+        await bench.step()
+    now_ms = bench.clock.now_ms()
+    await bench.uow.run(lambda u: HEADS.freeze(u, bench.config.chain_id, "x: a block left the chain", now_ms=now_ms))
+    bench.signer = signer
+    bench.restart()
+    await bench.engine.recover()
+    assert await bench.state_of("p") == [TxState.RESERVED]
 
 
 async def test_a_slot_left_unsigned_whose_time_has_passed_is_closed_by_a_self_send(bench: Bench) -> None:
