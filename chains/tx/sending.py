@@ -23,6 +23,8 @@ U = TypeVar("U")
 
 REBROADCAST_BLOCKS: Final = 5
 """Block times after which an accepted attempt that is not mined is sent again: pools drop transactions silently."""
+REBROADCAST_MOST_MS: Final = 50_000
+"""However slow the blocks: what a pool dropped is back within a minute, with the time that an engine takes to look."""
 MAX_SENDS: Final = 100
 """Attempts in one JSON-RPC batch: what hosted nodes take, and what one lost answer leaves in doubt."""
 FIRST_RETRY_MS: Final = 250
@@ -101,7 +103,7 @@ class Sender(Generic[U]):
         The answer are the slots that were not come to: to be read again first, since they may be closed by now.
         """
         # Forgotten by age, not by what is open: an attempt being saved right now is not among the slots yet.
-        oldest_s = self._parts.clock.monotonic_s() - REBROADCAST_BLOCKS * self._parts.config.block_time_ms / 1000
+        oldest_s = self._parts.clock.monotonic_s() - self._patience_ms / 1000
         self._tried_s = {tx_hash: at_s for tx_hash, at_s in self._tried_s.items() if at_s > oldest_s}
         self._lost = {tx_hash: times for tx_hash, times in self._lost.items() if tx_hash in self._tried_s}
         unmined = [
@@ -150,15 +152,19 @@ class Sender(Generic[U]):
 
     # -- private ------------------------------------------------------------------------------------------
 
+    @property
+    def _patience_ms(self) -> int:
+        return min(REBROADCAST_BLOCKS * self._parts.config.block_time_ms, REBROADCAST_MOST_MS)
+
     def _is_due(self, attempt: Attempt) -> bool:
         tried_s = self._tried_s.get(attempt.hash)
         if tried_s is None:
             return True
-        blocks = REBROADCAST_BLOCKS if attempt.state is AttemptState.SENT else RETRY_BLOCKS
-        waited_ms = (self._parts.clock.monotonic_s() - tried_s) * 1000
+        retry_ms = RETRY_BLOCKS * self._parts.config.block_time_ms
+        after_ms = self._patience_ms if attempt.state is AttemptState.SENT else min(retry_ms, self._patience_ms)
         if self._lost.get(attempt.hash) == 1:
-            return waited_ms >= min(FIRST_RETRY_MS, blocks * self._parts.config.block_time_ms)
-        return waited_ms >= blocks * self._parts.config.block_time_ms
+            after_ms = min(FIRST_RETRY_MS, after_ms)
+        return (self._parts.clock.monotonic_s() - tried_s) * 1000 >= after_ms
 
     async def _answers(self, attempts: Sequence[Attempt]) -> list[str | None]:
         """None where the node has the bytes, else the class and wording of its answer."""
