@@ -2,10 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from sqlalchemy import Connection, select, update
@@ -16,39 +13,21 @@ from chains.signing.signer import UnlockedKey
 from chains.tx.model import Outcome, TxState
 from chains.types import Address, SignedTx, UnsignedTx
 from scripts.devnet.cheats import fund_native
-from scripts.devnet.network import LocalChain
 from service.accounts.registration import register_wallet
 from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
 from service.control.acts import perform
 from service.control.server import this_operator
 from service.db import models as m
-from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack, running
+from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack
 from tests.faults.proxy import FaultProxy
-from tests.faults.remote import ThreadedProxy
 from tests.faults.rules import Drop, Rule
 
 E18: Final = 10**18
-FUNDS: Final = {"ethereum": {"ETH": 10 * E18}}
 PATH: Final = "/v1/ethereum/withdrawals"
 STRANGER: Final = Address("0x000000000000000000000000000000000000c0DE")
 AMOUNT: Final = 25 * E18 // 100
 
 pytestmark = pytest.mark.chain
-
-
-@pytest.fixture
-def proxy(fresh_ethereum: LocalChain) -> Any:
-    with ThreadedProxy(FaultProxy(fresh_ethereum.rpc_url)) as made:
-        yield made
-
-
-@pytest.fixture
-async def stack(fresh_ethereum: LocalChain, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[Stack]:
-    behind = replace(fresh_ethereum, rpc_url=proxy.url)
-    async with running(tmp_path, {"ethereum": behind}, funds=FUNDS) as made:
-        made.rpcs["ethereum"]("evm_setAutomine", False)
-        made.rpcs["ethereum"]("anvil_setCode", BOB, "0x")
-        yield made
 
 
 async def accepted(stack: Stack, client_id: str, *, key: str = "withdraw") -> str:

@@ -1,44 +1,25 @@
 """An operator's phrases for refusals, from the chains file to the engine of the running service."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from sqlalchemy import select
 
 from chains.config import InvalidChainConfig
 from chains.tx.model import TxState
-from scripts.devnet.network import LocalChain
 from service.build import build
 from service.db import models as m
-from tests.e2e.harness import BOB, Stack, client_of, running
+from tests.e2e.harness import BOB, Stack, client_of
 from tests.faults.proxy import FaultProxy
-from tests.faults.remote import ThreadedProxy
 from tests.faults.rules import NodeError, Phase, Rule
 
 E18: Final = 10**18
-FUNDS: Final = {"ethereum": {"ETH": 10 * E18}}
 SAID: Final = "Sequencer 7: bundle parked until slot 90"
 PHRASE: Final = "sequencer * bundle parked"
 
 pytestmark = pytest.mark.chain
-
-
-@pytest.fixture
-def proxy(fresh_ethereum: LocalChain) -> Any:
-    with ThreadedProxy(FaultProxy(fresh_ethereum.rpc_url)) as made:
-        yield made
-
-
-@pytest.fixture
-async def stack(fresh_ethereum: LocalChain, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[Stack]:
-    behind = replace(fresh_ethereum, rpc_url=proxy.url)
-    async with running(tmp_path, {"ethereum": behind}, funds=FUNDS) as made:
-        made.rpcs["ethereum"]("evm_setAutomine", False)
-        made.rpcs["ethereum"]("anvil_setCode", BOB, "0x")
-        yield made
 
 
 async def with_phrases(stack: Stack, tmp_path: Path, text: str) -> Stack:

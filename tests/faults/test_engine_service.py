@@ -1,9 +1,6 @@
 """The whole service under the catalogue's cases, named by their ids: requests, engine and books behind a proxy."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -11,16 +8,13 @@ from sqlalchemy import Connection, delete, select, update
 
 from chains.tx.model import Lane, payload_hash
 from chains.types import Address, CallRequest, ChainId
-from scripts.devnet.network import LocalChain
 from service.db import models as m
 from service.pauses import Scope, Target, pause, resume
-from tests.e2e.harness import BOB, Stack, running
+from tests.e2e.harness import BOB, Stack
 from tests.faults.proxy import FaultProxy
-from tests.faults.remote import ThreadedProxy
 from tests.faults.rules import Drop, Phase, Rule
 
 E18: Final = 10**18
-FUNDS: Final = {"ethereum": {"ETH": 10 * E18, "USDC": 20_000 * 10**6, "USDT": 20_000 * 10**6}}
 PATH: Final = "/v1/ethereum/withdrawals"
 SEND: Final = "eth_sendRawTransaction"
 REVERT_CODE: Final = "0x5f5ffd"
@@ -28,21 +22,6 @@ STRANGER: Final = Address("0x000000000000000000000000000000000000c0DE")
 YEAR_MS: Final = 366 * 86_400_000
 
 pytestmark = pytest.mark.chain
-
-
-@pytest.fixture
-def proxy(fresh_ethereum: LocalChain) -> Any:
-    with ThreadedProxy(FaultProxy(fresh_ethereum.rpc_url)) as made:
-        yield made
-
-
-@pytest.fixture
-async def stack(fresh_ethereum: LocalChain, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[Stack]:
-    behind = replace(fresh_ethereum, rpc_url=proxy.url)
-    async with running(tmp_path, {"ethereum": behind}, funds=FUNDS) as made:
-        made.rpcs["ethereum"]("evm_setAutomine", False)
-        made.rpcs["ethereum"]("anvil_setCode", BOB, "0x")
-        yield made
 
 
 def pay(client_id: str, *, asset: str = "ETH", amount: str = "0.25", address: str = BOB) -> dict[str, str]:

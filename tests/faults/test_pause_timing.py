@@ -3,28 +3,23 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from sqlalchemy import select
 
 from chains.tx.model import UNMINED_TX_STATES, IntentState, Outcome, TxState
-from scripts.devnet.network import LocalChain
 from service.control.acts import perform
 from service.control.server import this_operator
 from service.db import models as m
 from service.pauses import Scope
 from service.workers.runner import run_workers
-from tests.e2e.harness import BOB, Stack, running
+from tests.e2e.harness import BOB, Stack
 from tests.faults.proxy import FaultProxy
-from tests.faults.remote import ThreadedProxy
 
 E18: Final = 10**18
-FUNDS: Final = {"ethereum": {"ETH": 50 * E18, "USDC": 20_000 * 10**6}}
 PATH: Final = "/v1/ethereum/withdrawals"
 PROMISE_S: Final = 1.0
 WATCHED_S: Final = 4.0
@@ -39,18 +34,8 @@ pytestmark = pytest.mark.chain
 
 
 @pytest.fixture
-def proxy(fresh_ethereum: LocalChain) -> Any:
-    with ThreadedProxy(FaultProxy(fresh_ethereum.rpc_url)) as made:
-        yield made
-
-
-@pytest.fixture
-async def stack(fresh_ethereum: LocalChain, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[Stack]:
-    behind = replace(fresh_ethereum, rpc_url=proxy.url)
-    async with running(tmp_path, {"ethereum": behind}, funds=FUNDS) as made:
-        made.rpcs["ethereum"]("evm_setAutomine", False)
-        made.rpcs["ethereum"]("anvil_setCode", BOB, "0x")
-        yield made
+def funds() -> Mapping[str, int]:
+    return {"ETH": 50 * E18, "USDC": 20_000 * 10**6}
 
 
 @asynccontextmanager
