@@ -13,6 +13,7 @@ from chains.errors import RpcError, RpcRefused, RpcUnavailable, SigningError
 from chains.rpc.transport import HttpTransport, Transport
 from chains.signing.signer import LocalSigner, Signer, UnlockedKey
 from chains.tx.engine import TxEngine
+from chains.tx.leases import Leases
 from chains.tx.memory import MemoryState, MemoryTxStore, MemoryUnitOfWork
 from chains.tx.memory_heads import MemoryHeadStore
 from chains.tx.model import (
@@ -275,7 +276,7 @@ class Bench:
         await self.engine.step()
 
 
-def make_engine(bench: Bench) -> TxEngine[MemoryState]:
+def make_engine(bench: Bench, *, leases: Leases[MemoryState] | None = None) -> TxEngine[MemoryState]:
     return TxEngine(
         client=bench.client,
         config=bench.config,
@@ -286,6 +287,7 @@ def make_engine(bench: Bench) -> TxEngine[MemoryState]:
         check=bench.check,
         observer=bench.seen,
         clock=bench.clock,
+        leases=leases,
     )
 
 

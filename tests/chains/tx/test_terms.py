@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from chains.tx.engine import TxEngine
 from chains.tx.leases import LeaseLost, LeaseName, Term
 from chains.tx.memory import MemoryState
 from chains.tx.model import TxState
 from chains.types import CallRequest
 from scripts.devnet.network import LocalChain
-from tests.chains.tx.harness import HEADS, SINK, STORE, Bench, bench_on, config_for, make_engine
+from tests.chains.tx.harness import SINK, Bench, bench_on, config_for, make_engine
 
 pytestmark = pytest.mark.chain
 
@@ -57,26 +56,11 @@ async def bench(ethereum: LocalChain) -> AsyncIterator[Bench]:
         yield made
 
 
-def engine_with(bench: Bench, leases: Terms) -> TxEngine[MemoryState]:
-    return TxEngine(
-        client=bench.client,
-        config=bench.config,
-        signer=bench.signer,
-        store=STORE,
-        heads=HEADS,
-        uow=bench.uow,
-        check=bench.check,
-        observer=bench.seen,
-        clock=bench.clock,
-        leases=leases,
-    )
-
-
 async def test_f19_a_look_at_a_lane_from_an_earlier_term_neither_holds_it_nor_places(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leases, other = Terms(), make_engine(bench)
-    stopped = engine_with(bench, leases)
+    stopped = make_engine(bench, leases=leases)
     await bench.queue("first", PAY)
     await stopped.step()
     await bench.queue("p", PAY)
@@ -100,7 +84,7 @@ async def test_slots_of_a_lane_are_looked_at_once_it_is_taken_over_not_before(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leases, other = Terms(held=False), make_engine(bench)
-    engine = engine_with(bench, leases)
+    engine = make_engine(bench, leases=leases)
     await bench.queue("p", PAY)
     await other.step()
     [tx] = await bench.txs("p")
@@ -125,7 +109,7 @@ async def test_a_lease_that_is_lost_in_the_middle_of_a_send_ends_no_engine(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leases = Terms()
-    engine = engine_with(bench, leases)
+    engine = make_engine(bench, leases=leases)
     await bench.queue("p", PAY)
     bench.tap.lose_sends = True
     await engine.step()

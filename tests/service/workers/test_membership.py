@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from chains.errors import SignerUnavailable
 from chains.tx.leases import FencedUnitOfWork, LeaseLost, LeaseName, lane_lease
@@ -62,6 +63,19 @@ async def two(postgres_url: str) -> AsyncIterator[tuple[Machine, Machine]]:
     yield found
     for one in found:
         await one.db.close()
+
+
+@asynccontextmanager
+async def writing(url: str, process: rows.Process) -> AsyncIterator[AsyncConnection]:
+    """A session of the process in the middle of a write: past the fence, not committed."""
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    try:
+        async with engine.connect() as connection:
+            await connection.begin()
+            await connection.run_sync(lambda c: rows.check(c, process.id))
+            yield connection
+    finally:
+        await engine.dispose()
 
 
 pytestmark = pytest.mark.postgres
@@ -209,10 +223,7 @@ async def test_a_write_under_way_ends_before_its_process_can_be_removed(
     writer, other = two
     await writer.member.claim(LANES)
     [process] = await other.db.read(rows.registered)
-    engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.connect() as connection:
-        await connection.begin()
-        await connection.run_sync(lambda c: rows.check(c, process.id))
+    async with writing(postgres_url, process) as connection:
         # Signs of life go on beside it.
         await writer.member.turn()
         removal = asyncio.create_task(other.db.run(lambda c: rows.remove(c, process.id)))
@@ -220,7 +231,6 @@ async def test_a_write_under_way_ends_before_its_process_can_be_removed(
         assert not removal.done()
         await connection.rollback()
     assert await removal
-    await engine.dispose()
 
 
 async def test_f19_what_was_begun_before_a_process_was_taken_for_dead_is_not_written_after_it_joined_again(
@@ -312,10 +322,7 @@ async def test_f19_one_that_stopped_in_the_middle_of_a_write_stops_nobody_else(
     stopped, other = two
     await stopped.member.claim(LANES)
     [process] = await other.db.read(rows.registered)
-    engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.connect() as connection:
-        await connection.begin()
-        await connection.run_sync(lambda c: rows.check(c, process.id))
+    async with writing(postgres_url, process) as connection:
         async with asyncio.timeout(2):
             await other.lives(TTL_S + 2)
         assert not await _is_gone(other, process)
@@ -323,7 +330,6 @@ async def test_f19_one_that_stopped_in_the_middle_of_a_write_stops_nobody_else(
         await connection.rollback()
     await other.lives(1)
     assert await _is_gone(other, process)
-    await engine.dispose()
 
 
 async def _is_gone(machine: Machine, process: rows.Process) -> bool:
