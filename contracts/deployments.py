@@ -36,12 +36,31 @@ class VenueContracts:
     router: Address
 
 
+class RouterKind(StrEnum):
+    """How a router is called."""
+
+    SWAP_ROUTER_02 = "swap_router_02"
+    """Uniswap's SwapRouter02: any number of paths in one multicall, V3 and the one V2 factory it was built with."""
+    ROUTER_02 = "router_02"
+    """Uniswap V2's Router02 and its copies: one path of one V2 factory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """A contract that swaps are sent to, and whose pools it can trade with."""
+
+    kind: RouterKind
+    address: Address
+    venues: frozenset[Venue]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainDeployments:
     """The registry's part for one chain."""
 
     contracts: Mapping[str, Address]
     venues: tuple[VenueContracts, ...]
+    routers: tuple[Router, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +91,13 @@ class Deployments:
                 return found
         raise UnknownDeployment(chain_id, venue)
 
+    def routers(self, chain_id: ChainId) -> tuple[Router, ...]:
+        """In the order of the file: of two routers that do the same, the first is meant. Raises: UnknownDeployment."""
+        return self._chain(chain_id, "routers").routers
+
     def spenders(self, chain_id: ChainId) -> frozenset[Address]:
         """The contracts that may ever get an allowance: the routers swaps are sent to."""
-        return frozenset(venue.router for venue in self.venues(chain_id))
+        return frozenset(router.address for router in self.routers(chain_id))
 
     def chain_ids(self) -> Iterable[ChainId]:
         return self.chains.keys()
@@ -109,8 +132,26 @@ def _chain(fields: Fields) -> ChainDeployments:
         if needed not in contracts:
             raise InvalidData(f"{listed.where}: {needed!r} is missing")
     venues = tuple(_venue(name, offered.child(name), contracts=contracts) for name in offered.names())
+    known = frozenset(venue.venue for venue in venues)
+    sent_to = fields.child("routers")
+    routers = tuple(_router(name, sent_to.child(name), contracts=contracts, known=known) for name in sent_to.names())
+    if reachless := sorted(known - frozenset(venue for router in routers for venue in router.venues)):
+        raise InvalidData(f"{sent_to.where}: no router trades with {', '.join(reachless)}")
     fields.refuse_unknown()
-    return ChainDeployments(contracts=MappingProxyType(contracts), venues=venues)
+    return ChainDeployments(contracts=MappingProxyType(contracts), venues=venues, routers=routers)
+
+
+def _router(name: str, fields: Fields, *, contracts: Mapping[str, Address], known: frozenset[Venue]) -> Router:
+    if name not in contracts:
+        raise InvalidData(f"{fields.where}: {name!r} is not among the chain's contracts")
+    kind, venues = fields.text("kind"), fields.texts("venues")
+    if kind not in set(RouterKind):
+        raise InvalidData(f"{fields.where}: {kind!r} is no kind of router, not one of {', '.join(RouterKind)}")
+    if not venues or not set(venues) <= set(known):
+        raise InvalidData(f"{fields.where} venues: some of {', '.join(sorted(known))}")
+    router = Router(kind=RouterKind(kind), address=contracts[name], venues=frozenset(map(Venue, venues)))
+    fields.refuse_unknown()
+    return router
 
 
 def _venue(name: str, fields: Fields, *, contracts: Mapping[str, Address]) -> VenueContracts:
