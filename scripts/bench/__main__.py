@@ -2,11 +2,13 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
 from rich.console import Console
+
+from scripts.bench.results import Bar, all_held, bars_table
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -73,7 +75,23 @@ def quotes(
     from scripts.bench.quotes import run
 
     quiet()
-    raise typer.Exit(0 if run(count=count, seed=seed, peers=peers, console=Console()) else 1)
+    judge("quotes", run(count=count, seed=seed, peers=peers, console=Console()))
+
+
+@app.command(name="all")
+def everything() -> None:
+    """Quotes, routing, balances, logs and JSON-RPC in turn, and one table of their bars."""
+    from scripts.bench.everything import run
+
+    quiet()
+    raise typer.Exit(0 if run(console=Console()) else 1)
+
+
+def judge(title: str, bars: list[Bar]) -> NoReturn:
+    """Print the bars, and exit by whether they are held."""
+    console = Console()
+    console.print(bars_table(bars, title=title))
+    raise typer.Exit(0 if all_held(bars) else 1)
 
 
 def quiet() -> None:

@@ -1,0 +1,39 @@
+"""`python -m scripts.bench all`: the benchmarks with bars in `docs`, one after the other, and one table of their bars.
+
+Within each benchmark the ways that are compared take turns (interleaved rounds), so that every ratio is of one moment
+of the machine. A benchmark that ends with an error ends the run: a table with a hole would look finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from rich.console import Console
+
+from scripts.bench import quotes
+from scripts.bench.results import Bar, all_held, bars_table
+
+QUOTES: Final = 10_000
+"""Random quotes of the proof."""
+SEED: Final = 1
+
+Benchmark = Callable[[Console], list[Bar]]
+
+BENCHMARKS: Final[dict[str, Benchmark]] = {
+    "quotes": lambda console: quotes.run(count=QUOTES, seed=SEED, peers=True, console=console),
+}
+"""Name to what runs it; each prints its own figures and returns its bars."""
+
+
+def run(*, console: Console) -> bool:
+    """Run all and print the table; True if every bar is held."""
+    bars: list[Bar] = []
+    for name, benchmark in BENCHMARKS.items():
+        console.rule(name)
+        bars += benchmark(console)
+    console.rule("bars")
+    console.print(bars_table(bars, title="Bars, each of one interleaved run"))
+    held = all_held(bars)
+    console.print("PASS" if held else "FAIL")
+    return held
