@@ -24,6 +24,8 @@
 Errors of the node and reverts are `chains.errors`, passed through as they are.
 """
 
+from chains.types import Address
+
 
 class ContractError(Exception):
     """Base of all errors of this layer."""
@@ -108,10 +110,11 @@ class InconsistentPool(ContractError):
 
 
 class TicksNotLoaded(ContractError):
-    """A V3 quote needs a word of the tick bitmap that was not loaded. `word` is the next one in its direction."""
+    """A V3 quote needs a word of the pool's tick bitmap that was not loaded; `word` is the next in its direction."""
 
-    def __init__(self, word: int) -> None:
-        super().__init__(f"word {word} of the tick bitmap is not loaded")
+    def __init__(self, pool: Address, word: int) -> None:
+        super().__init__(f"word {word} of the tick bitmap of {pool} is not loaded")
+        self.pool = pool
         self.word = word
 
 

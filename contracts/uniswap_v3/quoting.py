@@ -244,7 +244,7 @@ def _check_end(pool: V3Pool, *, zero_for_one: bool) -> None:
     """That there are no more stops since there is no more liquidity, and not since words are missing."""
     if not pool.ticks.is_complete:
         loaded = pool.ticks.loaded
-        raise TicksNotLoaded(loaded.first - 1 if zero_for_one else loaded.last + 1)
+        raise TicksNotLoaded(pool.address, loaded.first - 1 if zero_for_one else loaded.last + 1)
 
 
 def _is_stop_down(pool: V3Pool, tick: int) -> bool:
