@@ -40,15 +40,25 @@ class GraphPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One path. Its tokens are what `hops` name: the wrapped token stands for the native asset."""
+    """One path. Its tokens are what `hops` name: the wrapped token stands for the native asset.
+
+    `asked_out` matters for exact output only: what the router is asked for, where rounding in V2 pools makes it deliver
+    more (`amount_out`). The legs' sum of it is what the whole trade was asked for. None: the same as `amount_out`.
+    """
 
     hops: tuple[Hop, ...]
     amount_in: int
     amount_out: int
+    asked_out: int | None = None
 
     @property
     def tokens(self) -> tuple[Address, ...]:
         return (self.hops[0].token_in, *(hop.token_out for hop in self.hops))
+
+    @property
+    def exact_out(self) -> int:
+        """Exact output: what the leg asks the router for."""
+        return self.amount_out if self.asked_out is None else self.asked_out
 
     @property
     def venues(self) -> frozenset[Venue]:
