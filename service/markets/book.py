@@ -1,0 +1,118 @@
+"""The order book that a market's direct pools amount to: what can be bought or sold at each price step.
+
+Pools have no orders. A level at a price holds what a taker could trade at that price or better, less what the levels
+before it hold: the LP fee is inside the price, and all direct pools of the pair are summed.
+
+    asks  prices rounded up to the tick: a taker never pays more than the level says
+    bids  prices rounded down: a taker never gets less
+
+Guarantees: the amounts of the first n levels are what the pools give up to that price, to the base unit; walking the
+book for a size costs what the best split of that size over the direct pools costs, within one tick. Not guaranteed:
+what routes over other pairs would add, gas, or that the levels stand when a trade is mined.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chains.types import Address
+from contracts.assets import AssetList, Market
+from contracts.depth import swap_to_price, taker_price
+from contracts.ratio import Ratio
+from contracts.routing.model import GraphPool
+from service.markets.filters import Filters, tick_ratio
+
+MAX_LEVELS: Final = 1_000
+STEPS_A_LEVEL: Final = 8
+"""Price steps looked at for each level wanted: where liquidity has gaps, steps are empty and are left out."""
+COARSER: Final = (1, 10, 100, 1_000)
+"""How many ticks a level may span."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """`ticks` is the price in ticks of the filters; `base` and `quote` are base units, the level's own."""
+
+    ticks: int
+    base: int
+    quote: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """Best price first on both sides."""
+
+    market: Market
+    filters: Filters
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
+def build_book(
+    market: Market, pools: Sequence[GraphPool], *, assets: AssetList, filters: Filters, levels: int
+) -> Book:
+    """At most `levels` a side. Pools of other pairs are left out.
+
+    Raises:
+        TicksNotLoaded: a pool's ticks are not loaded as far as the book goes.
+    """
+    base, quote = (assets.token_of(asset).token_address for asset in (market.base, market.quote))
+    direct = [pool for pool in pools if pool.key.pair == {base, quote}]
+    tick = tick_ratio(market, filters)
+    return Book(
+        market=market,
+        filters=filters,
+        bids=tuple(_bids(direct, base, tick, levels=levels)),
+        asks=tuple(_asks(direct, quote, tick, levels=levels)),
+    )
+
+
+def _asks(pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, levels: int) -> list[Level]:
+    best = [price.inverse for pool in pools if (price := _first(pool, quote)) is not None]
+    if not best:
+        return []
+    first = min(_ticks_up(price, tick) for price in best)
+    found: list[Level] = []
+    had_base = had_quote = 0
+    for ticks in range(first, first + levels * STEPS_A_LEVEL):
+        worst = Ratio.of(tick.den, tick.num * ticks)  # base for quote, at that price
+        sums = [swap_to_price(pool.state, worst, token0_in=pool.zero_for_one(quote)) for pool in pools]
+        got_quote, got_base = sum(one.amount_in for one in sums), sum(one.amount_out for one in sums)
+        if got_base > had_base:
+            found.append(Level(ticks=ticks, base=got_base - had_base, quote=got_quote - had_quote))
+            had_base, had_quote = got_base, got_quote
+            if len(found) == levels:
+                break
+    return found
+
+
+def _bids(pools: Sequence[GraphPool], base: Address, tick: Ratio, *, levels: int) -> list[Level]:
+    best = [price for pool in pools if (price := _first(pool, base)) is not None]
+    if not best:
+        return []
+    first = max(_ticks_down(price, tick) for price in best)
+    found: list[Level] = []
+    had_base = had_quote = 0
+    for ticks in range(first, max(0, first - levels * STEPS_A_LEVEL), -1):
+        worst = Ratio.of(tick.num * ticks, tick.den)
+        sums = [swap_to_price(pool.state, worst, token0_in=pool.zero_for_one(base)) for pool in pools]
+        got_base, got_quote = sum(one.amount_in for one in sums), sum(one.amount_out for one in sums)
+        if got_quote > had_quote:
+            found.append(Level(ticks=ticks, base=got_base - had_base, quote=got_quote - had_quote))
+            had_base, had_quote = got_base, got_quote
+            if len(found) == levels:
+                break
+    return found
+
+
+def _first(pool: GraphPool, token_in: Address) -> Ratio | None:
+    """What the pool's first unit trades at, bought for sold base units."""
+    return taker_price(pool.state, token0_in=pool.zero_for_one(token_in))
+
+
+def _ticks_up(price: Ratio, tick: Ratio) -> int:
+    return max(1, -(-price.num * tick.den // (price.den * tick.num)))
+
+
+def _ticks_down(price: Ratio, tick: Ratio) -> int:
+    return price.num * tick.den // (price.den * tick.num)
