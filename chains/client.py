@@ -17,7 +17,7 @@ from chains.errors import ExecutionReverted, RpcError, RpcProtocolError, RpcRefu
 from chains.fees import FeeHistory
 from chains.rpc import codec
 from chains.rpc.transport import Transport
-from chains.types import Address, BlockHash, BlockRef, BlockTag, CallRequest, ChainId, Header, Log, Receipt, TxHash
+from chains.types import Address, BlockHash, BlockRef, BlockTag, CallRequest, ChainId, Header, Receipt, TxHash
 
 T = TypeVar("T")
 Block = BlockRef | BlockTag | int
@@ -203,29 +203,6 @@ class EvmClient:
         """Receipts in the order asked, in one batch. Raises when any look-up failed: unknown is not "not mined"."""
         calls = [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in hashes]
         return await self._ask_all(calls, [_receipt_of(tx_hash) for tx_hash in hashes])
-
-    async def logs(
-        self,
-        *,
-        addresses: Sequence[Address] = (),
-        topics: Sequence[str | Sequence[str] | None] = (),
-        block_hash: BlockHash | None = None,
-        from_block: int | None = None,
-        to_block: int | None = None,
-    ) -> list[Log]:
-        """Logs of one block by hash, or of an inclusive range. Raises: ValueError: neither or both were given."""
-        if (block_hash is None) == (from_block is None or to_block is None):
-            raise ValueError("logs are asked for one block_hash, or from from_block to to_block")
-        query: dict[str, Any] = {"topics": list(topics)}
-        if addresses:
-            query["address"] = list(addresses)
-        if block_hash is not None:
-            query["blockHash"] = block_hash
-        elif from_block is not None and to_block is not None:
-            query |= {"fromBlock": hex(from_block), "toBlock": hex(to_block)}
-        return await self._ask(
-            "eth_getLogs", [query], lambda value: [codec.log(item) for item in codec.sequence(value)]
-        )
 
     async def send_raw(self, raw: bytes) -> TxHash:
         """Hand signed bytes to the node once. The hash is computed here; another one from the node is refused.

@@ -192,19 +192,6 @@ async def test_a_read_pinned_to_a_block_is_asked_by_hash() -> None:
     ]
 
 
-async def test_logs_are_asked_for_a_block_or_a_range() -> None:
-    client, transport = client_with([LOG], [])
-    (log,) = await client.logs(addresses=[TOKEN], topics=[None], block_hash=BlockHash(HASH))
-    assert log.address == TOKEN
-    await client.logs(from_block=1, to_block=16)
-    assert transport.asked[0][1] == [{"topics": [None], "address": [TOKEN], "blockHash": HASH}]
-    assert transport.asked[1][1] == [{"topics": [], "fromBlock": "0x1", "toBlock": "0x10"}]
-    with pytest.raises(ValueError, match="one block_hash"):
-        await client.logs()
-    with pytest.raises(ValueError, match="one block_hash"):
-        await client.logs(block_hash=BlockHash(HASH), from_block=1, to_block=2)
-
-
 async def test_the_fee_history_has_no_floats() -> None:
     answer = {"baseFeePerGas": ["0x1", "0x2"], "gasUsedRatio": [0.5], "reward": [["0x3"]], "oldestBlock": "0x1"}
     client, _ = client_with(answer)

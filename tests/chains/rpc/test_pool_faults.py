@@ -10,12 +10,14 @@ import pytest
 from chains.client import EvmClient
 from chains.config import load_chains
 from chains.errors import RpcError, RpcNotSent, RpcProtocolError, RpcRefused, RpcThrottled, RpcUnavailable
+from chains.logs import LogQuery, logs_in
 from chains.rpc.endpoint import EndpointConfig
 from chains.rpc.health import HealthPolicy
 from chains.rpc.policy import PoolPolicy
 from chains.rpc.pool import RpcPool
 from chains.rpc.quorum import QuorumNotReached
 from chains.rpc.transport import HttpTransport, RpcLimits
+from chains.sizing import Portion
 from chains.types import ChainId, TxHash, parse_address
 from service.clock import SystemClock
 from tests.faults.node import CHAIN_ID, ETHER, RECIPIENT, Node, bare_node
@@ -260,7 +262,10 @@ async def test_F32_empty_logs_of_a_lagging_endpoint_are_not_believed(network: Ne
     lying = a.calls
     network.node.mine(2)
     await network.client.head()
-    assert await network.client.logs(from_block=behind, to_block=behind + 2) == []
+    [chunk] = [
+        chunk async for chunk in logs_in(network.pool, LogQuery(), first=behind, last=behind + 2, span=Portion(10))
+    ]
+    assert chunk.logs == []
     assert ("eth_getLogs" in {method for method, _ in lying}) is False
 
 

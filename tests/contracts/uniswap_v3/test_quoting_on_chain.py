@@ -1,11 +1,14 @@
 """Quotes from memory against QuoterV2 and Router02 on both forks, and states kept by logs against fresh loads."""
 
 import random
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from chains.types import Address, BlockRef, BlockTag, CallRequest
+from chains.logs import SPAN_BLOCKS, LogQuery, logs_in
+from chains.sizing import Portion
+from chains.types import Address, BlockRef, BlockTag, CallRequest, Log
 from contracts.errors import InconsistentPool
 from contracts.multicall import CALLS_PER_REQUEST
 from contracts.plans import run_plans
@@ -52,9 +55,7 @@ async def test_states_kept_by_logs_are_those_of_a_fresh_load(desk: Desk) -> None
     after = await _load(desk)
     states: dict[Address, V3Pool | v2.V2Pool] = {market.pool.address: market.pool for market in before.each}
     events: list[object] = []
-    for log in await desk.client.logs(
-        addresses=list(states), from_block=before.block.number + 1, to_block=after.block.number
-    ):
+    async for log in _logs(desk, frozenset(states), after=before.block, upto=after.block):
         state = states[log.address]
         if isinstance(state, V3Pool):
             if (event := logs.decode(log)) is not None:
@@ -162,3 +163,11 @@ class _Counting:
     async def call(self, request: CallRequest, *, block: BlockRef | BlockTag | int = "latest") -> bytes:
         self.calls += 1
         return await self._desk.client.call(request, block=block)
+
+
+async def _logs(desk: Desk, addresses: frozenset[Address], *, after: BlockRef, upto: BlockRef) -> AsyncIterator[Log]:
+    """What these contracts logged since."""
+    transport, query = desk.client.transport, LogQuery(addresses=addresses)
+    async for chunk in logs_in(transport, query, first=after.number + 1, last=upto.number, span=Portion(SPAN_BLOCKS)):
+        for log in chunk.logs:
+            yield log
