@@ -1,12 +1,12 @@
 """Assets, amounts and markets of a chain: what is listed, and under which names.
 
 Guarantees: an asset is its CAIP-19 id; symbols and addresses are unique in a chain's list; the native asset has no
-address. Lists come from `contracts/data/assets-<chain id>.json` or an operator's file of the same shape; a test
-compares the packaged ones with the contracts. Not guaranteed: that an unlisted token is harmless, or that a listed
-market has liquidity now.
+address. Lists come from `contracts/data/assets-<chain id>.json` or an operator's file of the same shape, and an
+operator's additions come on top; a test compares the packaged ones with the contracts. Not guaranteed: that an
+unlisted token is harmless, or that a listed market has liquidity now.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,12 @@ APPROVE_RESET: Final = "approve_reset"
 NO_RETURN: Final = "no_return"
 """transfer and approve return nothing instead of a bool (USDT)."""
 _FLAGS: Final = frozenset({APPROVE_RESET, NO_RETURN})
+MAX_SYMBOL: Final = 16
 _MAX_SLIP44: Final = 2**31
+_MAX_HEARTBEAT_S: Final = 7 * 24 * 3_600
+_MAX_FEED_DECIMALS: Final = 36
+ADDITIONS_VERSION: Final = 1
+"""Shape of an operator's file of additions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,7 @@ class Asset:
     """A listed asset. `address` is None for the chain's native asset.
 
     `onchain_symbols` are what the contract may answer to `symbol()` (bridged USDC is `USDCE` here and `USDC.e`
-    there). `usd_feed` names the Chainlink feed in the registry of deployments.
+    there). `usd_feed` names one of the list's feeds.
     """
 
     id: AssetId
@@ -56,6 +61,20 @@ class Asset:
         if self.address is None:
             raise AssetMismatch(f"{self.symbol} is the native asset of chain {self.chain_id} and has no address")
         return self.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """What is expected of a Chainlink feed: how often it answers at least, in which decimals, under which title.
+
+    `address` None: the registry of deployments has it, under `name`.
+    """
+
+    name: str
+    heartbeat_s: int
+    decimals: int
+    description: str
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +101,15 @@ class TokenAmount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """Buying is getting `base` for `quote`. `ETHUSDC` settles in the native asset, `WETHUSDC` in the token."""
+    """Buying is getting `base` for `quote`. `ETHUSDC` settles in the native asset, `WETHUSDC` in the token.
+
+    `guarded` False: the operator has it traded with no second opinion on its price where there is none.
+    """
 
     symbol: str
     base: Asset
     quote: Asset
+    guarded: bool = True
 
 
 class AssetList:
@@ -100,6 +123,8 @@ class AssetList:
         wrapped: Asset,
         connectors: Sequence[Asset] = (),
         pairs: Sequence[tuple[Asset, Asset]] = (),
+        feeds: Sequence[Feed] = (),
+        unguarded: Collection[str] = (),
     ) -> None:
         natives = [asset for asset in assets if asset.is_native]
         if len(natives) != 1:
@@ -119,9 +144,15 @@ class AssetList:
             raise InvalidData(f"chain {chain_id}: two assets share a symbol or an address")
         if any(asset.is_native or asset.id not in self._by_id for asset in (wrapped, *connectors)):
             raise InvalidData(f"chain {chain_id}: wrapped and connectors must be tokens of the list")
-        self.markets: Final = MappingProxyType({m.symbol: m for m in (self._market(b, q) for b, q in pairs)})
-        if len(self.markets) != len(pairs):
+        self.feeds: Final = MappingProxyType({feed.name: feed for feed in feeds})
+        if len(self.feeds) != len(feeds):
+            raise InvalidData(f"chain {chain_id}: two feeds have the same name")
+        made = [self._market(base, quote, unguarded=unguarded) for base, quote in pairs]
+        self.markets: Final = MappingProxyType({market.symbol: market for market in made})
+        if len(self.markets) != len(made):
             raise InvalidData(f"chain {chain_id}: two markets have the same symbol")
+        if unknown := sorted(set(unguarded) - set(self.markets)):
+            raise InvalidData(f"chain {chain_id}: {unknown[0]!r} is not a market that could be unguarded")
 
     def __iter__(self) -> Iterator[Asset]:
         return iter(self._assets)
@@ -152,10 +183,15 @@ class AssetList:
         """What stands for the asset in pools: the wrapped token for the native asset, else itself."""
         return self.wrapped if asset.is_native else asset
 
-    def _market(self, base: Asset, quote: Asset) -> Market:
+    def usd_feed(self, asset: Asset) -> Feed | None:
+        """The asset's feed, if it has one in the list."""
+        return None if asset.usd_feed is None else self.feeds.get(asset.usd_feed)
+
+    def _market(self, base: Asset, quote: Asset, *, unguarded: Collection[str]) -> Market:
         if base not in self or quote not in self or self.token_of(base) == self.token_of(quote):
             raise InvalidData(f"chain {self.chain_id}: {base.symbol}/{quote.symbol} is not a market of two assets")
-        return Market(symbol=base.symbol + quote.symbol, base=base, quote=quote)
+        symbol = base.symbol + quote.symbol
+        return Market(symbol=symbol, base=base, quote=quote, guarded=symbol not in unguarded)
 
     def _found(self, asset: Asset | None, wanted: str) -> Asset:
         if asset is None:
@@ -163,28 +199,75 @@ class AssetList:
         return asset
 
 
-def load_assets(chain_id: ChainId, file: Path | None = None) -> AssetList:
-    """The chain's list, packaged or from an operator's file of the same shape. Raises: InvalidData."""
+def load_assets(chain_id: ChainId, file: Path | None = None, *, additions: Path | None = None) -> AssetList:
+    """The chain's list, packaged or from an operator's file of the same shape, and the operator's additions to it.
+
+    Raises: InvalidData: also when additions use a symbol, an address or a market's symbol that is taken.
+    """
     fields = read_file(file) if file is not None else read_packaged(f"assets-{chain_id}.json")
     fields.integer("chain_id", low=chain_id, high=chain_id)
-    assets = [_native(chain_id, fields.child("native")), *(_token(chain_id, t) for t in fields.children("tokens"))]
+    parts = [_part(chain_id, fields)]
+    assets = [_native(chain_id, fields.child("native")), *parts[0].tokens]
+    wrapped, connectors = fields.text("wrapped"), fields.texts("connectors")
+    fields.refuse_unknown()
+    if additions is not None:
+        parts.append(read_additions(chain_id, additions))
+        assets += parts[1].tokens
     by_symbol = {asset.symbol: asset for asset in assets}
 
     def named(symbol: str) -> Asset:
         if symbol not in by_symbol:
-            raise InvalidData(f"{fields.where}: {symbol!r} is not among the file's assets")
+            raise InvalidData(f"chain {chain_id}: {symbol!r} is not among the listed assets")
         return by_symbol[symbol]
 
-    pairs = [pair.partition("/") for pair in fields.texts("markets")]
-    listed = AssetList(
+    feeds = {feed.name for part in parts for feed in part.feeds}
+    if blind := [asset.symbol for asset in assets if asset.usd_feed is not None and asset.usd_feed not in feeds]:
+        raise InvalidData(f"chain {chain_id}: the feed of {blind[0]} is not among the listed feeds")
+    pairs = [pair.partition("/") for part in parts for pair in part.markets]
+    return AssetList(
         chain_id,
         assets,
-        wrapped=named(fields.text("wrapped")),
-        connectors=[named(symbol) for symbol in fields.texts("connectors")],
+        wrapped=named(wrapped),
+        connectors=[named(symbol) for symbol in connectors],
         pairs=[(named(base), named(quote)) for base, _, quote in pairs],
+        feeds=[feed for part in parts for feed in part.feeds],
+        unguarded={pair.replace("/", "") for part in parts for pair in part.unguarded},
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Additions:
+    """What a file adds to a list: tokens, feeds, and markets as `BASE/QUOTE`, some of them unguarded."""
+
+    tokens: tuple[Asset, ...] = ()
+    feeds: tuple[Feed, ...] = ()
+    markets: tuple[str, ...] = ()
+    unguarded: tuple[str, ...] = ()
+
+
+def read_additions(chain_id: ChainId, file: Path) -> Additions:
+    """An operator's additions: `version`, `chain_id`, then `tokens`, `feeds`, `markets`, `unguarded`.
+
+    Raises: InvalidData.
+    """
+    fields = read_file(file)
+    fields.integer("version", low=ADDITIONS_VERSION, high=ADDITIONS_VERSION)
+    fields.integer("chain_id", low=chain_id, high=chain_id)
+    additions = _part(chain_id, fields)
     fields.refuse_unknown()
-    return listed
+    return additions
+
+
+def _part(chain_id: ChainId, fields: Fields) -> Additions:
+    """What the packaged list and the operator's additions have in common."""
+    listed = fields.child("feeds") if "feeds" in fields.names() else None
+    feeds = () if listed is None else tuple(_feed(name, listed.child(name)) for name in listed.names())
+    return Additions(
+        tokens=tuple(_token(chain_id, token) for token in fields.children("tokens")),
+        feeds=feeds,
+        markets=fields.texts("markets"),
+        unguarded=fields.texts("unguarded"),
+    )
 
 
 def markets(assets: AssetList) -> Mapping[str, Market]:
@@ -237,8 +320,25 @@ def _token(chain_id: ChainId, fields: Fields) -> Asset:
     return asset
 
 
+def _feed(name: str, fields: Fields) -> Feed:
+    feed = Feed(
+        name=name,
+        heartbeat_s=fields.integer("heartbeat_s", low=1, high=_MAX_HEARTBEAT_S),
+        decimals=fields.integer("decimals", low=0, high=_MAX_FEED_DECIMALS),
+        description=fields.text("description"),
+        address=fields.address("address") if "address" in fields.names() else None,
+    )
+    fields.refuse_unknown()
+    return feed
+
+
+def is_symbol(text: str) -> bool:
+    """Whether an asset may be called that: it stands in URLs, and two of them together are a market's symbol."""
+    return bool(text) and text.isascii() and text.isalnum() and text == text.upper() and len(text) <= MAX_SYMBOL
+
+
 def _symbol(fields: Fields) -> str:
     symbol = fields.text("symbol")
-    if not (symbol.isascii() and symbol.isalnum() and symbol == symbol.upper() and len(symbol) <= 16):
-        raise InvalidData(f"{fields.where} symbol: upper-case letters and digits, at most 16")
+    if not is_symbol(symbol):
+        raise InvalidData(f"{fields.where} symbol: upper-case letters and digits, at most {MAX_SYMBOL}")
     return symbol

@@ -75,8 +75,12 @@ def test_the_data_files_agree_with_each_other_and_with_the_chain_table(chain_id:
     assert assets.native.symbol == config.native_symbol
     assert assets.native.id == f"eip155:{chain_id}/slip44:{config.native_slip44}"
     for asset in assets:
-        assert asset.usd_feed is not None
-        assert deployments.address(chain_id, asset.usd_feed)
+        feed = assets.usd_feed(asset)
+        assert feed is not None
+        assert deployments.address(chain_id, feed.name)
+        assert feed.decimals == 8
+        assert 27 <= feed.heartbeat_s <= 86_400
+    assert all(market.guarded for market in assets.markets.values())
 
 
 def test_only_the_routers_may_get_an_allowance() -> None:
@@ -173,3 +177,75 @@ def test_a_file_that_is_not_there_or_not_json_is_refused(tmp_path: Path) -> None
         load_assets(ETHEREUM, tmp_path / "bad.json")
     with pytest.raises(InvalidData, match="operator's own"):
         load_assets(ChainId(5))
+
+
+NO_MARKETS: dict[str, Any] = {"markets": [], "unguarded": []}
+ADDED = "0x1f9840a85d5aF5bf1D1762F925BDADdC4201F984"
+
+
+def _additions(**change: Any) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "chain_id": 1,
+        "feeds": {"uni_usd": {"description": "UNI / USD", "decimals": 8, "heartbeat_s": 3600, "address": OTHER}},
+        "tokens": [{"symbol": "UNI", "name": "Uniswap", "decimals": 18, "address": ADDED, "usd_feed": "uni_usd"}],
+        "markets": ["UNI/USDC", "UNI/ETH"],
+        "unguarded": ["UNI/ETH"],
+    } | change
+
+
+def _merged(folder: Path, additions: object) -> AssetList:
+    file = folder / "assets-1.json"
+    file.write_text(json.dumps(additions))
+    return load_assets(ETHEREUM, additions=file)
+
+
+def test_an_operators_additions_come_on_top_of_the_packaged_list(tmp_path: Path) -> None:
+    assets = _merged(tmp_path, _additions())
+    uni = assets.by_symbol("UNI")
+    assert uni.id == f"eip155:1/erc20:{ADDED}"
+    assert [asset for asset in assets if asset != uni] == list(load_assets(ETHEREUM))
+    feed = assets.usd_feed(uni)
+    assert feed is not None
+    assert (feed.address, feed.heartbeat_s) == (OTHER, 3600)
+    assert assets.markets["UNIUSDC"].guarded
+    assert not assets.markets["UNIETH"].guarded
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": 2}, "version"),
+        ({"chain_id": 137}, "chain_id"),
+        ({"native": {}}, "unknown field 'native'"),
+        ({"feeds": {}}, "feed of UNI"),
+        ({"feeds": {"uni_usd": {"description": "x", "decimals": 8, "heartbeat_s": 0}}}, "heartbeat_s"),
+        ({"feeds": {"chainlink_eth_usd": {"description": "x", "decimals": 8, "heartbeat_s": 9}}}, "same name"),
+        ({"markets": ["UNI/XYZ"]}, "'XYZ' is not among"),
+        ({"markets": ["ETH/USDC"]}, "same symbol"),
+        ({"unguarded": ["UNI/DAI"]}, "'UNIDAI' is not a market"),
+        (
+            {"tokens": [{"symbol": "USDC", "name": "x", "decimals": 6, "address": ADDED}], **NO_MARKETS},
+            "share a symbol",
+        ),
+        (
+            {"tokens": [{"symbol": "USDCX", "name": "x", "decimals": 6, "address": OTHER}], **NO_MARKETS},
+            "share a symbol",
+        ),
+    ],
+)
+def test_additions_that_do_not_fit_the_list_are_refused_by_name(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvalidData, match=says):
+        _merged(tmp_path, _additions(**change))
+
+
+def test_markets_whose_symbols_run_together_are_refused(tmp_path: Path) -> None:
+    tokens = [
+        {"symbol": "ABC", "name": "x", "decimals": 18, "address": ADDED},
+        {"symbol": "DUSDC", "name": "x", "decimals": 18, "address": "0x7Fc66500c84A76Ad7e9c93437bFc5Ac33E2DDaE9"},
+        {"symbol": "ABCD", "name": "x", "decimals": 18, "address": "0x514910771AF9Ca656af840dff83E8264EcF986CA"},
+    ]
+    with pytest.raises(InvalidData, match="two markets have the same symbol"):
+        _merged(tmp_path, _additions(tokens=tokens, feeds={}, markets=["ABC/DUSDC", "ABCD/USDC"], unguarded=[]))

@@ -2,8 +2,9 @@
 
 import pytest
 
+from chains.types import CallRequest
 from contracts import chainlink, erc20
-from contracts.abi import load_abi
+from contracts.abi import encode_call, load_abi
 from contracts.call import call_one, execute
 from contracts.deployments import WRAPPED_NATIVE, Venue
 from contracts.errors import FeedUnusable, UndecodableReturn
@@ -68,10 +69,33 @@ async def test_every_asset_has_a_feed_that_answers(desk: Desk) -> None:
     feeds = [desk.deployments.address(desk.chain_id, name) for name in names]
     answers = await chainlink.latest_answers(desk.client, feeds, multicall=desk.multicall, block=header.ref)
     assert set(answers) == set(feeds)
-    for answer in answers.values():
-        assert answer is not None
-        assert answer.decimals == 8
+    for name, feed in zip(names, feeds, strict=True):
+        answer = answers[feed]
+        assert answer is not None, name
+        assert answer.decimals == desk.assets.feeds[name].decimals
         assert 0 < answer.updated_at_s <= header.timestamp_s
+
+
+async def test_every_feed_of_the_list_belongs_to_an_asset(desk: Desk) -> None:
+    assert set(desk.assets.feeds) == {asset.usd_feed for asset in desk.assets}
+
+
+async def test_the_wrapped_token_wraps_the_native_asset_one_for_one(desk: Desk) -> None:
+    wrapped = desk.assets.wrapped
+    before = await desk.balances(await desk.head())
+    deposit = encode_call(load_abi("weth9").function("deposit"))
+    assert (await desk.send(CallRequest(to=wrapped.token_address, data=deposit, value_wei=5))).succeeded
+    between = await desk.balances(await desk.head())
+    assert between[wrapped.id] - before[wrapped.id] == 5
+    withdraw = encode_call(load_abi("weth9").function("withdraw"), 5)
+    assert (await desk.send(CallRequest(to=wrapped.token_address, data=withdraw))).succeeded
+    assert (await desk.balances(await desk.head()))[wrapped.id] == before[wrapped.id]
+
+
+async def test_every_market_has_a_pool_or_two_in_a_row(desk: Desk) -> None:
+    for market in desk.assets.markets.values():
+        quote = await desk.quote(market.base.symbol, market.quote.symbol, amount=10**market.base.decimals, exact="in")
+        assert quote.amount_out > 0, market.symbol
 
 
 async def test_a_feed_that_answers_zero_has_no_price(ethereum_desk: Desk) -> None:
