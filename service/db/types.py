@@ -2,6 +2,7 @@
 
 - `U256`: `int` 0..2^256-1. PostgreSQL `NUMERIC(78,0)`; SQLite 78-digit zero-padded text, since its NUMERIC
   silently turns large values into floats. Never aggregate or compare such a column in SQL.
+- `RatioText`: `contracts.ratio.Ratio` as `num/den` in decimal. Not comparable in SQL either.
 - `Addr`: `Address` as 20 bytes. `Hash32`: `0x` + 64 hex as 32 bytes. `Json`: compact JSON text.
 """
 
@@ -15,6 +16,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from chains.types import Address, address_bytes, address_from_bytes
 from chains.units import MAX_UINT256
+from contracts.ratio import Ratio
 
 _DIGITS: Final = 78
 
@@ -39,6 +41,22 @@ class U256(TypeDecorator[int]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         return None if value is None else int(value)
+
+
+class RatioText(TypeDecorator[Ratio]):
+    """An exact price, stored as the decimal text `num/den`."""
+
+    impl = String(2 * _DIGITS + 1)
+    cache_ok = True
+
+    def process_bind_param(self, value: Ratio | None, dialect: Dialect) -> str | None:
+        return None if value is None else f"{value.num}/{value.den}"
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Ratio | None:
+        if value is None:
+            return None
+        num, _, den = value.partition("/")
+        return Ratio(num=int(num), den=int(den))
 
 
 class Addr(TypeDecorator[Address]):
