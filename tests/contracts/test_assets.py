@@ -179,6 +179,7 @@ def test_a_file_that_is_not_there_or_not_json_is_refused(tmp_path: Path) -> None
         load_assets(ChainId(5))
 
 
+FEED = {"description": "x", "decimals": 8, "heartbeat_s": 9}
 NO_MARKETS: dict[str, Any] = {"markets": [], "unguarded": []}
 ADDED = "0x1f9840a85d5aF5bf1D1762F925BDADdC4201F984"
 
@@ -220,7 +221,7 @@ def test_an_operators_additions_come_on_top_of_the_packaged_list(tmp_path: Path)
         ({"native": {}}, "unknown field 'native'"),
         ({"feeds": {}}, "feed of UNI"),
         ({"feeds": {"uni_usd": {"description": "x", "decimals": 8, "heartbeat_s": 0}}}, "heartbeat_s"),
-        ({"feeds": {"chainlink_eth_usd": {"description": "x", "decimals": 8, "heartbeat_s": 9}}}, "same name"),
+        ({"feeds": {"uni_usd": FEED, "chainlink_eth_usd": FEED}}, "same name"),
         ({"markets": ["UNI/XYZ"]}, "'XYZ' is not among"),
         ({"markets": ["ETH/USDC"]}, "same symbol"),
         ({"unguarded": ["UNI/DAI"]}, "'UNIDAI' is not a market"),
