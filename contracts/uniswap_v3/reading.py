@@ -4,7 +4,7 @@
 
 Guarantees: pure; three rounds of calls, every answer of one block when the driver pins it; a state whose parts do not
 belong together is refused, and so is a call that failed. Calls are bounded by the words asked for: at a spacing of 60
-all words are 116 calls, at 10 694, at 1 6,932; `words_around` asks for fewer, and a quote that walks out of them says
+all words are 116 calls, at 10 694, at 1 6,932; `ticks_around` asks for fewer, and a quote that walks out of them says
 so. Not guaranteed: that the address is a pool of the factory; that is the directory's business (contracts.pools).
 """
 
@@ -21,29 +21,40 @@ from contracts.uniswap_v3.maths import MAX_TICK, MIN_TICK
 from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.ticks import WORD_BITS, TickLiquidity, TickMap, WordRange, word_of
 
+WORDS_AROUND: Final = 16
+"""At a spacing of 1 these are 4,096 ticks, half as much again or a third less than the price, in 33 calls."""
 _WORD: Final = 32
 _TICK_WORDS: Final = 8
 """Words that `ticks` answers with."""
 
 
-def load_pool(address: Address, *, fee_pips: int, tick_spacing: int, words_around: int | None = None) -> Plan[V3Pool]:
-    """The pool's state; with `words_around` only so many words of the bitmap on each side of the price's.
+def load_pool(
+    address: Address,
+    *,
+    fee_pips: int,
+    tick_spacing: int | None = None,
+    ticks_around: int | None = None,
+    words: WordRange | None = None,
+) -> Plan[V3Pool]:
+    """The pool's state: all ticks, or those of the `words` given, or of as many words as it takes to have so many
+    `ticks_around` the price on each side, at most `WORDS_AROUND`. A spacing that is not given is asked for.
 
     Raises: InconsistentPool: a call failed, or the answers do not belong together.
     """
-    slot0, liquidity = _all_ok((yield state_calls(address)), what="slot0 and liquidity")
+    calls = state_calls(address)
+    if tick_spacing is None:
+        calls.append(call_one(address, load_abi("uniswap_v3_pool").function("tickSpacing")))
+    slot0, liquidity, *told = _all_ok((yield calls), what="slot0, liquidity and spacing")
+    spacing = told[0] if tick_spacing is None else tick_spacing
+    if not 0 < spacing <= MAX_TICK:
+        raise InconsistentPool(f"a pool with a tick spacing of {spacing}")
     sqrt_price_x96, tick = slot0[0], slot0[1]
-    loaded = WordRange.all_of(tick_spacing)
-    if words_around is not None:
-        word = word_of(tick, tick_spacing)
-        loaded = WordRange(first=max(loaded.first, word - words_around), last=min(loaded.last, word + words_around))
-    positions = range(loaded.first, loaded.last + 1)
-    words = _all_ok((yield word_calls(address, positions)), what="tickBitmap")
-    ticks = [
-        tick for position, bits in zip(positions, words, strict=True) for tick in ticks_of(position, bits, tick_spacing)
-    ]
-    infos = _all_ok((yield tick_calls(address, ticks)), what="ticks")
-    found = TickMap.of(tick_spacing, dict(zip(ticks, infos, strict=True)), loaded=loaded)
+    every = WordRange.all_of(spacing)
+    loaded = words if words is not None else every
+    if words is None and ticks_around is not None:
+        word, around = word_of(tick, spacing), min(WORDS_AROUND, -(-ticks_around // (WORD_BITS * spacing)))
+        loaded = WordRange(first=max(every.first, word - around), last=min(every.last, word + around))
+    found = TickMap.of(spacing, (yield from load_ticks(address, tick_spacing=spacing, words=loaded)), loaded=loaded)
     found.check(tick, liquidity)
     return V3Pool(
         address=address,
@@ -53,6 +64,17 @@ def load_pool(address: Address, *, fee_pips: int, tick_spacing: int, words_aroun
         liquidity=liquidity,
         ticks=found,
     )
+
+
+def load_ticks(address: Address, *, tick_spacing: int, words: WordRange) -> Plan[dict[int, TickLiquidity]]:
+    """The initialised ticks of these words. Raises: InconsistentPool: a call failed."""
+    positions = range(words.first, words.last + 1)
+    bits = _all_ok((yield word_calls(address, positions)), what="tickBitmap")
+    ticks = [
+        tick for position, word in zip(positions, bits, strict=True) for tick in ticks_of(position, word, tick_spacing)
+    ]
+    infos = _all_ok((yield tick_calls(address, ticks)), what="ticks")
+    return dict(zip(ticks, infos, strict=True))
 
 
 def state_calls(address: Address) -> list[Call[Any]]:

@@ -25,6 +25,7 @@ from scripts.devnet.liquidity import pool_address
 from tests.contracts.desk import Desk
 
 CASES = 300
+TWO_WORDS = 2 * 256 * 60
 SEED = 20
 
 
@@ -76,8 +77,8 @@ async def test_states_kept_by_logs_are_those_of_a_fresh_load(desk: Desk) -> None
 @pytest.mark.chain
 async def test_a_part_of_the_words_gives_the_same_quotes(ethereum_desk: Desk) -> None:
     desk = ethereum_desk
-    markets = await _loaded(desk, words_around=None)
-    parts = await _loaded(desk, words_around=2)
+    markets = await _loaded(desk, ticks_around=None)
+    parts = await _loaded(desk, ticks_around=TWO_WORDS)
     for whole, part in zip(markets, parts, strict=True):
         assert not part.ticks.is_complete
         assert part.position == whole.position
@@ -135,9 +136,9 @@ def _trade_and_move_liquidity(desk: Desk, markets: Markets, rng: random.Random) 
     assert flow.counts.trades >= 20
 
 
-async def _loaded(desk: Desk, *, words_around: int | None) -> list[V3Pool]:
+async def _loaded(desk: Desk, *, ticks_around: int | None) -> list[V3Pool]:
     plans = [
-        reading.load_pool(address, fee_pips=3_000, tick_spacing=60, words_around=words_around)
+        reading.load_pool(address, fee_pips=3_000, tick_spacing=60, ticks_around=ticks_around)
         for address in _addresses(desk)
     ]
     return await run_plans(desk.client, plans, multicall=desk.multicall, block=await desk.head())
