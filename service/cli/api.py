@@ -24,11 +24,18 @@ MS: Final = 1_000_000
 
 
 class Api:
-    """One server and one key, for the time of a `with` block."""
+    """One server, with a key or without, for the time of a `with` block."""
 
     def __init__(self, profile: Profile) -> None:
-        self._profile = profile
+        self._profile: Profile | None = profile
         self._client = httpx.Client(base_url=profile.url, timeout=TIMEOUT_S)
+
+    @classmethod
+    def public(cls, url: str) -> Self:
+        """Without a key: for what anyone may read."""
+        api = cls(Profile(url=url, key="", secret=""))
+        api._profile = None
+        return api
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +54,28 @@ class Api:
         return self._send("POST", path, body=orjson.dumps(document))
 
     def _send(self, method: str, target: str, *, body: bytes) -> dict[str, Any]:
-        headers = dict(
+        headers = self._signed(method, target, body=body)
+        if body:
+            headers["Content-Type"] = "application/json"
+        try:
+            # As raw bytes: the target that is signed must be the one that is sent.
+            url = self._client.base_url.copy_with(raw_path=target.encode())
+            response = self._client.send(httpx.Request(method, url, content=body, headers=headers))
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            raise CommandFailed(
+                "unreachable",
+                f"no service answers at {str(self._client.base_url).rstrip('/')}",
+                hint="Is it running? cambist status",
+                status=ExitStatus.UNREACHABLE,
+            ) from exc
+        except httpx.HTTPError as exc:
+            raise _broken(method, exc) from exc
+        return _document(response)
+
+    def _signed(self, method: str, target: str, *, body: bytes) -> dict[str, str]:
+        if self._profile is None:
+            return {}
+        return dict(
             sign_request(
                 self._profile.key,
                 self._profile.secret.encode(),
@@ -58,22 +86,6 @@ class Api:
                 nonce=secrets.token_hex(16),
             )
         )
-        if body:
-            headers["Content-Type"] = "application/json"
-        try:
-            # As raw bytes: the target that is signed must be the one that is sent.
-            url = self._client.base_url.copy_with(raw_path=target.encode())
-            response = self._client.send(httpx.Request(method, url, content=body, headers=headers))
-        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            raise CommandFailed(
-                "unreachable",
-                f"no service answers at {self._profile.url}",
-                hint="Is it running? cambist status",
-                status=ExitStatus.UNREACHABLE,
-            ) from exc
-        except httpx.HTTPError as exc:
-            raise _broken(method, exc) from exc
-        return _document(response)
 
 
 def _broken(method: str, error: httpx.HTTPError) -> CommandFailed:

@@ -50,7 +50,7 @@ def _from_file(path: Path) -> Profile:
         raise CommandFailed("bad_profile", f"{path} may have url, key and secret, as text", status=ExitStatus.USAGE)
     if "key" not in document or "secret" not in document:
         raise CommandFailed("bad_profile", f"{path} needs key and secret", status=ExitStatus.USAGE)
-    return Profile(url=document.get("url") or _url(), key=document["key"], secret=document["secret"])
+    return Profile(url=document.get("url") or server_url(), key=document["key"], secret=document["secret"])
 
 
 def _from_environment() -> Profile:
@@ -62,10 +62,11 @@ def _from_environment() -> Profile:
             hint="Set CAMBIST_KEY and CAMBIST_SECRET_FILE, or give --profile FILE; `cambist key create` makes a key.",
             status=ExitStatus.USAGE,
         )
-    return Profile(url=_url(), key=key, secret=read_secret(Path(secret_file), prompt="secret"))
+    return Profile(url=server_url(), key=key, secret=read_secret(Path(secret_file), prompt="secret"))
 
 
-def _url() -> str:
+def server_url() -> str:
+    """The service's address: CAMBIST_URL, else what this host's settings say. Raises: CommandFailed."""
     if url := os.environ.get("CAMBIST_URL"):
         return url.rstrip("/")
     settings = settings_of_host()

@@ -54,7 +54,7 @@ def balances(chain: ChainArgument, profile: ProfileOption = None, json: JsonOpti
         for row in answer["balances"]
     ]
     columns = ["asset", "total", "available", "reserved"]
-    print_table(columns, rows, title=_block(answer), right="total, available, reserved")
+    print_table(columns, rows, title=block_title(answer), right="total, available, reserved")
 
 
 def quote(
@@ -68,7 +68,7 @@ def quote(
     json: JsonOption = False,
 ) -> None:
     """What a market order would do now: amounts, price, impact, route, gas."""
-    params = _trade(market, side, base=base, quote=quote_amount, slippage_bps=slippage_bps)
+    params = trade_params(market, side, base=base, quote=quote_amount, slippage_bps=slippage_bps)
     with Api(load_profile(profile)) as api:
         answer = api.get(f"/v1/{chain}/quote", {name: str(value) for name, value in params.items()})
     if json:
@@ -85,7 +85,7 @@ def quote(
             "route": f"{answer['route']['venue']}: {_route(answer['route']['hops'])}",
             "gas": _money(gas["native"]) + (f" ≈ {_money(gas['quote'])}" if gas["quote"] else ""),
         },
-        title=_block(answer),
+        title=block_title(answer),
     )
 
 
@@ -106,7 +106,7 @@ def order(
     json: JsonOption = False,
 ) -> None:
     """Place a market order."""
-    body = _trade(market, side, base=base, quote=quote_amount, slippage_bps=slippage_bps) | {
+    body = trade_params(market, side, base=base, quote=quote_amount, slippage_bps=slippage_bps) | {
         "type": "market",
         "client_order_id": client_id or f"cli-{uuid.uuid4().hex}",
     }
@@ -161,7 +161,10 @@ def withdraw(
     _judge(answer, wait=wait)
 
 
-def _trade(market: str, side: Side, *, base: str | None, quote: str | None, slippage_bps: int | None) -> dict[str, Any]:
+def trade_params(
+    market: str, side: Side, *, base: str | None, quote: str | None, slippage_bps: int | None
+) -> dict[str, Any]:
+    """The fields of a request that say what is to be traded. Raises: CommandFailed: not exactly one amount."""
     if (base is None) == (quote is None):
         raise CommandFailed(
             "one_amount_needed", "give either --base or --quote", hint="--base 0.5", status=ExitStatus.USAGE
@@ -239,6 +242,7 @@ def _route(hops: list[dict[str, Any]]) -> str:
     return " → ".join([hops[0]["token_in"], *(hop["token_out"] for hop in hops)])
 
 
-def _block(answer: dict[str, Any]) -> str:
+def block_title(answer: dict[str, Any]) -> str:
+    """Chain, block and age of an answer."""
     block = answer["block"]
     return f"{answer['chain']}, block {block['number']}, {block['age_ms'] / 1000:.0f} s old"
