@@ -9,6 +9,7 @@
     │   └── UndecodableReturn   a contract answered with something else than its ABI says (nothing, say)
     ├── TokenRefused            a token answered `false`
     ├── FeedUnusable            a price feed has no valid answer
+    │   └── FeedStale           its answer is older than its heartbeat allows
     ├── QuoteError
     │   ├── UnsupportedPair     same asset twice, native against its wrapped token, or another chain's asset
     │   ├── InvalidTradeAmount  zero, negative or over 2^128 - 1
@@ -18,6 +19,7 @@
     │   └── InvalidPriceLimit   a V3 price limit on the wrong side of the price, or beyond all prices
     ├── InconsistentPool        answers or logs that cannot be of one pool at one block: load it again
     ├── TicksNotLoaded          a V3 quote walks out of the words that were loaded: load more
+    ├── UnknownCalldata         bytes that are none of the calls that we make
     ├── UnsafeSwap              a swap without a limit, a deadline or a sane recipient
     └── NoFill                  a receipt does not show the swap that was asked about
 
@@ -77,6 +79,10 @@ class FeedUnusable(ContractError):
     """A price feed answered zero, a negative number, or has no finished round."""
 
 
+class FeedStale(FeedUnusable):
+    """A price feed's latest answer is older than its heartbeat allows."""
+
+
 class QuoteError(ContractError):
     """No quote can be given."""
 
@@ -116,6 +122,10 @@ class TicksNotLoaded(ContractError):
         super().__init__(f"word {word} of the tick bitmap of {pool} is not loaded")
         self.pool = pool
         self.word = word
+
+
+class UnknownCalldata(ContractError):
+    """Calldata that is none of the calls that we make, or not in the bytes in which we make them."""
 
 
 class UnsafeSwap(ContractError):
