@@ -42,6 +42,7 @@ from pydantic_settings import (
 from chains.rpc.addresses import EndpointAddress, InvalidEndpoints, parse_endpoints, parse_sockets
 from chains.rpc.hints import SocketAddress
 from chains.rpc.transport import SecretUrl
+from service.markets.bounds import Bounds, Required
 from service.private_files import read_private
 from service.signer_settings import Signers
 
@@ -162,11 +163,23 @@ class Settings(BaseSettings):
     default_slippage_bps: Bps = 50
     max_slippage_bps: Bps = 300
     max_price_impact_bps: Bps = 500
+    max_price_deviation_bps: Bps = 200
+    """From each second opinion. Feeds follow their market by 0.25 to 1 %, averages by minutes of movement."""
+    price_opinions: Required = Required.ANY
     order_deadline_s: int = Field(default=180, ge=30, le=3_600)
 
     # Logs.
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def price_bounds(self) -> Bounds:
+        """What second opinions on a price must satisfy."""
+        return Bounds(max_deviation_bps=self.max_price_deviation_bps, required=self.price_opinions)
+
+    def assets_file(self, chain_id: int) -> Path:
+        """Where the operator's additions to a chain's list are, if there are any."""
+        return self.data_dir / f"assets-{chain_id}.json"
 
     @property
     def database_address(self) -> str:

@@ -1,17 +1,9 @@
-"""What a quoted trade must satisfy before it is accepted. Each guard raises, so that a list of them fails closed.
+"""The bound on price impact for a priced trade; the rules themselves are in `service.markets.guards`."""
 
-Here: the price impact. A comparison with a reference price (the feed, other venues) belongs beside it.
-"""
-
-from service.errors import ApiError
+from service.markets import guards
 from service.markets.quotes import PricedTrade
 
 
 def check_price_impact(priced: PricedTrade, *, max_bps: int) -> None:
     """Raises: ApiError: price_impact_too_high."""
-    impact = priced.quote.price_impact_bps
-    if impact > max_bps:
-        raise ApiError(
-            "price_impact_too_high",
-            f"this trade would move the price by {impact} basis points; the bound is {max_bps}",
-        )
+    guards.check_price_impact(priced.quote.price_impact_bps, max_bps=max_bps)
