@@ -34,6 +34,7 @@ from service.db.engine import Database
 from service.db.errors import DatabaseError
 from service.db.headstore import SqlHeadStore
 from service.endpoints import pool_of
+from service.markets.guards_reading import OpinionBoard
 from service.markets.ticker import TickerBoard
 from service.meeting import Meeting
 from service.observability.metrics import Metrics
@@ -68,6 +69,7 @@ class ChainRuntime:
     deployments: Deployments
     pools: PoolDirectory
     tickers: TickerBoard
+    opinions: OpinionBoard
     engine: TxEngine[Connection]
 
 
@@ -126,7 +128,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, nodes: Nodes 
     if unknown := sorted(set(settings.rpc) - set(configs)):
         raise ChainNotConfigured(f"no chain is called {', '.join(unknown)}; known: {', '.join(configs)}")
     deployments = load_deployments()
-    listed = {chain_id: load_assets(chain_id) for chain_id in deployments.chain_ids()}
+    listed = {chain_id: listed_assets(settings, chain_id) for chain_id in deployments.chain_ids()}
     if unlisted := sorted(key for key in settings.rpc if configs[key].chain_id not in listed):
         raise ChainNotConfigured(f"no assets and contracts are listed for {', '.join(unlisted)} (contracts/data)")
     master = MasterKey.load(settings.master_key_file)
@@ -167,6 +169,12 @@ async def build(settings: Settings, *, clock: Clock | None = None, nodes: Nodes 
         metrics=metrics,
         heartbeats=heartbeats,
     )
+
+
+def listed_assets(settings: Settings, chain_id: ChainId) -> AssetList:
+    """The chain's packaged assets and what the operator added. Raises: InvalidData."""
+    file = settings.assets_file(chain_id)
+    return load_assets(chain_id, additions=file if file.exists() else None)
 
 
 async def _meet(meeting: Meeting, *, chain: str, nodes: Nodes) -> None:
@@ -221,5 +229,6 @@ def _runtime(
         deployments=deployments,
         pools=PoolDirectory(config.chain_id),
         tickers=TickerBoard(),
+        opinions=OpinionBoard(config.chain_id, clock=clock),
         engine=engine,
     )
