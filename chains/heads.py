@@ -27,11 +27,11 @@ from typing import ClassVar, Final, Generic, Protocol, TypeVar
 from chains.errors import ChainError, Retry, RpcError
 from chains.headstate import (
     Added,
+    BlockStore,
     FinalityViolated,
     Finalized,
     HeadEvent,
     HeadStep,
-    HeadStore,
     KnownHead,
     Removed,
     Skipped,
@@ -93,7 +93,7 @@ class HeadFollower(Generic[U]):
         source: HeadSource,
         *,
         chain_id: ChainId,
-        store: HeadStore[U],
+        store: BlockStore[U],
         uow: UnitOfWork[U],
         policy: HeadPolicy,
         clock: Clock,

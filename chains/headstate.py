@@ -1,4 +1,4 @@
-"""What is told about a chain's blocks and what is kept of them: events, steps, the store's Protocol.
+"""What is told about a chain's blocks and what is kept of them: events, steps, the stores' Protocols.
 
 Guarantees: plain values and pure functions; a kept chain has no gap. What the events promise is said in chains.heads.
 """
@@ -95,8 +95,8 @@ class KnownHead:
     polled_s: float
 
 
-class HeadStore(Protocol[U_contra]):
-    """Durable state of chains: blocks, finality, freezes. Every method runs inside the caller's unit of work."""
+class BlockStore(Protocol[U_contra]):
+    """Durable blocks of chains: what a follower needs. Every method runs inside the caller's unit of work."""
 
     def chain(self, uow: U_contra, chain_id: ChainId) -> Sequence[BlockRef]:
         """The kept blocks, oldest first, without a gap."""
@@ -124,6 +124,10 @@ class HeadStore(Protocol[U_contra]):
     def finalized(self, uow: U_contra, chain_id: ChainId) -> BlockRef | None: ...
 
     def set_finalized(self, uow: U_contra, chain_id: ChainId, block: BlockRef | None) -> None: ...
+
+
+class HeadStore(BlockStore[U_contra], Protocol[U_contra]):
+    """The same with freezes: durable state of chains as the engine has it."""
 
     def frozen(self, uow: U_contra, chain_id: ChainId) -> str | None:
         """Why nothing may move on this chain, as "code: text"; None when it may."""
