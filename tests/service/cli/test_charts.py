@@ -10,10 +10,10 @@ from service.cli.charts import BAR_CELLS, candle_chart, depth_table
 
 
 def _rendered(thing: Any) -> str:
-    console = Console(width=100, color_system=None, record=True)
-    with console.capture():
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
         console.print(thing)
-    return console.export_text()
+    return captured.get()
 
 
 def _candle(opened: str, high: str, low: str, close: str, *, at_s: int = 0) -> dict[str, Any]:
