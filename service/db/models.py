@@ -633,6 +633,6 @@ market_candles: Final = Table(
     # Of these, what was moved by trades that sold token0.
     Column("sold0", U256, nullable=False),
     Column("sold1", U256, nullable=False),
-    Column("count", Integer, nullable=False),
+    Column("trades", Integer, nullable=False),
     PrimaryKeyConstraint("pair_id", "seconds", "start_s"),
 )

@@ -21,6 +21,10 @@ LEAST_UNITS: Final = 1_000
 """Base units on either side below which a trade has no price, and is left out: amounts are whole units, rounded against
 the taker, who pays a millionth of a dollar for 1 wei of WETH if he likes: a billion times its price."""
 
+MOST_UNITS: Final = 2**192
+"""Base units on either side from which on it is left out too: more than any pool can hold for real, and few enough that
+the sum of all trades of a candle fits into 256 bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
@@ -127,8 +131,8 @@ def first_id_of(block_number: int) -> int:
 
 
 def row_of(trade: PoolTrade, pool: FollowedPool, *, time_ms: int) -> Trade | None:
-    """The row of a trade in a followed pool; None where its amounts are too small to have a price."""
-    if min(trade.amount0, trade.amount1) < LEAST_UNITS:
+    """The row of a trade in a followed pool; None where its amounts are too small to have a price, or absurd."""
+    if min(trade.amount0, trade.amount1) < LEAST_UNITS or max(trade.amount0, trade.amount1) >= MOST_UNITS:
         return None
     return Trade(
         id=trade_id(trade.block.number, trade.log_index),

@@ -55,7 +55,7 @@ def upgrade() -> None:
         sa.Column("volume1", U256(), nullable=False),
         sa.Column("sold0", U256(), nullable=False),
         sa.Column("sold1", U256(), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("trades", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["pair_id"], ["market_pairs.id"], name=op.f("fk_market_candles_pair_id")),
         sa.PrimaryKeyConstraint("pair_id", "seconds", "start_s", name=op.f("pk_market_candles")),
     )
