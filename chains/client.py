@@ -138,6 +138,10 @@ class EvmClient:
         calls = [("eth_getTransactionCount", [address, codec.block_param(block)]) for address, block in asked]
         return await self._ask_all(calls, [codec.quantity] * len(calls))
 
+    async def storage(self, address: Address, slot: int, *, block: Block = "latest") -> bytes:
+        """The 32 bytes of a storage slot; zeros where nothing was ever written."""
+        return await self._ask("eth_getStorageAt", [address, hex(slot), codec.block_param(block)], _word_bytes)
+
     # -- execution without effect -------------------------------------------------------------------------
 
     async def call(
@@ -158,18 +162,31 @@ class EvmClient:
             params.append(dict(state_override))
         return await self._execute("eth_call", params, codec.data)
 
+    async def call_initcode(self, code: bytes, *, block: Block = "latest") -> bytes:
+        """`eth_call` without `to`: the bytes run as initcode, and what they return is the answer.
+
+        Bounded by EIP-3860 (49,152 bytes in) and EIP-170 (24,576 out). Raises: ExecutionReverted.
+        """
+        return await self._execute("eth_call", [{"data": "0x" + code.hex()}, codec.block_param(block)], codec.data)
+
     async def estimate_gas(self, request: CallRequest, *, sender: Address, block: Block = "latest") -> int:
         """`eth_estimateGas`. Raises: ExecutionReverted."""
         params = [codec.call_param(request, sender), codec.block_param(block)]
         return await self._execute("eth_estimateGas", params, codec.quantity)
 
     async def simulate(
-        self, calls: Sequence[CallRequest], *, sender: Address, block: Block | Header = "latest"
+        self,
+        calls: Sequence[CallRequest],
+        *,
+        sender: Address | Sequence[Address],
+        block: Block | Header = "latest",
+        balances_wei: Mapping[Address, int] | None = None,
     ) -> list[SimResult]:
         """`eth_simulateV1`: the calls in order, each on the state that the ones before it left.
 
         With a `Header` they run as the block after it: number and time are set, since nodes differ in what they assume
         (Anvil 1.7.1 runs them in the block itself, whose time a deadline may have passed or not reached).
+        `sender` may be one a call, contracts too; `balances_wei` are native balances to assume.
 
         Fees are not charged. One result a call; a reverted call does not stop the ones after it.
 
@@ -177,7 +194,14 @@ class EvmClient:
             MethodUnavailable: the node does not have the method.
             RpcRefused: the whole simulation was refused, such as for native value that is not there.
         """
-        block_call: dict[str, Any] = {"calls": [codec.call_param(call, sender) for call in calls]}
+        senders = [sender] * len(calls) if isinstance(sender, str) else sender
+        block_call: dict[str, Any] = {
+            "calls": [codec.call_param(call, by) for call, by in zip(calls, senders, strict=True)]
+        }
+        if balances_wei:
+            block_call["stateOverrides"] = {
+                address: {"balance": hex(balance)} for address, balance in balances_wei.items()
+            }
         if isinstance(block, Header):
             next_time_s = block.timestamp_s + max(1, self.config.block_time_ms // 1000)
             block_call["blockOverrides"] = {"number": hex(block.number + 1), "time": hex(next_time_s)}
@@ -296,6 +320,14 @@ def _sent_hash(raw: bytes) -> Callable[[Any], TxHash]:
         return own
 
     return decode
+
+
+def _word_bytes(value: Any) -> bytes:
+    # Nodes differ in whether they write leading zeros.
+    word = codec.data(value)
+    if len(word) > 32:
+        raise codec.Malformed("a storage slot has 32 bytes")
+    return word.rjust(32, b"\0")
 
 
 def _simulated(value: Any) -> list[SimResult]:

@@ -343,3 +343,21 @@ async def test_long_extra_data_of_polygon_is_read() -> None:
     transport = Scripted([block])
     got = await web3_over(transport, load_chains()["polygon"]).eth.get_block(16)
     assert len(got["proofOfAuthorityData"]) == 97
+
+
+async def test_simulated_calls_may_each_have_a_sender_and_money_from_nowhere() -> None:
+    fine = {"status": "0x1", "gasUsed": "0x5208", "returnData": "0x"}
+    client, transport = client_with(simulated(fine, fine))
+    calls = [CallRequest(to=TOKEN), CallRequest(to=WALLET)]
+    await client.simulate(calls, sender=[WALLET, TOKEN], balances_wei={WALLET: 255})
+    (block_call,) = transport.asked[-1][1][0]["blockStateCalls"]
+    assert [call["from"] for call in block_call["calls"]] == [WALLET, TOKEN]
+    assert block_call["stateOverrides"] == {WALLET: {"balance": "0xff"}}
+
+
+async def test_a_storage_slot_is_32_bytes_however_the_node_writes_it() -> None:
+    client, transport = client_with("0x" + "00" * 31 + "07", "0x07", "0x" + "00" * 33)
+    assert await client.storage(TOKEN, 2**255) == await client.storage(TOKEN, 0) == (7).to_bytes(32, "big")
+    assert transport.asked[0] == ("eth_getStorageAt", [TOKEN, hex(2**255), "latest"])
+    with pytest.raises(RpcProtocolError):
+        await client.storage(TOKEN, 0)
