@@ -24,7 +24,7 @@ from contracts import erc20
 from contracts.abi import load_abi
 from contracts.assets import Asset, AssetList, load_assets
 from contracts.deployments import Deployments, Venue, load_deployments
-from contracts.swaps import Swap, encode_swap
+from contracts.swaps import Swap, encode_swap, one_leg
 from service.db.models import api_keys
 from service.db.txstore import SqlTxStore
 from service.journal import reservations
@@ -92,7 +92,6 @@ def swap_of(owner: Owner, *, max_in: int = SOLD, min_out: int = MIN_BOUGHT, dead
     """Exact input of USDC for USDT over one V3 pool."""
     return Swap(
         chain_id=ETHEREUM,
-        venue=Venue.UNISWAP_V3,
         router=DEPLOYMENTS.venue(ETHEREUM, Venue.UNISWAP_V3).router,
         sold=USDC,
         bought=USDT,
@@ -101,8 +100,14 @@ def swap_of(owner: Owner, *, max_in: int = SOLD, min_out: int = MIN_BOUGHT, dead
         min_out=min_out,
         recipient=owner.address,
         deadline_s=deadline_s,
-        path=(USDC.token_address, USDT.token_address),
-        fees_pips=(100,),
+        legs=one_leg(
+            (USDC.token_address, USDT.token_address),
+            (100,),
+            venue=Venue.UNISWAP_V3,
+            exact="in",
+            max_in=max_in,
+            min_out=min_out,
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from chains.tx.model import Intent, IntentId, Lane, payload_hash
 from chains.tx.store import PreSignRefused
 from chains.types import Address, CallRequest
 from contracts import erc20
-from contracts.swaps import encode_swap
+from contracts.swaps import Swap, encode_swap, one_leg
 from service.accounts.people import ensure_account
 from service.accounts.wallets import insert_wallet
 from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network, revoke_key
@@ -86,6 +86,26 @@ def with_call(intent: Intent, call: CallRequest) -> Intent:
     return replace(intent, call=call, payload_hash=payload_hash(intent.lane, call))
 
 
+def changed(swap: Swap, *, path: tuple[Address, ...] | None = None, **change: Any) -> Swap:
+    """The swap with other values, and with the one leg that fits them."""
+    (leg,), new = swap.legs, replace(swap, **change)
+    legs = one_leg(
+        path or leg.path,
+        leg.fees_pips,
+        venue=leg.venues[0],
+        exact=new.exact,
+        max_in=new.max_in,
+        min_out=new.min_out,
+    )
+    return replace(new, legs=legs)
+
+
+def split(swap: Swap, *sold: int) -> Swap:
+    """The swap in several legs over the same path, which sell so much each."""
+    (leg,) = swap.legs
+    return replace(swap, max_in=sum(sold), legs=tuple(replace(leg, max_in=each) for each in sold))
+
+
 async def refused(db: Database, intent: Intent, why: str, *, clock: FakeClock | None = None) -> None:
     with pytest.raises(PreSignRefused, match=why):
         await presign(db, clock).check(intent)
@@ -131,9 +151,22 @@ async def test_a_plan_that_nobody_asked_for_is_refused(sqlite_db: Database) -> N
 )
 async def test_a_swap_that_is_not_the_orders_is_refused(sqlite_db: Database, change: dict[str, Any]) -> None:
     order = await seeded(sqlite_db)
-    swap = replace(swap_of(order.owner), **change)
-    call = encode_swap(swap, deployments=DEPLOYMENTS, assets=ASSETS)
+    call = encode_swap(changed(swap_of(order.owner), **change), deployments=DEPLOYMENTS, assets=ASSETS)
     await refused(sqlite_db, with_call(order.plan.intents[1], call), "not the order's")
+
+
+async def test_a_swap_in_several_legs_may_be_signed_when_together_they_are_the_orders(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    for legs in ((SOLD - 7, 7), (1, SOLD - 3, 2)):
+        call = encode_swap(split(swap_of(order.owner), *legs), deployments=DEPLOYMENTS, assets=ASSETS)
+        await presign(sqlite_db).check(with_call(order.plan.intents[1], call))
+
+
+async def test_a_swap_whose_legs_together_sell_more_or_less_than_the_order_is_refused(sqlite_db: Database) -> None:
+    order = await seeded(sqlite_db)
+    for legs in ((SOLD, 1), (SOLD - 2, 1), (SOLD, SOLD)):
+        call = encode_swap(split(swap_of(order.owner), *legs), deployments=DEPLOYMENTS, assets=ASSETS)
+        await refused(sqlite_db, with_call(order.plan.intents[1], call), "not the order's")
 
 
 @pytest.mark.parametrize(
