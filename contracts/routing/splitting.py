@@ -1,0 +1,213 @@
+"""How to divide an amount among paths that may share pools: in chunks, each where the next unit is best, then finer.
+
+    fill        chunks from nothing, each to the path with the best rate at that moment
+    refine      chunks move from the path with the worst rate to the one with the best while that gains, then half of it
+    without     one path less: what it carried goes to the others
+
+Loads are kept a pool, so that paths which share a pool see each other. Guarantees: integers and a fixed order of ties,
+so the same pools give the same split; a move that does not gain is undone. Without fixed costs the problem is convex,
+and this ends near its optimum (`scripts.bench routing` prints how near). Not guaranteed: the amounts, which are the
+pools' for one swap each; `execution` runs the legs one after the other.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from contracts.errors import QuoteError
+from contracts.routes import Exact
+from contracts.routing.curves import RATE_BITS, Curve, curve_of
+from contracts.routing.graph import Edge
+from contracts.routing.paths import Path
+
+FIRST_CHUNKS: Final = 64
+"""Chunks of the first filling; the finest are `FIRST_CHUNKS << HALVINGS`."""
+HALVINGS: Final = 6
+MOVES_A_LEVEL: Final = 32
+"""Moves of chunks of one size at most; a handful are usual."""
+
+_Change = tuple[int, int, int, int, int]
+"""Edge, and what it had: load, other, rate, ticks."""
+
+
+class Market:
+    """The curves of the paths of one trade. A path is the edges in the order in which an amount drives them."""
+
+    def __init__(self, paths: Sequence[Path], exact: Exact) -> None:
+        self.exact: Final = exact
+        self.paths: Final = tuple(paths)
+        self.curves: Final[list[Curve]] = []
+        numbers: dict[tuple[str, bool], int] = {}
+        self.routes: Final[list[tuple[int, ...]]] = []
+        for path in paths:
+            route = tuple(self._number(edge, numbers) for edge in path)
+            self.routes.append(route if exact == "in" else route[::-1])
+
+    def _number(self, edge: Edge, numbers: dict[tuple[str, bool], int]) -> int:
+        """Both directions of a pool are neighbours, so that `number ^ 1` is the other one."""
+        key = edge.pool.address, edge.zero_for_one
+        if key not in numbers:
+            at = len(self.curves)
+            numbers[key], numbers[key[0], not key[1]] = at, at + 1
+            self.curves.append(curve_of(edge, self.exact))
+            self.curves.append(curve_of(Edge(pool=edge.pool, zero_for_one=not edge.zero_for_one), self.exact))
+        return numbers[key]
+
+
+class Split:
+    """How much goes which way. `flows[i]` is what path i takes (exact input) or gives (exact output)."""
+
+    __slots__ = ("_market", "flows", "loads", "others", "rates", "ticks", "total", "uses")
+
+    def __init__(self, market: Market) -> None:
+        self._market: Final = market
+        self.flows: dict[int, int] = {}
+        self.total = 0
+        """The other side's amount, of all paths."""
+        points = [curve(0) for curve in market.curves]
+        self.loads = [0] * len(points)
+        self.others = [0] * len(points)
+        self.rates = [point.rate for point in points]
+        self.ticks = [0] * len(points)
+        self.uses = [0] * len(points)
+        """Paths with a flow through an edge; a load without one is rounding that came and went."""
+
+    def copy(self) -> "Split":
+        """One that changes on its own."""
+        twin = object.__new__(Split)
+        twin._market = self._market  # type: ignore[misc]  # a new object's first value
+        twin.flows, twin.total = dict(self.flows), self.total
+        twin.loads, twin.others = list(self.loads), list(self.others)
+        twin.rates, twin.ticks, twin.uses = list(self.rates), list(self.ticks), list(self.uses)
+        return twin
+
+    @property
+    def ticks_crossed(self) -> int:
+        return sum(self.ticks)
+
+    def rate(self, path: int) -> int:
+        """Of one more unit along a path; zero where one of its pools is used the other way round."""
+        rates, uses = self.rates, self.uses
+        rate = 1 << RATE_BITS
+        for edge in self._market.routes[path]:
+            if uses[edge ^ 1]:
+                return 0
+            rate = rate * rates[edge] >> RATE_BITS
+        return rate
+
+    def push(self, path: int, amount: int) -> list[_Change]:
+        """Move the driving amount of a path, down when negative; what to give to `undo`.
+
+        Raises: QuoteError, TicksNotLoaded: a pool does not go so far; nothing has changed.
+        """
+        loads, others, rates, ticks = self.loads, self.others, self.rates, self.ticks
+        curves = self._market.curves
+        points = []
+        moved = amount
+        for edge in self._market.routes[path]:
+            # Parts that came and went leave a unit or so of rounding.
+            load = max(loads[edge] + moved, 0)
+            point = curves[edge](load)
+            points.append((edge, load, point))
+            moved = point.other - others[edge]
+        undo = [(-1, path, amount, moved, 0)]
+        for edge, load, (other, rate, crossed) in points:
+            undo.append((edge, loads[edge], others[edge], rates[edge], ticks[edge]))
+            loads[edge], others[edge], rates[edge], ticks[edge] = load, other, rate, crossed
+        self.total += moved
+        self._flow(path, amount)
+        return undo
+
+    def undo(self, changes: list[_Change]) -> None:
+        """Take a push back; the last one first."""
+        _, path, amount, moved, _ = changes[0]
+        for edge, load, other, rate, crossed in changes[1:]:
+            self.loads[edge], self.others[edge], self.rates[edge], self.ticks[edge] = load, other, rate, crossed
+        self.total -= moved
+        self._flow(path, -amount)
+
+    def _flow(self, path: int, change: int) -> None:
+        flows = self.flows
+        old = flows.get(path, 0)
+        if old + change:
+            flows[path] = old + change
+        else:
+            del flows[path]
+        if not old or not old + change:
+            for edge in self._market.routes[path]:
+                self.uses[edge] += -1 if old else 1
+
+    def is_better(self, total: int) -> bool:
+        """Whether `total` is worse than ours: less bought, or more sold."""
+        return self.total > total if self._market.exact == "in" else self.total < total
+
+
+def fill(split: Split, paths: Iterable[int], amount: int, *, chunks: int = FIRST_CHUNKS) -> bool:
+    """Add `amount` chunk by chunk; False when the paths cannot take it all. Raises: TicksNotLoaded."""
+    left, chunk = amount, max(amount // chunks, 1)
+    open_paths = list(paths)
+    while left:
+        best, best_rate = -1, 0
+        for path in open_paths:
+            rate = split.rate(path)
+            if rate > best_rate:
+                best, best_rate = path, rate
+        if best < 0:
+            return False
+        # The rest of the division goes with the last chunk.
+        part = chunk if left >= 2 * chunk else left
+        try:
+            split.push(best, part)
+        except QuoteError:
+            open_paths.remove(best)
+            continue
+        left -= part
+    return True
+
+
+def refine(split: Split, paths: Sequence[int], chunk: int, *, halvings: int = HALVINGS) -> None:
+    """Move chunks to where they are worth more, of half the size each time. Raises: TicksNotLoaded."""
+    for _ in range(halvings + 1):
+        if chunk <= 0:
+            return
+        for _ in range(MOVES_A_LEVEL):
+            if not _move(split, paths, chunk):
+                break
+        chunk //= 2
+
+
+def without(split: Split, path: int, *, chunks: int) -> Split | None:
+    """The same amount over the other paths in use; None where they cannot take it. Raises: TicksNotLoaded."""
+    fewer = split.copy()
+    freed = fewer.flows[path]
+    fewer.push(path, -freed)
+    rest = sorted(fewer.flows)
+    if not rest or not fill(fewer, rest, freed, chunks=chunks):
+        return None
+    return fewer
+
+
+def _move(split: Split, paths: Sequence[int], chunk: int) -> bool:
+    """A chunk, or all that is there, from the worst path to the best; False when that gains nothing."""
+    best, best_rate, worst, worst_rate = -1, 0, -1, 0
+    flows = split.flows
+    for path in paths:
+        rate = split.rate(path)
+        if rate > best_rate:
+            best, best_rate = path, rate
+        if path in flows and (worst < 0 or rate < worst_rate):
+            worst, worst_rate = path, rate
+    if worst < 0 or best < 0 or best_rate <= worst_rate:
+        return False
+    part = min(chunk, flows[worst])
+    before = split.total
+    pulled = split.push(worst, -part)
+    try:
+        pushed = split.push(best, part)
+    except QuoteError:
+        split.undo(pulled)
+        return False
+    if split.is_better(before):
+        return True
+    split.undo(pushed)
+    split.undo(pulled)
+    return False
