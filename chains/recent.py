@@ -17,9 +17,11 @@ from chains.types import Header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Noted:
+class NotedHead:
+    """A head, and the monotonic time of the question that it answered."""
+
     header: Header
-    at_s: float
+    asked_s: float
 
 
 class RecentHead:
@@ -27,17 +29,22 @@ class RecentHead:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._noted: _Noted | None = None
+        self._noted: NotedHead | None = None
 
     def note(self, header: Header, *, asked_s: float) -> None:
         """What a node answered to a question asked at that monotonic time; an answer to an older question is late."""
-        if self._noted is None or asked_s >= self._noted.at_s:
-            self._noted = _Noted(header=header, at_s=asked_s)
+        if self._noted is None or asked_s >= self._noted.asked_s:
+            self._noted = NotedHead(header=header, asked_s=asked_s)
+
+    @property
+    def latest(self) -> NotedHead | None:
+        """The head as it was last read; None before the first."""
+        return self._noted
 
     def within(self, max_age_s: float) -> Header | None:
         """The head, if the question that it answers was asked at most that long ago."""
         noted = self._noted
-        if noted is None or self._clock.monotonic_s() - noted.at_s > max_age_s:
+        if noted is None or self._clock.monotonic_s() - noted.asked_s > max_age_s:
             return None
         return noted.header
 

@@ -98,12 +98,15 @@ class PoolDirectory:
             self._absent.pop(key, None)
 
 
-def pool_keys(venues: Iterable[Venue], tokens: tuple[Address, Address]) -> list[PoolKey]:
-    """Every pool that could exist between two tokens."""
+def pool_keys(
+    venues: Iterable[Venue], tokens: tuple[Address, Address], *, extra_fees: Iterable[int] = ()
+) -> list[PoolKey]:
+    """Every pool that could exist between two tokens. `extra_fees`: V3 tiers that the chain's factory has besides."""
+    tiers = dict.fromkeys((*V3_FEE_TIERS, *extra_fees))
     return [
         PoolKey.of(venue, tokens, fee_pips=fee)
         for venue in venues
-        for fee in (V3_FEE_TIERS if venue is Venue.UNISWAP_V3 else (V2_FEE,))
+        for fee in (tiers if venue is Venue.UNISWAP_V3 else (V2_FEE,))
     ]
 
 
