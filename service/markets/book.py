@@ -48,9 +48,7 @@ class Book:
     asks: tuple[Level, ...]
 
 
-def build_book(
-    market: Market, pools: Sequence[GraphPool], *, assets: AssetList, filters: Filters, levels: int
-) -> Book:
+def build_book(market: Market, pools: Sequence[GraphPool], *, assets: AssetList, filters: Filters, levels: int) -> Book:
     """At most `levels` a side. Pools of other pairs are left out.
 
     Raises:

@@ -7,6 +7,8 @@ is for reading; amounts are exact and are what is traded.
 from typing import Final
 
 from chains.units import BPS, format_units
+from contracts.assets import Market
+from contracts.ratio import Ratio
 
 SIGNIFICANT: Final = 12
 """Digits of a price. More than any pool's fee or tick distinguishes, few enough to read."""
@@ -36,6 +38,11 @@ def price_text(*, base_raw: int, base_decimals: int, quote_raw: int, quote_decim
     if base_raw == 0:
         return None
     return ratio_text(quote_raw * 10**base_decimals, base_raw * 10**quote_decimals)
+
+
+def market_ratio_text(ratio: Ratio, market: Market) -> str:
+    """A price in quote base units for a base base unit, as what one whole unit of base costs."""
+    return ratio_text(ratio.num * 10**market.base.decimals, ratio.den * 10**market.quote.decimals)
 
 
 def bps_between(value: tuple[int, int], reference: tuple[int, int]) -> int:
