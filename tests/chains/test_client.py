@@ -192,6 +192,17 @@ async def test_a_read_pinned_to_a_block_is_asked_by_hash() -> None:
     ]
 
 
+async def test_initcode_is_called_without_to_and_an_override_is_the_third_parameter() -> None:
+    client, transport = client_with("0x2a", "0x")
+    assert await client.call_initcode(b"\x60\x00", block=5) == b"\x2a"
+    override = {TOKEN: {"code": "0x00"}}
+    await client.call(CallRequest(to=TOKEN), block=5, gas_limit=7, state_override=override)
+    assert transport.asked == [
+        ("eth_call", [{"data": "0x6000"}, "0x5"]),
+        ("eth_call", [{"to": TOKEN, "data": "0x", "gas": "0x7"}, "0x5", override]),
+    ]
+
+
 async def test_the_fee_history_has_no_floats() -> None:
     answer = {"baseFeePerGas": ["0x1", "0x2"], "gasUsedRatio": [0.5], "reward": [["0x3"]], "oldestBlock": "0x1"}
     client, _ = client_with(answer)

@@ -1,0 +1,1 @@
+"""Balances of many (token, wallet) pairs at one block: readers, and the ladder that chooses between them."""
