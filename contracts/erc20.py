@@ -44,6 +44,11 @@ def symbol(token: Address) -> Call[str]:
     return Call(to=token, data=encode_call(_function("symbol")), decode=_decode_text)
 
 
+def name(token: Address) -> Call[str]:
+    """`string`, or the `bytes32` of early tokens."""
+    return Call(to=token, data=encode_call(_function("name")), decode=_decode_text)
+
+
 def transfer_call(asset: Asset, recipient: Address, *, amount: int) -> CallRequest:
     """Move `amount` base units from the sender: a plain value transfer for the native asset.
 
