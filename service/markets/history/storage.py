@@ -145,6 +145,14 @@ def narrow(c: Connection, gap: Gap, *, first_written: int, complete_from_ms: int
         raise StaleState("a gap of the history is not as it was read")
 
 
+def cut_gaps(c: Connection, chain_id: ChainId, block_number: int, *, complete_from_ms: int) -> None:
+    """No gap has this block or a later one any more: they left the chain, and what comes in their place is written."""
+    mine = _GAPS.c.pool_id.in_(select(_POOLS.c.id).where(_POOLS.c.chain_id == chain_id))
+    c.execute(delete(_GAPS).where(mine, _GAPS.c.first_block >= block_number))
+    values = {"last_block": block_number - 1, "complete_from_ms": complete_from_ms}
+    c.execute(update(_GAPS).where(mine, _GAPS.c.last_block >= block_number).values(values))
+
+
 def complete_from_ms(c: Connection, pair_id: int) -> int | None:
     """Since when all trades of the pair are written, up to the head; None: since the chain's first block."""
     mine = select(_POOLS.c.id).where(_POOLS.c.pair_id == pair_id)
