@@ -3,8 +3,9 @@
 import pytest
 
 from chains.types import Address
-from contracts.assets import APPROVE_RESET, NO_RETURN
+from contracts.assets import APPROVE_RESET, NO_RETURN, Asset, AssetList, token_id
 from contracts.listing import DELEGATION, ProxyKind, Trait, clone_of, read_token, traits_of
+from contracts.listing_round_trip import RoundTrip, try_round_trip
 from contracts.listing_transfers import Move, Tried, try_transfers
 from contracts.pools import PoolDirectory, discover, pool_keys, read_states
 from scripts.devnet.calls import hexed
@@ -178,3 +179,56 @@ def test_traits_need_the_whole_selector_behind_a_push() -> None:
     pause = bytes.fromhex("8456cb59")
     assert traits_of(b"\x00\x63" + pause + b"\x14") == {Trait.PAUSE: ("pause()",)}
     assert traits_of(pause) == {}
+
+
+def with_token(desk: Desk, token: Hostile) -> tuple[Asset, AssetList]:
+    """The list with the token in it."""
+    asset = Asset(
+        id=token_id(desk.chain_id, token.address),
+        chain_id=desk.chain_id,
+        symbol="HOS",
+        name="Hostile",
+        decimals=18,
+        address=token.address,
+    )
+    assets = AssetList(
+        desk.chain_id, [*desk.assets, asset], wrapped=desk.assets.wrapped, connectors=desk.assets.connectors
+    )
+    return asset, assets
+
+
+async def round_trip(desk: Desk, token: Hostile) -> RoundTrip:
+    asset, assets = with_token(desk, token)
+    header = await desk.client.head()
+    return await try_round_trip(desk.client, asset, assets=assets, deployments=desk.deployments, block=header)
+
+
+async def test_an_honest_token_can_be_bought_and_sold_again_for_what_the_quotes_say(ethereum_desk: Desk) -> None:
+    token, _ = await pooled(ethereum_desk)
+    trip = await round_trip(ethereum_desk, token)
+    assert (trip.failed, trip.bought_tokens) == (None, trip.quoted_tokens)
+    assert trip.is_honest
+
+
+async def test_listed_tokens_can_be_bought_and_sold_again(desk: Desk) -> None:
+    header = await desk.client.head()
+    for asset in desk.assets:
+        if asset.is_native or asset == desk.assets.wrapped:
+            continue
+        trip = await try_round_trip(desk.client, asset, assets=desk.assets, deployments=desk.deployments, block=header)
+        assert trip.is_honest, (asset.symbol, trip)
+
+
+@pytest.mark.parametrize("fee_bps", [1, 100])
+async def test_a_tax_makes_a_round_trip_dishonest(ethereum_desk: Desk, fee_bps: int) -> None:
+    token, _ = await pooled(ethereum_desk)
+    token.misbehave(fee_bps=fee_bps)
+    assert not (await round_trip(ethereum_desk, token)).is_honest
+
+
+async def test_a_paused_token_cannot_be_bought(ethereum_desk: Desk) -> None:
+    token, _ = await pooled(ethereum_desk)
+    token.misbehave(paused=True)
+    trip = await round_trip(ethereum_desk, token)
+    assert trip.failed is not None
+    assert trip.failed.startswith("buying")
