@@ -78,6 +78,30 @@ def quotes(
     judge("quotes", run(count=count, seed=seed, peers=peers, console=Console()))
 
 
+@app.command()
+def balances(
+    seed: Annotated[int, typer.Option(help="Which wallets and amounts.")] = 1,
+    peers: Annotated[bool, typer.Option(help="Install `multicall` into the cache folder and measure it too.")] = True,
+) -> None:
+    """10,000 balances at one block by each way, beside web3.py, the `multicall` package and each way's floor."""
+    from scripts.bench.balances import run
+
+    quiet()
+    judge("balances", run(seed=seed, peers=peers, console=Console()))
+
+
+@app.command()
+def state(
+    blocks: Annotated[int, typer.Option(min=20, help="Blocks of order flow.")] = 1_000,
+    reorgs: Annotated[int, typer.Option(min=0, help="Reorgs of 1 to 8 blocks among them.")] = 100,
+    seed: Annotated[int, typer.Option(help="Which flow; the same seed gives the same one.")] = 1,
+) -> None:
+    """Pool states held in memory against fresh loads, through order flow and reorgs."""
+    from scripts.bench.state import run
+
+    judge("state", run(blocks=blocks, reorgs=reorgs, seed=seed, console=Console()))
+
+
 @app.command(name="all")
 def everything() -> None:
     """Quotes, routing, balances, logs and JSON-RPC in turn, and one table of their bars."""
