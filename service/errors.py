@@ -108,6 +108,7 @@ _ROWS: Final = (
     ("balance_unknown", 503, "A balance cannot be read now", _AGAIN),
     ("fees_too_high", 503, "Network fees are over the configured cap", "Wait until they fall."),
     ("feed_unusable", 503, "A price feed has no valid answer", _AGAIN),
+    ("history_not_ready", 503, "The market's history is not read yet", "Ask again in a moment; a worker reads it."),
     ("node_unavailable", 503, "The chain's node does not answer", _AGAIN),
     ("node_failed", 502, "The chain's node gave no usable answer", _AGAIN),
     ("signer_unavailable", 503, "The wallet's key is not at hand", "The operator unlocks the wallet."),

@@ -8,8 +8,9 @@ from fastapi import APIRouter
 from service.balances.routes import router as balances
 from service.deposits.routes import router as deposits
 from service.health import router as health
+from service.markets.history.routes import router as history
 from service.markets.routes import router as markets
 from service.orders.routes import router as orders
 from service.withdrawals.routes import router as withdrawals
 
-ROUTERS: Final[Sequence[APIRouter]] = (health, markets, balances, deposits, orders, withdrawals)
+ROUTERS: Final[Sequence[APIRouter]] = (health, markets, history, balances, deposits, orders, withdrawals)

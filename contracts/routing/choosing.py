@@ -21,7 +21,7 @@ DROP_TRIALS: Final = 2
 """Legs tried, those that promise most first, before a split is left as it is."""
 ADD_TRIALS: Final = 3
 ADDED_AT_MOST: Final = 3
-"""Steps from the best path; a trade that pays for more legs is found from the other end."""
+"""Steps from the best path; not taken where the other end stops at more legs, which such steps do not get to."""
 REFILL_CHUNKS: Final = 8
 """Chunks in which a dropped leg's amount goes to the others."""
 REFILL_HALVINGS: Final = 4
@@ -39,7 +39,7 @@ def best_split(market: Market, amount: int, *, single: int | None, cost: GasCost
     """
     chooser = _Chooser(market, amount, cost=cost, max_legs=max_legs)
     found = [chooser.from_all()]
-    if single is not None:
+    if single is not None and (found[0] is None or len(found[0].flows) <= ADDED_AT_MOST + 1):
         found.append(chooser.from_single(single))
     best: Split | None = None
     for split in found:
@@ -66,7 +66,7 @@ class _Chooser:
         split = Split(self._market)
         if not fill(split, self._paths, self._amount):
             return None
-        refine(split, self._paths, self._amount // FIRST_CHUNKS)
+        split = refine(split, self._paths, self._amount // FIRST_CHUNKS)
         while len(split.flows) > 1:
             fewer = self._dropped(split)
             if fewer is None:
@@ -100,7 +100,7 @@ class _Chooser:
             fewer = without(split, path, chunks=REFILL_CHUNKS)
             if fewer is None:
                 continue
-            refine(fewer, sorted(fewer.flows), split.flows[path] // REFILL_CHUNKS, halvings=REFILL_HALVINGS)
+            fewer = refine(fewer, sorted(fewer.flows), split.flows[path] // REFILL_CHUNKS, halvings=REFILL_HALVINGS)
             if self.net(fewer) >= enough:
                 return fewer
             if must and (best is None or self.net(fewer) > self.net(best)):
@@ -131,8 +131,7 @@ class _Chooser:
         for rate, path in rates[:ADD_TRIALS]:
             if -rate <= least:
                 break
-            more = split.copy()
-            refine(more, [*sorted(split.flows), path], self._amount // 4)
+            more = refine(split.copy(), [*sorted(split.flows), path], self._amount // 4)
             if path in more.flows and self.net(more) > best_net:
                 best, best_net = more, self.net(more)
         return best

@@ -35,7 +35,7 @@ from contracts.routing.graph import PoolGraph
 from contracts.routing.model import RoutedSwap
 from contracts.routing.paths import MAX_HOPS, Path, find_paths
 from contracts.routing.pricing import routed_swap
-from contracts.routing.splitting import Market
+from contracts.routing.splitting import Market, in_order
 from contracts.swaps.model import MAX_LEGS
 
 
@@ -258,10 +258,8 @@ def _split(trade: Trade, offer: Offer, single: Single | None) -> Option | None:
     )
     if best is None:
         return None
-    # The largest first: what the others find in a pool that they share is then least unlike what was planned.
-    order = sorted(best.flows.items(), key=lambda flow: (-flow[1], flow[0]))
     try:
-        return option(trade, offer, [Share(market.paths[path], amount) for path, amount in order])
+        return option(trade, offer, [Share(market.paths[path], amount) for path, amount in in_order(best.flows)])
     except QuoteError:
         return None
 

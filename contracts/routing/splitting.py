@@ -10,7 +10,7 @@ and this ends near its optimum (`scripts.bench routing` prints how near). Not gu
 pools' for one swap each; `execution` runs the legs one after the other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from contracts.errors import QuoteError
@@ -56,10 +56,10 @@ class Market:
 class Split:
     """How much goes which way. `flows[i]` is what path i takes (exact input) or gives (exact output)."""
 
-    __slots__ = ("_market", "flows", "loads", "others", "rates", "ticks", "total", "uses")
+    __slots__ = ("flows", "loads", "market", "others", "rates", "ticks", "total", "uses")
 
     def __init__(self, market: Market) -> None:
-        self._market: Final = market
+        self.market: Final = market
         self.flows: dict[int, int] = {}
         self.total = 0
         """The other side's amount, of all paths."""
@@ -74,11 +74,22 @@ class Split:
     def copy(self) -> "Split":
         """One that changes on its own."""
         twin = object.__new__(Split)
-        twin._market = self._market  # type: ignore[misc]  # a new object's first value
+        twin.market = self.market  # type: ignore[misc]  # a new object's first value
         twin.flows, twin.total = dict(self.flows), self.total
         twin.loads, twin.others = list(self.loads), list(self.others)
         twin.rates, twin.ticks, twin.uses = list(self.rates), list(self.ticks), list(self.uses)
         return twin
+
+    def settled(self) -> "Split":
+        """The same flows put in anew, the largest first, as they would execute.
+
+        A chunk leaves a shared pool at another rate than it came in at, so that moves shift what the paths' later pools
+        get; putting all in anew is what they really get. Raises: QuoteError, TicksNotLoaded: a pool does not go so far.
+        """
+        anew = Split(self.market)
+        for path, amount in in_order(self.flows):
+            anew.push(path, amount)
+        return anew
 
     @property
     def ticks_crossed(self) -> int:
@@ -88,7 +99,7 @@ class Split:
         """Of one more unit along a path; zero where one of its pools is used the other way round."""
         rates, uses = self.rates, self.uses
         rate = 1 << RATE_BITS
-        for edge in self._market.routes[path]:
+        for edge in self.market.routes[path]:
             if uses[edge ^ 1]:
                 return 0
             rate = rate * rates[edge] >> RATE_BITS
@@ -100,10 +111,10 @@ class Split:
         Raises: QuoteError, TicksNotLoaded: a pool does not go so far; nothing has changed.
         """
         loads, others, rates, ticks = self.loads, self.others, self.rates, self.ticks
-        curves = self._market.curves
+        curves = self.market.curves
         points = []
         moved = amount
-        for edge in self._market.routes[path]:
+        for edge in self.market.routes[path]:
             # Parts that came and went leave a unit or so of rounding.
             load = max(loads[edge] + moved, 0)
             point = curves[edge](load)
@@ -133,12 +144,17 @@ class Split:
         else:
             del flows[path]
         if not old or not old + change:
-            for edge in self._market.routes[path]:
+            for edge in self.market.routes[path]:
                 self.uses[edge] += -1 if old else 1
 
     def is_better(self, total: int) -> bool:
         """Whether `total` is worse than ours: less bought, or more sold."""
-        return self.total > total if self._market.exact == "in" else self.total < total
+        return self.total > total if self.market.exact == "in" else self.total < total
+
+
+def in_order(flows: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Paths and amounts as they execute: the largest first, of equals the first path."""
+    return sorted(flows.items(), key=lambda flow: (-flow[1], flow[0]))
 
 
 def fill(split: Split, paths: Iterable[int], amount: int, *, chunks: int = FIRST_CHUNKS) -> bool:
@@ -164,26 +180,29 @@ def fill(split: Split, paths: Iterable[int], amount: int, *, chunks: int = FIRST
     return True
 
 
-def refine(split: Split, paths: Sequence[int], chunk: int, *, halvings: int = HALVINGS) -> None:
+def refine(split: Split, paths: Sequence[int], chunk: int, *, halvings: int = HALVINGS) -> Split:
     """Move chunks to where they are worth more, of half the size each time. Raises: TicksNotLoaded."""
     for _ in range(halvings + 1):
         if chunk <= 0:
-            return
-        for _ in range(MOVES_A_LEVEL):
-            if not _move(split, paths, chunk):
-                break
+            break
+        moves = 0
+        while moves < MOVES_A_LEVEL and _move(split, paths, chunk):
+            moves += 1
+        if moves:
+            split = split.settled()
         chunk //= 2
+    return split
 
 
 def without(split: Split, path: int, *, chunks: int) -> Split | None:
     """The same amount over the other paths in use; None where they cannot take it. Raises: TicksNotLoaded."""
-    fewer = split.copy()
-    freed = fewer.flows[path]
-    fewer.push(path, -freed)
-    rest = sorted(fewer.flows)
-    if not rest or not fill(fewer, rest, freed, chunks=chunks):
+    rest = Split(split.market)
+    for each, amount in in_order(split.flows):
+        if each != path:
+            rest.push(each, amount)
+    if not rest.flows or not fill(rest, sorted(rest.flows), split.flows[path], chunks=chunks):
         return None
-    return fewer
+    return rest
 
 
 def _move(split: Split, paths: Sequence[int], chunk: int) -> bool:
