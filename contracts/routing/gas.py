@@ -8,9 +8,9 @@ of V3 pools with a large cardinality.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final
 
+from chains.types import Address
 from contracts.assets import Asset, AssetList
 from contracts.deployments import RouterKind, Venue
 from contracts.ratio import Ratio
@@ -18,22 +18,26 @@ from contracts.routes import Exact
 from contracts.routing.graph import PoolGraph
 from contracts.routing.paths import Path, find_paths
 
-# Gas units.
-BASE: Final = 45_000
-"""The transaction, its calldata, the router's multicall, a first transfer in and a last one out."""
+# Gas units. Pools that trade every day: what the first swap of a new pool writes into empty slots comes on top.
+BASE: Final = 38_000
+"""SwapRouter02: the transaction, its calldata, the multicall, a first transfer in and a last one out."""
 ROUTER_02_BASE: Final = 40_000
-LEG: Final = 8_000
+"""The same of a Router02, which is called once, and its one leg."""
+LEG: Final = 10_000
 """A call in the multicall, its calldata and checks."""
-SECTION: Final = 20_000
+SECTION: Final = 13_000
 """A change of version inside a leg: one more call, one more transfer, from the router."""
-V3_HOP: Final = 75_000
-V3_TICK: Final = 22_000
+V3_HOP: Final = 67_000
+V3_HOP_AGAIN: Final = 34_000
+"""Through a pool that an earlier leg has touched."""
+V2_HOP: Final = 58_000
+V2_HOP_AGAIN: Final = 23_000
+V3_TICK: Final = 40_000
 """An initialised tick that is crossed."""
-V2_HOP: Final = 65_000
-COLLECT: Final = 15_000
+COLLECT: Final = 17_000
 """A last step that sends what the legs left in the router."""
-NATIVE: Final = 12_000
-"""Wrapping before or unwrapping after the pools."""
+WRAP: Final = 8_000
+UNWRAP: Final = 18_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,25 +84,22 @@ class GasModel:
 
     def route(self, paths: Sequence[Path], *, ticks_crossed: int) -> int:
         """Of a whole transaction."""
-        gas = sum(map(leg_gas, paths)) + V3_TICK * ticks_crossed + NATIVE * (self.native_in + self.native_out)
+        gas = V3_TICK * ticks_crossed + WRAP * self.native_in + UNWRAP * self.native_out
+        seen: set[Address] = set()
+        for path in paths:
+            gas += _hops(path, seen)
         if self.kind is RouterKind.ROUTER_02:
             return gas + ROUTER_02_BASE
-        return gas + BASE + (COLLECT if self._is_collected(paths) else 0)
+        gas += BASE + LEG * len(paths) + (COLLECT if self._is_collected(paths) else 0)
+        return gas
 
     def _is_collected(self, paths: Sequence[Path]) -> bool:
-        """As contracts.swaps.swap_router_02.is_collected; an unwrap is in NATIVE."""
+        """As contracts.swaps.swap_router_02.is_collected; UNWRAP is it with native output."""
         if self.native_out:
             return False
         if self.exact == "in":
             return len(paths) > 1
         return any(edge.pool.key.venue is not Venue.UNISWAP_V3 for path in paths for edge in path)
-
-
-def leg_gas(path: Path) -> int:
-    """Of one more leg, ticks aside."""
-    is_v3 = [edge.pool.key.venue is Venue.UNISWAP_V3 for edge in path]
-    sections = sum(1 for _ in groupby(is_v3))
-    return LEG + SECTION * (sections - 1) + sum(V3_HOP if v3 else V2_HOP for v3 in is_v3)
 
 
 def mid_price(path: Path) -> Ratio:
@@ -113,3 +114,19 @@ def mid_price(path: Path) -> Ratio:
 def judged_asset(sold: Asset, bought: Asset, exact: Exact) -> Asset:
     """The asset whose amount is not fixed, in which gas is counted."""
     return bought if exact == "in" else sold
+
+
+def _hops(path: Path, seen: set[Address]) -> int:
+    gas, before = 0, None
+    for edge in path:
+        key, address = edge.pool.key, edge.pool.state.address
+        is_v3 = key.venue is Venue.UNISWAP_V3
+        if address in seen:
+            gas += V3_HOP_AGAIN if is_v3 else V2_HOP_AGAIN
+        else:
+            gas += V3_HOP if is_v3 else V2_HOP
+            seen.add(address)
+        if before is not None and before is not is_v3:
+            gas += SECTION
+        before = is_v3
+    return gas

@@ -3,12 +3,14 @@
 from itertools import combinations
 
 from chains.types import BlockRef
-from contracts.plans import run_plans
+from contracts.deployments import Venue
+from contracts.plans import Plan, run_plans
 from contracts.pools import PoolKey, discover, pool_keys
 from contracts.routing.graph import PoolGraph
 from contracts.routing.model import GraphPool
-from contracts.deployments import Venue
+from contracts.uniswap_v2.pool import V2Pool
 from contracts.uniswap_v2.pool import load_pool as load_v2
+from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.reading import load_pool as load_v3
 from tests.contracts.desk import Desk
 from tests.contracts.routing.markets import SPACINGS
@@ -21,7 +23,7 @@ async def graph_at(desk: Desk, block: BlockRef) -> PoolGraph:
     keys = [key for pair in combinations(tokens, 2) for key in pool_keys(venues, pair)]
     await discover(desk.client, desk.pools, deployments=desk.deployments, keys=keys, block=block)
     known: list[tuple[PoolKey, str]] = []
-    plans = []
+    plans: list[Plan[V2Pool | V3Pool]] = []
     for key in keys:
         address = desk.pools.address(key)
         if address is None:

@@ -3,7 +3,7 @@
 import random
 from math import isqrt
 
-from chains.types import Address, BlockRef, ChainId, address_bytes, address_from_bytes
+from chains.types import Address, BlockHash, BlockRef, ChainId, address_bytes, address_from_bytes
 from contracts.assets import AssetList, load_assets
 from contracts.deployments import Venue
 from contracts.pools import PoolKey
@@ -15,7 +15,7 @@ from contracts.uniswap_v3.ticks import TickLiquidity, TickMap
 
 ASSETS: AssetList = load_assets(ChainId(1))
 WETH, USDC, USDT, DAI, WBTC = (ASSETS.by_symbol(symbol) for symbol in ("WETH", "USDC", "USDT", "DAI", "WBTC"))
-BLOCK = BlockRef(number=100, hash="0x" + "11" * 32)
+BLOCK = BlockRef(number=100, hash=BlockHash("0x" + "11" * 32))
 SPACINGS = {100: 1, 500: 10, 3_000: 60, 10_000: 200}
 """Of the fee tiers."""
 VALUES = {"WETH": 3_000, "WBTC": 60_000, "USDC": 1, "USDT": 1, "DAI": 1}
@@ -44,7 +44,8 @@ SPECS: tuple[tuple[str, str, int | None, int], ...] = (
 
 def units(symbol: str, *, eth: int) -> int:
     """Base units of a token that are worth so many ETH."""
-    return eth * VALUES["WETH"] * 10 ** ASSETS.by_symbol(symbol).decimals // VALUES[symbol]
+    unit: int = 10 ** ASSETS.by_symbol(symbol).decimals
+    return eth * VALUES["WETH"] * unit // VALUES[symbol]
 
 
 def key(one: str, other: str, fee_pips: int | None) -> PoolKey:
@@ -126,4 +127,6 @@ def _liquidity(price: int, lower: int, upper: int, *, amount0: int, amount1: int
 
 def _address(found: PoolKey, number: int) -> Address:
     seed = address_bytes(found.token0)[:6] + address_bytes(found.token1)[:6]
-    return address_from_bytes(seed + found.fee_pips.to_bytes(4, "big") + str(found.venue).encode()[-2:] + bytes([0, number]))
+    return address_from_bytes(
+        seed + found.fee_pips.to_bytes(4, "big") + str(found.venue).encode()[-2:] + bytes([0, number])
+    )
