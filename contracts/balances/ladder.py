@@ -13,12 +13,13 @@ Guarantees:
 - all ways give the same: the first word of a balanceOf that succeeds within `STIPEND_GAS` with at least a word, else
   None; one bad token fails alone, also one that burns all gas or returns megabytes. Never zero for unknown;
 - all values are of `block`, which is asked for by its hash; values are in the order of the pairs;
-- memory and node calls are bounded: a chunk has at most `MOST_PAIRS`.
+- memory and node calls are bounded: a chunk has at most `MOST_PAIRS`, and `AT_ONCE` of them are under way.
 Not guaranteed: that a balanceOf which needs more gas than its stipend is known by one way is known by the others; that
 the endpoint tells the truth.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
@@ -37,6 +38,10 @@ MOST_PAIRS: Final = 4_000
 geth allows; the placed reader says how far it came where a node allows less."""
 MOST_MULTICALL_PAIRS: Final = 2_000
 """Through aggregate3: 260 kB of calldata and about 20 million gas. To run out of it costs more here."""
+AT_ONCE: Final = 4
+"""Chunks that are on their way at the same time: a node works on each with a core of its own."""
+WORTH_SHARING_PAIRS: Final = 1_000
+"""What takes a node a few milliseconds is not split up to be asked at once."""
 GROW_AFTER: Final = 8
 """Calls in a row that were answered in full, after which the next may have twice as many pairs."""
 _ALONE_AT_ONCE: Final = 8
@@ -110,25 +115,37 @@ class BalanceReader:
             chains.errors.RpcRefused, ExecutionReverted, RpcProtocolError, UndecodableReturn: no way is served, or
             the block is not known (any more).
         """
-        values: list[Balance] = []
-        while len(values) < len(pairs):
+        values: list[Balance] = [None] * len(pairs)
+        open_ = deque([range(len(pairs))] if pairs else [])
+        """Of which pairs there is no answer yet."""
+        while open_:
             way = self._way = self._way or await self._first_served(self._ways, block)
-            chunk = pairs[len(values) : len(values) + self._size[way]]
-            try:
-                found = await self._ask(way, chunk, block)
-            except _REFUSED:
-                if len(chunk) > 1 and await self._serves(way, block):
-                    self._shrink(way, len(chunk) // 2)
-                    continue
-                below = self._ways[self._ways.index(way) + 1 :]
-                if not below:
-                    self._way = None
-                    raise
-                self._way = await self._first_served(below, block)
-            else:
-                values += found
-                self._answered(way, asked=len(chunk), found=len(found))
+            chunks = self._next_chunks(open_, way)
+            asked = (self._ask(way, pairs[chunk.start : chunk.stop], block) for chunk in chunks)
+            refusal: Exception | None = None
+            for chunk, outcome in zip(chunks, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+                if isinstance(outcome, list):
+                    values[chunk.start : chunk.start + len(outcome)] = outcome
+                    self._answered(way, asked=len(chunk), found=len(outcome))
+                    left = chunk[len(outcome) :]
+                elif isinstance(outcome, _REFUSED):
+                    refusal, left = outcome, chunk
+                else:
+                    raise outcome
+                open_.extend([left] if left else [])
+            if refusal is not None:
+                await self._step_back(way, max(map(len, chunks)), block=block, refusal=refusal)
         return values
+
+    async def _step_back(self, way: Way, size: int, *, block: BlockRef, refusal: Exception) -> None:
+        """After a refusal of a chunk: half as much at once, or the next way, or the refusal is raised."""
+        if size > 1 and await self._serves(way, block):
+            self._shrink(way, size // 2)
+            return
+        below = self._ways[self._ways.index(way) + 1 :]
+        self._way = await self._first_served(below, block) if below else None
+        if not below:
+            raise refusal
 
     # -- which way, and how much at once ------------------------------------------------------------------
 
@@ -145,8 +162,20 @@ class BalanceReader:
         except _REFUSED:
             return False
 
+    def _next_chunks(self, open_: deque[range], way: Way) -> list[range]:
+        """Taken off what is open: a few to be asked at once, of about the same size when they are large."""
+        share = max(WORTH_SHARING_PAIRS, -(-sum(map(len, open_)) // AT_ONCE))
+        size = min(self._size[way], share)
+        chunks: list[range] = []
+        while open_ and len(chunks) < AT_ONCE:
+            first = open_.popleft()
+            chunks.append(first[:size])
+            if len(first) > size:
+                open_.appendleft(first[size:])
+        return chunks
+
     def _shrink(self, way: Way, size: int) -> None:
-        self._size[way] = size
+        self._size[way] = min(size, self._size[way])
         self._in_a_row = 0
 
     def _answered(self, way: Way, *, asked: int, found: int) -> None:

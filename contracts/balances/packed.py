@@ -17,6 +17,7 @@ the same as elsewhere.
 `NATIVE` as token is the coin of the chain (ERC-7528), read by BALANCE.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -155,11 +156,9 @@ def decode_answer(answer: bytes, *, count: int, lead: int) -> list[Balance]:
     read, rest = divmod(len(answer) - words, WORD_BYTES)
     if rest or not (0 < read <= count):
         raise UndecodableReturn(f"{len(answer)} bytes are no balances of {count} pairs", data=answer[:WORD_BYTES])
-    number = int.from_bytes
-    values: list[Balance] = [
-        number(answer[at : at + WORD_BYTES], "big") for at in range(words, len(answer), WORD_BYTES)
-    ]
-    known = number(answer[lead:words], "big") >> -count % 8
+    # Unpacked and converted without a line of Python a word: int.from_bytes is big-endian by default.
+    values: list[Balance] = [*map(int.from_bytes, struct.unpack_from(f"{WORD_BYTES}s" * read, answer, words))]
+    known = int.from_bytes(answer[lead:words]) >> -count % 8
     # Bits of pairs that were not reached are zero, and nothing else may be there.
     known >>= count - read
     if known != (1 << read) - 1:

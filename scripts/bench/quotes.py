@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -36,6 +35,7 @@ from scripts.bench.quotecases import (
 )
 from scripts.bench.quotepools import enrich, more_pools
 from scripts.bench.results import Bar, Sense
+from scripts.bench.rounds import ROUNDS, Way, interleaved
 from scripts.devnet.flow import OrderFlow
 from scripts.devnet.network import Devnet, LocalChain, start_devnet
 from scripts.devnet.rpc import DevRpc
@@ -44,8 +44,6 @@ TIMES_DEGENBOT: Final = 8.0
 TIMES_RAW: Final = 500.0
 TIMES_WEB3: Final = 4_000.0
 APPLIED_WITHIN_US: Final = 100.0
-ROUNDS: Final = 9
-"""Odd; one more comes first and is not counted."""
 TIMED: Final = 240
 """Quotes that every way answers, over three pools and both directions."""
 WEB3_EACH: Final = 24
@@ -127,11 +125,11 @@ def _measure(chain: LocalChain, *, seed: int, peers: bool, console: Console) -> 
     with degenbot(markets, cases, wanted=peers, console=console) as peer:
         if peer is not None:
             wrong = sum(ours != theirs for ours, theirs in zip(expected, peer.answers, strict=True))
-            console.print(f"degenbot {peer.version}: {TIMED - wrong} of {TIMED} answers equal to QuoterV2's")
-            ways[f"degenbot {peer.version}"] = (peer.round, TIMED)
+            console.print(f"{peer.name}: {TIMED - wrong} of {TIMED} answers equal to QuoterV2's")
+            ways[peer.name] = (peer.round, TIMED)
         took = _interleaved(ways)
         if peer is not None:
-            took[f"degenbot {peer.version}"] = statistics.median(peer.seconds[1:]) / TIMED * 1e6
+            took[peer.name] = peer.median_us(TIMED)
     raw.close()
     requested.close()
     base = took["ours, exact input"]
@@ -254,10 +252,5 @@ def _repeated(work: Callable[[], object], times: int) -> Callable[[], object]:
 
 def _interleaved(ways: dict[str, tuple[Callable[[], object], int]]) -> dict[str, float]:
     """Median µs of one unit of each way, all ways in turn in every round."""
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS + 1):
-        for name, (work, units) in ways.items():
-            began = time.perf_counter()
-            work()
-            took[name].append((time.perf_counter() - began) / units * 1e6)
-    return {name: statistics.median(each[1:]) for name, each in took.items()}
+    took = interleaved({name: Way(work=work, units=units) for name, (work, units) in ways.items()})
+    return {name: each.us for name, each in took.items()}

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -23,7 +22,7 @@ from contracts.abi import decode_output, encode_call
 from contracts.uniswap_v2.pool import V2Pool
 from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.ticks import word_of
-from scripts.bench.peers.environment import PeerUnavailable, ensure, version
+from scripts.bench.peers.worker import Peer, peer
 from scripts.bench.quotecases import CALL_GAS, TIMEOUT_S, Case, Markets, eth_calls, single_call
 from scripts.devnet.calls import hexed, unhexed
 
@@ -107,37 +106,10 @@ class Web3Calls:
         return answers
 
 
-class Peer:
-    """degenbot's process: its answers, and the seconds of each of its rounds."""
-
-    def __init__(self, process: subprocess.Popen[str], version: str) -> None:
-        self._process = process
-        self.version = version
-        self.answers = [int(answer) for answer in self._line()]
-        self.seconds: list[float] = []
-
-    def round(self) -> None:
-        _pipe(self._process.stdin).write("go\n")
-        _pipe(self._process.stdin).flush()
-        self.seconds.append(self._line())
-
-    def _line(self) -> Any:
-        line = _pipe(self._process.stdout).readline()
-        if not line:
-            raise PeerUnavailable("degenbot's process ended")
-        return json.loads(line)
-
-
 @contextmanager
 def degenbot(markets: Markets, cases: Sequence[Case], *, wanted: bool, console: Console) -> Iterator[Peer | None]:
     """degenbot with the same pools and quotes in an environment of its own; None where it cannot be had."""
     if not wanted:
-        yield None
-        return
-    try:
-        python = ensure("degenbot")
-    except PeerUnavailable as reason:
-        console.print(f"degenbot does not install here, and is left out: {reason}")
         yield None
         return
     pools = list({id(case.market): case.market for case in cases}.values())
@@ -147,16 +119,8 @@ def degenbot(markets: Markets, cases: Sequence[Case], *, wanted: bool, console: 
         "pools": [_described(market.pool) for market in pools],
         "quotes": [[numbers[id(case.market)], case.zero_for_one, str(case.amount)] for case in cases],
     }
-    worker = Path(__file__).parent / "degenbot_worker.py"
-    with subprocess.Popen(
-        [str(python), str(worker)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            _pipe(process.stdin).write(json.dumps(given) + "\n")
-            _pipe(process.stdin).flush()
-            yield Peer(process, version(python, "degenbot"))
-        finally:
-            process.kill()
+    with peer("degenbot", script="degenbot_worker.py", given=given, console=console) as found:
+        yield found
 
 
 def _described(pool: V3Pool | V2Pool) -> dict[str, Any]:
@@ -172,9 +136,3 @@ def _described(pool: V3Pool | V2Pool) -> dict[str, Any]:
         "bitmap": {word: str(bits) for word, bits in bitmap.items()},
         "ticks": {tick: [str(each.gross), str(each.net)] for tick, each in pool.ticks.liquidity.items()},
     }
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    if pipe is None:
-        raise TypeError("the process was started with pipes")
-    return pipe

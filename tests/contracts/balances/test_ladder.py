@@ -126,8 +126,16 @@ async def test_the_placed_reader_is_asked_for_once_and_then_used() -> None:
     node = Node()
     reader = BalanceReader(node, multicall=MULTICALL)
     for _ in range(2):
-        assert await reader.read(pairs_of(5_000), block=BLOCK) == values_of(5_000)
-    assert node.asked == [(Way.PLACED, PROBE), *[(Way.PLACED, 4_000), (Way.PLACED, 1_000)] * 2]
+        assert await reader.read(pairs_of(900), block=BLOCK) == values_of(900)
+    assert node.asked == [(Way.PLACED, PROBE), *[(Way.PLACED, 900)] * 2]
+
+
+async def test_many_pairs_are_asked_in_a_few_chunks_at_once() -> None:
+    node = Node()
+    reader = BalanceReader(node, multicall=MULTICALL, ways=[Way.PLACED])
+    assert await reader.read(pairs_of(5_000), block=BLOCK) == values_of(5_000)
+    assert await reader.read(pairs_of(20_000), block=BLOCK) == values_of(20_000)
+    assert [count for _, count in node.asked] == [*[1_250] * 4, *[4_000] * 4, *[1_000] * 4]
 
 
 async def test_a_node_without_overrides_gets_initcode_and_one_without_both_gets_multicall() -> None:
