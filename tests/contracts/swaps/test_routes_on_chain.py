@@ -308,3 +308,70 @@ async def test_coins_that_strangers_left_in_the_router_come_along_and_are_booked
     assert fill.bought_raw > routed.amount_out + 990 * USD
     emptied = await desk.balances(receipt.block, router)
     assert [emptied[desk.assets.by_symbol(symbol).id] for symbol in ("USDC", "USDT")] == [0, 0]
+
+
+async def _sell(desk: Desk, way: Way, *, bought: str) -> None:
+    """Somebody's trade before ours."""
+    market = await Market.load(desk, [way])
+    routed = market.route([way], sold="USDC", bought=bought, exact="in", kind=RouterKind.SWAP_ROUTER_02)
+    swap = _with_slippage(desk, routed)
+    await desk.approve(swap)
+    assert (await desk.send(swap.call, gas=GAS)).succeeded
+
+
+async def test_a_leg_that_falls_behind_alone_does_not_stop_a_trade_that_is_inside_its_limit(
+    ethereum_desk: Desk,
+) -> None:
+    """The V2 leg, an eighth of the trade, gets some 2 % less than quoted; the limit is 0.5 % on the whole."""
+    desk = ethereum_desk
+    market = await Market.load(desk, USDC_TO_WETH)
+    routed = market.route(USDC_TO_WETH, sold="USDC", bought="ETH", exact="in", kind=RouterKind.SWAP_ROUTER_02)
+    await _sell(desk, _way("USDC WETH", (0,), 90_000 * USD), bought="WETH")
+    swap = _with_slippage(desk, routed)
+    await desk.approve(swap)
+    receipt = await desk.send(swap.call, gas=GAS)
+    fill = swap_fill(
+        receipt,
+        call=swap.call,
+        wallet=desk.wallet,
+        sold=routed.sold,
+        bought=routed.bought,
+        assets=desk.assets,
+        deployments=desk.deployments,
+    )
+    assert fill.sold_raw == routed.amount_in
+    assert less_bps(routed.amount_out, SLIPPAGE_BPS) <= fill.bought_raw < less_bps(routed.amount_out, 20)
+
+
+async def test_a_leg_that_pulls_the_whole_trade_below_its_limit_reverts_all_of_it(ethereum_desk: Desk) -> None:
+    desk = ethereum_desk
+    market = await Market.load(desk, USDC_TO_WETH)
+    routed = market.route(USDC_TO_WETH, sold="USDC", bought="ETH", exact="in", kind=RouterKind.SWAP_ROUTER_02)
+    await _sell(desk, _way("USDC WETH", (0,), 500_000 * USD), bought="WETH")
+    swap = _with_slippage(desk, routed)
+    await desk.approve(swap)
+    before = await desk.balances(await desk.head())
+    assert await _reverts_for(desk, swap.call) == "Insufficient WETH9"
+    receipt = await desk.send(swap.call, gas=GAS)
+    assert not receipt.succeeded
+    before[desk.assets.native.id] -= receipt.fee_wei
+    assert await desk.balances(receipt.block) == before
+
+
+async def test_an_exact_output_leg_that_needs_more_than_its_share_reverts_and_sells_nothing(
+    ethereum_desk: Desk,
+) -> None:
+    """A known limit of the router (ADR 0010): the sum would still be inside the trade's limit."""
+    desk = ethereum_desk
+    ways = [replace(way, tokens=("USDC", "WETH")) for way in WETH_TO_USDC]
+    market = await Market.load(desk, ways)
+    routed = market.route(ways, sold="USDC", bought="WETH", exact="out", kind=RouterKind.SWAP_ROUTER_02)
+    await _sell(desk, _way("USDC WETH", (0,), 90_000 * USD), bought="WETH")
+    now = (await Market.load(desk, ways)).route(
+        ways, sold="USDC", bought="WETH", exact="out", kind=RouterKind.SWAP_ROUTER_02
+    )
+    assert now.amount_in <= plus_bps(routed.amount_in, SLIPPAGE_BPS)
+    swap = _with_slippage(desk, routed)
+    await desk.approve(swap)
+    assert await _reverts_for(desk, swap.call) == "Too much requested"
+    assert await _reverts_for(desk, _with_slippage(desk, now).call) is None

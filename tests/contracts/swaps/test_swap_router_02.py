@@ -207,6 +207,8 @@ def test_the_row_of_steps_that_the_others_differ_from_is_understood() -> None:
         ("v3", "v2 from elsewhere", *WHOLE[2:]),
         ("v3", "v2 of one token", *WHOLE[2:]),
         ("v3", "v2 of no token", *WHOLE[2:]),
+        ("v2 of no token", *WHOLE[1:]),
+        ("v2 of one token", *WHOLE[1:]),
         ("v3", "v2", "mixed v3 for the recipient", "mixed v2", "collect"),
         ("v3", "v2", "mixed v3", "mixed v2 with an amount", "collect"),
         ("v3", "v2", "mixed v3", "mixed v2 with a minimum", "collect"),
