@@ -75,14 +75,17 @@ class Follower:
         self.header, self.confirmed_s, self.confirmed_ms = step.head, asked_s, asked_ms
         return True
 
-    def notice(self) -> None:
-        """Others in this process ask for the head too; where it was this one, it is confirmed without asking again."""
+    def notice(self) -> bool:
+        """Others in this process ask for the head too. Whether one did since, and it was this head, so that it is
+        confirmed without asking again."""
         noted = self._recent.latest
         if noted is None or self.header is None or self.confirmed_s is None or noted.header.hash != self.header.hash:
-            return
-        if noted.asked_s > self.confirmed_s:
-            self.confirmed_ms += int((noted.asked_s - self.confirmed_s) * 1000)
-            self.confirmed_s = noted.asked_s
+            return False
+        if noted.asked_s <= self.confirmed_s:
+            return False
+        self.confirmed_ms += int((noted.asked_s - self.confirmed_s) * 1000)
+        self.confirmed_s = noted.asked_s
+        return True
 
     def give_up(self) -> None:
         """Hold nothing, at the same head."""

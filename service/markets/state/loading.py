@@ -29,8 +29,8 @@ TICKS_AROUND: Final = 4_096
 """
 POOLS_AT_ONCE: Final = 32
 """Read together: some 3 to 33 words and as many ticks each, so that a round is a few eth_calls."""
-WORDS_AT_ONCE: Final = 256
-"""More words of one pool in one step at most; a pool with a spacing of 1 has 6,932."""
+WORDS_AT_ONCE: Final = 1_024
+"""More words of one pool in one step at most, three eth_calls; a pool with a spacing of 1 has 6,932."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

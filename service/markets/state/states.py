@@ -108,7 +108,7 @@ class PoolStates:
         self._tried_s: float | None = None
         """When the last look began, whatever came of it."""
         self._views: Final[dict[frozenset[Address], MarketView]] = {}
-        """Of the last look."""
+        """Made since the head was last confirmed."""
         self._keys: Final[dict[frozenset[Address], tuple[PoolKey, ...]]] = {}
         self._used_s: Final[dict[Address, float]] = {}
         self._failed: Final[dict[Address, int]] = {}
@@ -209,7 +209,8 @@ class PoolStates:
                 await _either(self._demand, stop, within_s=TURN_S)
                 continue
             async with self._turn:
-                self._follower.notice()
+                if self._follower.notice():
+                    self._views.clear()
                 looked = await self._look() if self._confirmed_before(now_s) else True
                 self._drop_unused(now_s)
             pause_s = period_s if looked else min(SLOWEST_S, 2 * pause_s)
@@ -242,8 +243,8 @@ class PoolStates:
     async def _view(self, wanted: frozenset[Address], *, oldest_s: float) -> MarketView:
         """With the turn taken."""
         follower = self._follower
-        if self._confirmed_before(oldest_s):
-            follower.notice()
+        if self._confirmed_before(oldest_s) and follower.notice():
+            self._views.clear()
         if self._confirmed_before(oldest_s) and (self._tried_s is None or self._tried_s < oldest_s):
             await self._look()
         try:
@@ -264,7 +265,7 @@ class PoolStates:
             age_ms = None if age_s is None else int(age_s * 1000)
             raise StaleMarket(self._config.chain_id, "the node does not give its head", age_ms=age_ms)
         found = self._views.get(wanted)
-        if found is None or found.checked_s != confirmed_s:
+        if found is None:
             found = self._views[wanted] = MarketView(
                 chain_id=self._config.chain_id,
                 header=header,
@@ -280,7 +281,6 @@ class PoolStates:
     async def _look(self) -> bool:
         """Whether the node confirmed its head. With the turn taken."""
         self._tried_s = self._clock.monotonic_s()
-        before = self._follower.confirmed_s
         try:
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 looked = await self._follower.look()
@@ -288,7 +288,7 @@ class PoolStates:
             self._failed_looks += 1
             _log.warning("no head", chain=self._config.key, reason=str(exc) or "no answer in time")
             looked = False
-        if self._follower.confirmed_s != before:
+        if looked:
             self._views.clear()
         return looked
 
