@@ -65,6 +65,10 @@ class Fields:
     def names(self) -> tuple[str, ...]:
         return tuple(self._values)
 
+    def plain(self) -> dict[str, Any]:
+        """All fields as they were read, for who writes the file again."""
+        return dict(self._values)
+
     def refuse_unknown(self) -> None:
         """Raises: InvalidData: a field that nobody asked for."""
         if unknown := sorted(set(self._values) - self._seen):

@@ -5,6 +5,7 @@ from collections.abc import Generator
 
 from chains.config import InvalidChainConfig
 from chains.errors import ChainError, SigningError
+from contracts.errors import InvalidData
 from service.auth.secrets import MasterKeyUnusable
 from service.build import ChainNotConfigured
 from service.cli.failures import CommandFailed, ExitStatus
@@ -35,6 +36,9 @@ def explained() -> Generator[None, None, None]:
         raise CommandFailed("master_key_unusable", str(exc), hint="Is it installed? cambist init") from exc
     except (ChainNotConfigured, InvalidChainConfig) as exc:
         raise CommandFailed("bad_settings", str(exc), hint="cambist config check", status=ExitStatus.USAGE) from exc
+    except InvalidData as exc:
+        hint = "Correct the file that is named: docs/assets.md has the form of your own additions."
+        raise CommandFailed("bad_data_file", str(exc), hint=hint, status=ExitStatus.USAGE) from exc
     except RoleNeedsPostgres as exc:
         hint = "Set CAMBIST_DATABASE_URL=postgresql://..., or leave out --role."
         raise CommandFailed("role_needs_postgres", str(exc), hint=hint, status=ExitStatus.USAGE) from exc

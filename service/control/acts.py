@@ -13,7 +13,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from service.build import Services
-from service.control import chain_acts, key_acts, panic_acts, rejecting, tx_acts, wallet_acts
+from service.control import asset_acts, chain_acts, key_acts, panic_acts, rejecting, tx_acts, wallet_acts
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from service.control.server import Operator
@@ -75,6 +75,21 @@ ACTS: Final[Mapping[str, Act]] = {
         params=panic_acts.PauseTarget,
         run=panic_acts.off,
         shown=("chain", "wallet", "key", "scope", "subject"),
+        asks_chains=False,
+    ),
+    "asset.list": Act(params=asset_acts.ListAssets, run=asset_acts.list_, shown=("chain",), asks_chains=False),
+    "asset.check": Act(
+        params=asset_acts.CheckAsset, run=asset_acts.check, shown=("chain", "address", "label", "verdict")
+    ),
+    "asset.add": Act(
+        params=asset_acts.AddAsset,
+        run=asset_acts.add,
+        shown=("chain", "address", "label", "quotes", "accepted", "unguarded", "feed", "markets"),
+    ),
+    "asset.remove": Act(
+        params=asset_acts.RemoveAsset,
+        run=asset_acts.remove,
+        shown=("chain", "symbol", "despite_balances", "left_behind"),
         asks_chains=False,
     ),
     "panic.status": Act(params=NoParams, run=panic_acts.status, asks_chains=False),

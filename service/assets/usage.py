@@ -1,0 +1,68 @@
+"""What stands in the way of taking an asset out of a list: orders, withdrawals, holds, and balances in the books."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, or_, select
+
+from chains.tx.model import TxState
+from chains.types import ChainId
+from contracts.assets import AssetId
+from service.accounts import wallets
+from service.auth.secrets import MasterKey
+from service.db.models import intents, orders, reservations, txs, withdrawals
+from service.journal import books
+from service.journal.opening import openings
+from service.orders.model import OPEN_STATES
+from service.withdrawals.model import WithdrawalState
+
+_CLOSED = (WithdrawalState.FINAL, WithdrawalState.REJECTED, WithdrawalState.CANCELLED, WithdrawalState.FAILED)
+_SETTLED = (TxState.FINAL, TxState.SUPERSEDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Ids of what is under way with the asset, and the wallets (by label) whose books have some of it, base units."""
+
+    orders: tuple[int, ...]
+    withdrawals: tuple[int, ...]
+    holds: int
+    balances: tuple[tuple[str, int], ...]
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self.orders or self.withdrawals or self.holds)
+
+
+def usage_of(c: Connection, asset: AssetId, *, chain_id: ChainId, master: MasterKey) -> Usage:
+    """Who uses the asset. An order or withdrawal counts until its transactions are final: a reorg undoes them."""
+    unsettled = (
+        select(intents.c.plan_id)
+        .join(txs, txs.c.intent_id == intents.c.id)
+        .where(txs.c.state.not_in([str(state) for state in _SETTLED]))
+    )
+    in_orders = select(orders.c.id).where(
+        or_(orders.c.base_asset == asset, orders.c.quote_asset == asset),
+        or_(orders.c.state.in_([str(state) for state in sorted(OPEN_STATES)]), orders.c.plan_id.in_(unsettled)),
+    )
+    in_withdrawals = select(withdrawals.c.id).where(
+        withdrawals.c.asset == asset,
+        or_(
+            withdrawals.c.state.not_in([str(state) for state in _CLOSED]),
+            withdrawals.c.plan_id.in_(unsettled),
+        ),
+    )
+    held = select(reservations.c.id).where(reservations.c.asset == asset, reservations.c.released_ms.is_(None))
+    balances = []
+    for wallet in wallets.list_wallets(c, master=master):
+        opening = openings(c, wallet.id, chain_id=chain_id).get(asset)
+        raw = 0 if opening is None else opening.raw
+        after = {} if opening is None else {asset: opening.block.number}
+        raw += books.totals(c, wallet.id, chain_id=chain_id, after=after).get(asset, 0)
+        if raw:
+            balances.append((wallet.label, raw))
+    return Usage(
+        orders=tuple(c.execute(in_orders.order_by(orders.c.id)).scalars()),
+        withdrawals=tuple(c.execute(in_withdrawals.order_by(withdrawals.c.id)).scalars()),
+        holds=len(c.execute(held).all()),
+        balances=tuple(balances),
+    )
