@@ -168,6 +168,18 @@ class Settings(BaseSettings):
     price_opinions: Required = Required.ANY
     order_deadline_s: int = Field(default=180, ge=30, le=3_600)
 
+    # Market history: trades and candles of the listed markets, written by whichever process works.
+    history_enabled: bool = True
+    """Without it the node is asked for no logs, and trades and candles stay as they are."""
+    history_backfill_hours: int = Field(default=24, ge=0, le=24 * 365)
+    """How far back it is read at first, and after a pause."""
+    history_trades_days: int = Field(default=7, ge=2, le=3_650)
+    """Trades, which candles of a second are made of."""
+    history_minutes_days: int = Field(default=90, ge=2, le=3_650)
+    """Candles of a minute. Those of two hours and of a day are kept for good."""
+    history_quarters_days: int = Field(default=730, ge=2, le=3_650)
+    """Candles of a quarter of an hour."""
+
     # Logs.
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -211,6 +223,12 @@ class Settings(BaseSettings):
             raise PydanticCustomError("tls_half", "tls_certificate and tls_key go together")
         if self.default_slippage_bps > self.max_slippage_bps:
             raise PydanticCustomError("slippage_bounds", "default_slippage_bps is over max_slippage_bps")
+        if not self.history_trades_days <= self.history_minutes_days <= self.history_quarters_days:
+            raise PydanticCustomError(
+                "history_bounds", "history: trades are kept no longer than minutes, and those no longer than quarters"
+            )
+        if self.history_backfill_hours > 24 * self.history_trades_days:
+            raise PydanticCustomError("history_backfill", "history_backfill_hours is over history_trades_days")
         return self
 
     @classmethod
