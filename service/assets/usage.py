@@ -7,9 +7,7 @@ from sqlalchemy import Connection, or_, select
 from chains.tx.model import TxState
 from chains.types import ChainId
 from contracts.assets import AssetId
-from service.accounts import wallets
-from service.auth.secrets import MasterKey
-from service.db.models import intents, orders, reservations, txs, withdrawals
+from service.db.models import intents, orders, reservations, txs, wallets, withdrawals
 from service.journal import books
 from service.journal.opening import openings
 from service.orders.model import OPEN_STATES
@@ -33,7 +31,7 @@ class Usage:
         return bool(self.orders or self.withdrawals or self.holds)
 
 
-def usage_of(c: Connection, asset: AssetId, *, chain_id: ChainId, master: MasterKey) -> Usage:
+def usage_of(c: Connection, asset: AssetId, *, chain_id: ChainId) -> Usage:
     """Who uses the asset. An order or withdrawal counts until its transactions are final: a reorg undoes them."""
     unsettled = (
         select(intents.c.plan_id)
@@ -53,7 +51,7 @@ def usage_of(c: Connection, asset: AssetId, *, chain_id: ChainId, master: Master
     )
     held = select(reservations.c.id).where(reservations.c.asset == asset, reservations.c.released_ms.is_(None))
     balances = []
-    for wallet in wallets.list_wallets(c, master=master):
+    for wallet in c.execute(select(wallets.c.id, wallets.c.label).order_by(wallets.c.id)).all():
         opening = openings(c, wallet.id, chain_id=chain_id).get(asset)
         raw = 0 if opening is None else opening.raw
         after = {} if opening is None else {asset: opening.block.number}

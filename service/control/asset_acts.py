@@ -162,7 +162,7 @@ async def remove(services: Services, params: RemoveAsset) -> dict[str, Any]:
             "not_added", f"{params.symbol!r} is not among what was added on {params.chain}", hint="cambist asset list"
         )
     asset = listed.by_symbol(params.symbol)
-    usage = await services.db.read(lambda c: usage_of(c, asset.id, chain_id=chain_id, master=services.master))
+    usage = await services.db.read(lambda c: usage_of(c, asset.id, chain_id=chain_id))
     if usage.under_way:
         named = [*(f"order {one}" for one in usage.orders), *(f"withdrawal {one}" for one in usage.withdrawals)]
         raise ActFailed(
@@ -203,8 +203,7 @@ async def _feed(runtime: ChainRuntime, params: AddAsset, *, label: str) -> Feed 
         raise ActFailed(
             "heartbeat_needed",
             "a feed by address needs its heartbeat in seconds",
-            hint="data.chain.link shows it; listed feeds go by name: "
-            + ", ".join(runtime.assets.feeds),
+            hint="data.chain.link shows it; listed feeds go by name: " + ", ".join(runtime.assets.feeds),
         )
     address = _address(params.feed)
     description = call_one(address, load_abi("chainlink_aggregator").function("description"))
