@@ -102,6 +102,17 @@ def state(
     judge("state", run(blocks=blocks, reorgs=reorgs, seed=seed, console=Console()))
 
 
+@app.command()
+def jsonrpc(
+    seed: Annotated[int, typer.Option(help="Which accounts and amounts.")] = 1,
+) -> None:
+    """One small read by our transport, client and pool, beside aiohttp, AsyncWeb3, httpx and a bare stream."""
+    from scripts.bench.jsonrpc import run
+
+    quiet()
+    judge("JSON-RPC", run(seed=seed, console=Console()))
+
+
 @app.command(name="all")
 def everything() -> None:
     """Quotes, routing, balances, logs and JSON-RPC in turn, and one table of their bars."""

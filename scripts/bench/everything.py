@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from scripts.bench import quotes
+from scripts.bench import balances, jsonrpc, quotes
 from scripts.bench.results import Bar, all_held, bars_table
 
 QUOTES: Final = 10_000
@@ -22,6 +22,8 @@ Benchmark = Callable[[Console], list[Bar]]
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "quotes": lambda console: quotes.run(count=QUOTES, seed=SEED, peers=True, console=console),
+    "balances": lambda console: balances.run(seed=SEED, peers=True, console=console),
+    "jsonrpc": lambda console: jsonrpc.run(seed=SEED, console=console),
 }
 """Name to what runs it; each prints its own figures and returns its bars."""
 
