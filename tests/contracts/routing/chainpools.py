@@ -15,9 +15,11 @@ from contracts.uniswap_v3.reading import load_pool as load_v3
 from tests.contracts.desk import Desk
 from tests.contracts.routing.markets import SPACINGS
 
+TICKS_AROUND = 7_000
+
 
 async def graph_at(desk: Desk, block: BlockRef) -> PoolGraph:
-    """Every pool of the registry's factories between the listed tokens, loaded whole."""
+    """Every pool of the registry's factories between the listed tokens, with the ticks of half and twice the price."""
     tokens = [asset.token_address for asset in desk.assets if not asset.is_native]
     venues = [found.venue for found in desk.deployments.venues(desk.chain_id)]
     keys = [key for pair in combinations(tokens, 2) for key in pool_keys(venues, pair)]
@@ -30,7 +32,9 @@ async def graph_at(desk: Desk, block: BlockRef) -> PoolGraph:
             continue
         known.append((key, address))
         if key.venue is Venue.UNISWAP_V3:
-            plans.append(load_v3(address, fee_pips=key.fee_pips, tick_spacing=SPACINGS[key.fee_pips]))
+            plans.append(
+                load_v3(address, fee_pips=key.fee_pips, tick_spacing=SPACINGS[key.fee_pips], ticks_around=TICKS_AROUND)
+            )
         else:
             plans.append(load_v2(address))
     states = await run_plans(desk.client, plans, multicall=desk.multicall, block=block)
