@@ -7,7 +7,7 @@ what must be exact is in the database.
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 ACCEPT_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -46,5 +46,35 @@ class Metrics:
             "cambist_attempts",
             "Signed attempts: the first of a slot, a bump or a cancel at the same nonce.",
             ["chain", "kind"],
+            registry=self.registry,
+        )
+        self.history_block: Final = Gauge(
+            "cambist_history_block",
+            "The block up to which this process wrote trades and candles.",
+            ["chain"],
+            registry=self.registry,
+        )
+        self.history_age_seconds: Final = Gauge(
+            "cambist_history_age_seconds",
+            "How old that block was when it was last looked whether there is a newer one.",
+            ["chain"],
+            registry=self.registry,
+        )
+        self.history_missing_blocks: Final = Gauge(
+            "cambist_history_missing_blocks",
+            "Older blocks whose trades are wanted and not read yet.",
+            ["chain"],
+            registry=self.registry,
+        )
+        self.history_trades: Final = Counter(
+            "cambist_history_trades",
+            "Trades read, those of blocks that left the chain later included.",
+            ["chain"],
+            registry=self.registry,
+        )
+        self.history_removed_blocks: Final = Counter(
+            "cambist_history_removed_blocks",
+            "Blocks whose trades were taken back since they left the chain.",
+            ["chain"],
             registry=self.registry,
         )

@@ -45,6 +45,8 @@ IDLE_MS: Final = 5_000
 PRUNE_EVERY_MS: Final = 3_600_000
 PRUNE_PAUSE_MS: Final = 100
 """Between two units of work that take rows away, so that others get their turn."""
+STOP_GRACE_S: Final = 1.0
+"""For what is under way when stopping."""
 PAUSES: Final = (ChainError, ContractError, StaleState, StoreUnavailable)
 """What is tried again: a node's answer that is none, or makes no sense, and a lost race for a row."""
 
@@ -117,9 +119,17 @@ class Ingester:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises: ExceptionGroup: a bug or a broken database."""
-        async with asyncio.TaskGroup() as loops:
-            for name, turn in (("follow", self._follow), ("fill", self._fill), ("prune", self._prune)):
-                loops.create_task(self._loop(turn, stop), name=f"history-{self._config.key}-{name}")
+        turns = (("follow", self._follow), ("fill", self._fill), ("prune", self._prune))
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(self._loop(turn, stop), name=f"history-{self._config.key}-{name}")
+                for name, turn in turns
+            ]
+            await stop.wait()
+            # A node that does not answer must not keep the process: what was not written is read again.
+            _, late = await asyncio.wait(loops, timeout=STOP_GRACE_S)
+            for task in late:
+                task.cancel()
 
     async def step(self) -> bool:
         """One round of following and filling; False when neither found anything to do."""
