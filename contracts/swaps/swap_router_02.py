@@ -180,7 +180,7 @@ def _legs(sections: Sequence[_Section]) -> tuple[SwapLeg, ...]:
     legs: list[SwapLeg] = []
     for section in sections:
         venues, is_exact_out = (section.venue,) * len(section.fees_pips), section.exact == "out"
-        if section.max_in == _CONTRACT_BALANCE and legs and not is_exact_out:
+        if section.max_in == _CONTRACT_BALANCE and legs:
             before = legs[-1]
             legs[-1] = replace(
                 before,

@@ -107,6 +107,13 @@ def test_exact_output_is_the_sum_of_what_the_legs_ask_for(exact_out: int) -> Non
         encode(replace(OUT, legs=(replace(LEG, exact_out=exact_out),)))
 
 
+@pytest.mark.parametrize("exact_outs", [(10**18, 0), (10**18 + 1, -1)])
+def test_each_leg_of_an_exact_output_buys_something(exact_outs: tuple[int, int]) -> None:
+    legs = tuple(replace(leg, exact_out=exact_out) for leg, exact_out in zip(HALVES, exact_outs, strict=True))
+    with pytest.raises(UnsafeSwap):
+        encode(replace(OUT, legs=legs))
+
+
 def test_a_leg_through_two_versions_has_no_exact_output() -> None:
     mixed = replace(LEG, path=(USDC, USDT, WETH), venues=(V3, V2), fees_pips=(100, 3_000))
     encode(replace(SWAP, legs=(mixed,)))
