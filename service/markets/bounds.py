@@ -8,9 +8,9 @@ class Required(StrEnum):
     """Which second opinions there must be."""
 
     ANY = "any"
-    """One is enough."""
+    """One is enough: Chainlink's, and where it has none a pool's average."""
     ALL = "all"
-    """Chainlink's and a pool's average both; markets that lack one are refused."""
+    """Both; markets that lack one are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

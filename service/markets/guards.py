@@ -3,9 +3,11 @@
 Second opinions are Chainlink's cross rate (the base asset's USD feed over the quote asset's) and the time-weighted
 average of the pair's deepest V3 pool. Neither moves with the pools of this block, as a quote does.
 
-Guarantees: each check raises, so that a list of them fails closed; every opinion that is at hand must agree within the
-bound, whichever are required; an opinion that is stale, or that nobody could give, is no opinion. A refusal says which
-source said what, how old it is, and what the bound is.
+Where one opinion is enough, Chainlink's decides while it is fresh, and the average only in its absence: an average of
+half an hour is behind when the whole market moves, which is when orders matter.
+
+Guarantees: each check raises, so that a list of them fails closed; an opinion that is stale, or that nobody could give,
+is no opinion. A refusal says which source said what, how old it is, and what the bound is.
 Not guaranteed: that agreement means a fair price. All sources may be wrong together, within the bound always; and a
 trade's own impact is bounded by itself.
 """
@@ -96,39 +98,38 @@ def check_price(opinions: Opinions, *, price: Ratio, bounds: Bounds) -> None:
         ApiError: price_deviates: an opinion disagrees; stale_price_source, no_second_opinion: one that is required
         is not there.
     """
-    for opinion in opinions.found:
+    market = opinions.market
+    for opinion in opinions.found if bounds.required is Required.ALL else opinions.found[:1]:
         if deviates(price, opinion.price, bps=bounds.max_deviation_bps):
             raise ApiError(
                 "price_deviates",
-                f"the pools' price of {opinions.market.symbol} is {_text(opinions.market, price)}, but"
-                f" {_said(opinions.market, opinion)}: {deviation_bps(price, opinion.price)} basis points away, and the"
-                f" bound is {bounds.max_deviation_bps}",
+                f"the pools' price of {market.symbol} is {_text(market, price)}, but {_said(market, opinion)}:"
+                f" {deviation_bps(price, opinion.price)} basis points away, and the bound is"
+                f" {bounds.max_deviation_bps}",
             )
-    if not opinions.found and not opinions.market.guarded:
+    if not opinions.found and not market.guarded:
         return
-    if not opinions.missing or (opinions.found and bounds.required is Required.ANY):
-        return
-    wanted = "all second opinions are" if bounds.required is Required.ALL else "a second opinion is"
-    reasons = "; ".join(f"{missing.source}: {missing.reason}" for missing in opinions.missing)
-    stale = any(missing.stale for missing in opinions.missing)
-    raise ApiError(
-        "stale_price_source" if stale else "no_second_opinion",
-        f"{wanted} required on the price of {opinions.market.symbol}; {reasons}",
-    )
+    if opinions.missing and not (opinions.found and bounds.required is Required.ANY):
+        wanted = "all second opinions are" if bounds.required is Required.ALL else "a second opinion is"
+        reasons = "; ".join(f"{missing.source}: {missing.reason}" for missing in opinions.missing)
+        stale = any(missing.stale for missing in opinions.missing)
+        raise ApiError(
+            "stale_price_source" if stale else "no_second_opinion",
+            f"{wanted} required on the price of {market.symbol}; {reasons}",
+        )
 
 
-def guarded_price(opinions: Opinions, *, bounds: Bounds) -> Ratio | None:
+def guarded_price(opinions: Opinions, *, price: Ratio, bounds: Bounds) -> Ratio | None:
     """The price that limits are computed with, base units of quote for one of base; None is unknown.
 
-    Chainlink's, else the average. Unknown when a required opinion is not there, and when two disagree by more than the
-    bound: it is not known then which of them is wrong. A market's being unguarded does not make a price known.
+    Chainlink's, else the average, once the pools' own `price` agrees with it: two that disagree leave open which of
+    them is wrong. A market's being unguarded does not make a price known.
     """
-    if not opinions.found or (bounds.required is Required.ALL and opinions.missing):
+    try:
+        check_price(opinions, price=price, bounds=bounds)
+    except ApiError:
         return None
-    first, *others = opinions.found
-    if any(deviates(other.price, first.price, bps=bounds.max_deviation_bps) for other in others):
-        return None
-    return first.price
+    return opinions.found[0].price if opinions.found else None
 
 
 def market_price(side: Side, mid_price: Ratio) -> Ratio:

@@ -106,10 +106,17 @@ def test_the_cross_rate_follows_a_stablecoin_that_lost_its_peg() -> None:
     check_price(read(base=usd(2700), quote=depegged), price=price(3000), bounds=Bounds(max_deviation_bps=0))
 
 
-def test_one_opinion_that_agrees_does_not_outvote_one_that_does_not() -> None:
-    refused = refusal(read(base=usd(3000), quote=usd(1), tick=TICK_AT_3000 - 1000), price(3000))
+def test_where_all_are_required_one_that_agrees_does_not_outvote_one_that_does_not() -> None:
+    opinions = read(base=usd(3000), quote=usd(1), tick=TICK_AT_3000 - 1000)
+    refused = refusal(opinions, price(3000), replace(BOUNDS, required=Required.ALL))
     assert refused.code == "price_deviates"
     assert f"the average over 1800 s of pool {POOL} is 33" in refused.message
+
+
+def test_where_one_is_enough_a_fresh_feed_decides_while_the_average_lags_behind() -> None:
+    opinions = read(base=usd(3300), quote=usd(1), tick=TICK_AT_3000)
+    check_price(opinions, price=price(3300), bounds=BOUNDS)
+    assert refusal(opinions, price(3000)).code == "price_deviates"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,7 @@ def test_an_answer_is_stale_after_its_own_heartbeat_and_the_slack(
     refused = refusal(opinions, price(3000))
     assert refused.code == "stale_price_source"
     assert "heartbeat" in refused.message
-    assert guarded_price(opinions, bounds=BOUNDS) is None
+    assert guarded_price(opinions, price=price(3000), bounds=BOUNDS) is None
 
 
 def test_an_answer_gets_stale_while_the_chain_stands_still() -> None:
@@ -159,7 +166,7 @@ def test_a_market_without_any_opinion_is_refused_unless_the_operator_said_otherw
     assert refusal(read(), price(3000)).code == "no_second_opinion"
     unguarded = replace(ETHUSDC, guarded=False)
     check_price(read(market=unguarded), price=price(3000), bounds=BOUNDS)
-    assert guarded_price(read(market=unguarded), bounds=BOUNDS) is None
+    assert guarded_price(read(market=unguarded), price=price(3000), bounds=BOUNDS) is None
 
 
 def test_an_unguarded_market_still_heeds_the_opinion_that_there_is() -> None:
@@ -167,11 +174,13 @@ def test_an_unguarded_market_still_heeds_the_opinion_that_there_is() -> None:
     assert refusal(opinions, price(3200)).code == "price_deviates"
 
 
-def test_the_guarded_price_is_chainlinks_and_unknown_when_the_average_disagrees() -> None:
-    assert guarded_price(read(base=usd(3001), quote=usd(1), tick=TICK_AT_3000), bounds=BOUNDS) == price(3001)
-    assert guarded_price(read(base=usd(3100), quote=usd(1), tick=TICK_AT_3000), bounds=BOUNDS) is None
-    assert guarded_price(read(tick=TICK_AT_3000), bounds=BOUNDS) is not None
-    assert guarded_price(read(tick=TICK_AT_3000), bounds=replace(BOUNDS, required=Required.ALL)) is None
+def test_the_guarded_price_is_chainlinks_and_unknown_when_the_pools_disagree() -> None:
+    both = read(base=usd(3001), quote=usd(1), tick=TICK_AT_3000)
+    assert guarded_price(both, price=price(3000), bounds=BOUNDS) == price(3001)
+    assert guarded_price(both, price=price(3100), bounds=BOUNDS) is None
+    average = read(tick=TICK_AT_3000)
+    assert guarded_price(average, price=price(3000), bounds=BOUNDS) == average.found[0].price
+    assert guarded_price(average, price=price(3000), bounds=replace(BOUNDS, required=Required.ALL)) is None
 
 
 def test_a_mid_price_is_turned_to_quote_for_base_on_both_sides() -> None:
