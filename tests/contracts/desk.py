@@ -16,9 +16,10 @@ from chains.rpc.transport import HttpTransport
 from chains.types import Address, BlockRef, CallRequest, ChainId, Receipt, TxHash
 from contracts import erc20
 from contracts.assets import AssetId, AssetList, load_assets
+from contracts.balances.ladder import BalanceReader
+from contracts.balances.packed import NATIVE
 from contracts.call import execute
 from contracts.deployments import MULTICALL3, Deployments, Venue, load_deployments
-from contracts.multicall import Ok, balances_of
 from contracts.pools import PoolDirectory
 from contracts.quoting import SwapQuote, best_quote
 from contracts.routes import Exact
@@ -131,13 +132,12 @@ class Desk:
 
     async def balances(self, block: BlockRef, wallet: Address | None = None) -> dict[AssetId, int]:
         owner = wallet or self.wallet
-        read = await balances_of(
-            self.client, multicall=self.multicall, wallets=[owner], assets=list(self.assets), block=block
-        )
+        reader = BalanceReader(self.client, multicall=self.multicall)
+        pairs = [(NATIVE if asset.is_native else asset.token_address, owner) for asset in self.assets]
         known: dict[AssetId, int] = {}
-        for asset_id, balance in read[owner].items():
-            assert isinstance(balance, Ok), asset_id
-            known[asset_id] = balance.value
+        for asset, balance in zip(self.assets, await reader.read(pairs, block=block), strict=True):
+            assert balance is not None, asset.id
+            known[asset.id] = balance
         return known
 
 
