@@ -35,8 +35,8 @@ check: $(STAMP) ## fast loop: format, lint, types, layers, own AST rules, unit t
 test: $(STAMP) ## everything: check, then all tests against local chains, SQLite and PostgreSQL
 	@bash scripts/test.sh $(BIN) $(JOBS)
 
-bench: $(STAMP) ## benchmarks; ARGS="crash --trials 1000 --seed 1" is the long proof
-	@$(BIN)/python -m scripts.bench $(or $(ARGS),crash --trials 40 --seed 1)
+bench: $(STAMP) ## all benchmarks with their bars in one table; ARGS=balances for one, ARGS="crash --trials 1000 --seed 1"
+	@$(BIN)/python -m scripts.bench $(or $(ARGS),all)
 
 format: $(STAMP) ## format and fix what ruff can fix
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
