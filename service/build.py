@@ -34,8 +34,10 @@ from service.db.engine import Database
 from service.db.errors import DatabaseError
 from service.db.headstore import SqlHeadStore
 from service.endpoints import pool_of
+from service.markets.board import MarketBoard
+from service.markets.fees import FeeBoard
 from service.markets.guards_reading import OpinionBoard
-from service.markets.ticker import TickerBoard
+from service.markets.state.states import PoolStates
 from service.meeting import Meeting
 from service.observability.metrics import Metrics
 from service.settings import Settings
@@ -54,7 +56,7 @@ class ChainNotConfigured(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainRuntime:
-    """One active chain. `pools` only remembers which liquidity pools exist.
+    """One active chain. `pools` only remembers which liquidity pools exist; `states` holds them as they are.
 
     `client` asks the best endpoint, and `recent_head` is the head as it was last read here; `witnessed` is the same
     chain where two endpoints must say the same, as far as there are two.
@@ -68,7 +70,9 @@ class ChainRuntime:
     assets: AssetList
     deployments: Deployments
     pools: PoolDirectory
-    tickers: TickerBoard
+    states: PoolStates
+    fees: FeeBoard
+    board: MarketBoard
     opinions: OpinionBoard
     engine: TxEngine[Connection]
 
@@ -203,6 +207,7 @@ def _runtime(
     clock: Clock,
 ) -> ChainRuntime:
     config = client.config
+    pools = PoolDirectory(config.chain_id)
     store = CountingStore(config, metrics)
     witnessed = EvmClient(config, meeting.before(pool.with_quorum())) if pool.can_agree else client
     observer = ChainObserver(config, assets, deployments=deployments, store=store, clock=clock)
@@ -227,8 +232,12 @@ def _runtime(
         witnessed=witnessed,
         assets=assets,
         deployments=deployments,
-        pools=PoolDirectory(config.chain_id),
-        tickers=TickerBoard(),
+        pools=pools,
+        states=PoolStates(
+            client, assets=assets, deployments=deployments, directory=pools, recent=recent_head, clock=clock
+        ),
+        fees=FeeBoard(),
+        board=MarketBoard(),
         opinions=OpinionBoard(config.chain_id, clock=clock),
         engine=engine,
     )

@@ -19,6 +19,7 @@ from service.auth.authority import Tampered
 from service.auth.secrets import SealBroken
 from service.db import errors as db_errors
 from service.errors import ERRORS, ApiError
+from service.markets.state.model import StaleMarket
 from service.plans.funds import BalanceUnknown
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -38,12 +39,15 @@ _CODES: Final[Mapping[type[Exception], str]] = {
     contract_errors.AbiError: "node_failed",
     contract_errors.TokenRefused: "would_revert",
     contract_errors.FeedUnusable: "feed_unusable",
+    contract_errors.InconsistentPool: "node_failed",
+    contract_errors.TicksNotLoaded: "no_liquidity",
     contract_errors.UnsupportedPair: "unsupported_pair",
     contract_errors.InvalidTradeAmount: "invalid_amount",
     contract_errors.NoRoute: "no_route",
     contract_errors.InsufficientLiquidity: "no_liquidity",
     contract_errors.AmountTooSmall: "amount_too_small",
     BalanceUnknown: "balance_unknown",
+    StaleMarket: "stale_market",
     db_errors.WriteConflict: "try_again",
     db_errors.CommitFailed: "not_saved",
     db_errors.CommitUnknown: "outcome_unknown",

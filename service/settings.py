@@ -166,6 +166,8 @@ class Settings(BaseSettings):
     max_price_deviation_bps: Bps = 200
     """From each second opinion. Feeds follow their market by 0.25 to 1 %, averages by minutes of movement."""
     price_opinions: Required = Required.ANY
+    max_block_age_s: int = Field(default=0, ge=0, le=86_400)
+    """Orders are refused while the newest block is older, by its own time; 0: of any age, as on a local chain."""
     order_deadline_s: int = Field(default=180, ge=30, le=3_600)
 
     # Market history: trades and candles of the listed markets, written by whichever process works.

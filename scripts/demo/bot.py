@@ -63,6 +63,11 @@ WITHDRAW_CHAIN, WITHDRAW_ASSET, WITHDRAW_AMOUNT = "ethereum", "USDC", "250"
 FORBIDDEN_ADDRESS = "0x000000000000000000000000000000000000dEaD"
 
 
+def path_of(leg: Json) -> str:
+    """The assets that a leg of a route goes through."""
+    return " → ".join([leg["hops"][0]["token_in"], *(hop["token_out"] for hop in leg["hops"])])
+
+
 class CheckFailed(Exception):
     """Something did not go as it must."""
 
@@ -194,12 +199,11 @@ class _Bot:
         self.screen.chapter(f"A quote, a sale and a purchase on {trip.chain}, with the trade key")
         base = {"market": trip.market, "side": "sell", "base_amount": trip.sell_base}
         quote = self.trader.get(f"/v1/{trip.chain}/quote", **base)
-        hops = quote["route"]["hops"]
-        route = " → ".join([hops[0]["token_in"], *(hop["token_out"] for hop in hops)])
+        route = " + ".join(path_of(leg) for leg in quote["route"]["legs"])
         self.screen.note(
             f"quote at block {quote['block']['number']}: {amount(quote['sell']['amount'])} {quote['sell']['asset']}"
             f" → {amount(quote['buy']['amount'])} {quote['buy']['asset']}"
-            f" by {quote['route']['venue']} ({route}), impact {quote['price_impact_bps']} bps"
+            f" by {' and '.join(quote['route']['venues'])} ({route}), impact {quote['price_impact_bps']} bps"
         )
         sale = self._order(trip, base, moved)
         buy = {"market": trip.market, "side": "buy", "quote_amount": trip.buy_with_quote}
@@ -244,7 +248,7 @@ class _Bot:
             f"{amount(format(sold, 'f'))} {limit['sold_asset']}",
             f"{amount(format(bought, 'f'))} {limit['bought_asset']}",
             amount(order["average_price"]),
-            order["quoted"]["route"]["venue"],
+            " ".join(order["quoted"]["route"]["venues"]),
             f"{amount(gas['amount'], digits=3)} {gas['asset']}",
         ]
 

@@ -82,7 +82,7 @@ def quote(
             "at worst": f"{_money(answer['max_sell'])} for {_money(answer['min_buy'])}",
             "price": f"{shortened(answer['price'])} (mid {shortened(answer['mid_price'])},"
             f" impact {answer['price_impact_bps']} bps)",
-            "route": f"{answer['route']['venue']}: {_route(answer['route']['hops'])}",
+            "route": _route(answer["route"]),
             "gas": _money(gas["native"]) + (f" ≈ {_money(gas['quote'])}" if gas["quote"] else ""),
         },
         title=block_title(answer),
@@ -236,10 +236,15 @@ def _money(amount: dict[str, str]) -> str:
     return f"{shortened(amount['amount'])} {amount['asset']}"
 
 
-def _route(hops: list[dict[str, Any]]) -> str:
-    if not hops:
-        return "-"
-    return " → ".join([hops[0]["token_in"], *(hop["token_out"] for hop in hops)])
+def _route(route: dict[str, Any]) -> str:
+    """Each leg with its part of the trade, in percent."""
+    legs = []
+    for leg in route["legs"]:
+        path = " → ".join([leg["hops"][0]["token_in"], *(hop["token_out"] for hop in leg["hops"])])
+        venues = ", ".join(dict.fromkeys(hop["venue"] for hop in leg["hops"]))
+        share = "" if len(route["legs"]) == 1 else f"{leg['share_bps'] // 100} % "
+        legs.append(f"{share}{path} ({venues})")
+    return "; ".join(legs)
 
 
 def block_title(answer: dict[str, Any]) -> str:

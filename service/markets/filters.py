@@ -58,10 +58,16 @@ def derive(market: Market, *, price: Ratio, quote_usd: FeedAnswer | None, before
         made_for = before.made_for
     return Filters(
         tick_places=min(DIGITS - 1 - made_for, MAX_TICK_PLACES),
-        step=10 ** max(0, base.decimals - MAX_STEP_PLACES),
+        step=base_step(market),
         least_quote=_least(quote.decimals, quote_usd),
         made_for=made_for,
     )
+
+
+def base_step(market: Market) -> int:
+    """The step of base amounts, in base units; it does not depend on the price."""
+    step: int = 10 ** max(0, market.base.decimals - MAX_STEP_PLACES)
+    return step
 
 
 def coarser(filters: Filters, times: int) -> Filters:

@@ -8,6 +8,7 @@ from chains.types import Header
 from chains.units import format_units
 from contracts.assets import Asset, Market
 from service.build import ChainRuntime, Services
+from service.markets.filters import Filters, base_step
 from service.markets.schemas import AssetOut, Block, ChainOut, MarketOut
 
 
@@ -25,7 +26,7 @@ def asset_document(asset: Asset) -> AssetOut:
     return AssetOut(id=asset.id, symbol=asset.symbol, name=asset.name, decimals=asset.decimals, address=asset.address)
 
 
-def market_document(market: Market) -> MarketOut:
+def market_document(market: Market, *, filters: Filters | None) -> MarketOut:
     base, quote = market.base, market.quote
     return MarketOut(
         symbol=market.symbol,
@@ -35,8 +36,9 @@ def market_document(market: Market) -> MarketOut:
         quote_id=quote.id,
         base_decimals=base.decimals,
         quote_decimals=quote.decimals,
-        min_base=format_units(1, base.decimals),
-        min_quote=format_units(1, quote.decimals),
+        tick=None if filters is None else filters.tick_text(),
+        step=format_units(base_step(market), base.decimals),
+        min_quote=None if filters is None else format_units(filters.least_quote, quote.decimals),
     )
 
 

@@ -1,8 +1,9 @@
 """Chains, markets, assets and amounts by the names that clients use for them."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
 
 from chains.config import ChainConfig, find_chain
 from chains.units import InvalidAmount, parse_units
@@ -11,6 +12,7 @@ from contracts.deployments import Venue
 from contracts.errors import UnlistedAsset
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
+from service.markets.schemas import VenueName
 from service.markets.trades import Side, Trade
 
 
@@ -90,4 +92,85 @@ def parse_trade(
         base_amount=None if base_amount is None else parse_amount(base_amount, market.base, field="base_amount"),
         quote_amount=None if quote_amount is None else parse_amount(quote_amount, market.quote, field="quote_amount"),
         venue=None if venue is None else Venue(venue),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedTrade:
+    """A trade as a client asks for it: by a market and a side, or by two assets; with one amount."""
+
+    market: str | None
+    side: str | None
+    base_amount: str | None
+    quote_amount: str | None
+    sell: str | None
+    buy: str | None
+    sell_amount: str | None
+    buy_amount: str | None
+    venue: str | None
+
+
+AmountQuery = Annotated[str | None, Query(max_length=160, examples=["0.25"])]
+
+
+def trade_query(
+    market: Annotated[str | None, Query(max_length=48, examples=["ETHUSDC"])] = None,
+    side: Literal["buy", "sell"] | None = None,
+    base_amount: AmountQuery = None,
+    quote_amount: AmountQuery = None,
+    sell: Annotated[
+        str | None,
+        Query(max_length=80, description="An asset to sell, instead of a market and a side.", examples=["USDC"]),
+    ] = None,
+    buy: Annotated[str | None, Query(max_length=80, examples=["WBTC"])] = None,
+    sell_amount: AmountQuery = None,
+    buy_amount: AmountQuery = None,
+    venue: Annotated[VenueName | None, Query(examples=["uniswap_v3"])] = None,
+) -> AskedTrade:
+    """The query parameters that say what is to be traded."""
+    return AskedTrade(
+        market=market,
+        side=side,
+        base_amount=base_amount,
+        quote_amount=quote_amount,
+        sell=sell,
+        buy=buy,
+        sell_amount=sell_amount,
+        buy_amount=buy_amount,
+        venue=venue,
+    )
+
+
+TradeQuery = Annotated[AskedTrade, Depends(trade_query)]
+
+
+def asked_trade(runtime: ChainRuntime, asked: AskedTrade) -> Trade:
+    """The trade that is meant. Two assets need not be a market: they are one for this trade.
+
+    Raises:
+        ApiError: invalid_parameters, unknown_market, unknown_asset, unsupported_pair, invalid_amount, amount_too_small.
+    """
+    by_market = (asked.market, asked.side, asked.base_amount, asked.quote_amount)
+    by_assets = (asked.sell, asked.buy, asked.sell_amount, asked.buy_amount)
+    if asked.market is not None and asked.side is not None and not any(part is not None for part in by_assets):
+        return parse_trade(
+            market_named(runtime, asked.market),
+            side=asked.side,
+            base_amount=asked.base_amount,
+            quote_amount=asked.quote_amount,
+            venue=asked.venue,
+        )
+    if asked.sell is None or asked.buy is None or any(part is not None for part in by_market):
+        raise ApiError("invalid_parameters", "give market and side, or sell and buy, and one amount")
+    sold, bought = asset_named(runtime, asked.sell), asset_named(runtime, asked.buy)
+    if runtime.assets.token_of(sold) == runtime.assets.token_of(bought):
+        raise ApiError("unsupported_pair", "an asset is not traded for itself, nor for its wrapped or native form")
+    if (asked.sell_amount is None) == (asked.buy_amount is None):
+        raise ApiError("invalid_parameters", "give exactly one of sell_amount and buy_amount")
+    return Trade(
+        market=Market(symbol=f"{sold.symbol}{bought.symbol}", base=sold, quote=bought),
+        side=Side.SELL,
+        base_amount=None if asked.sell_amount is None else parse_amount(asked.sell_amount, sold, field="sell_amount"),
+        quote_amount=None if asked.buy_amount is None else parse_amount(asked.buy_amount, bought, field="buy_amount"),
+        venue=None if asked.venue is None else Venue(asked.venue),
     )

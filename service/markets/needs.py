@@ -5,12 +5,16 @@ A Protocol, since the service is built out of modules that quote.
 
 from typing import Protocol
 
-from contracts.pools import PoolDirectory
 from service.journal.needs import ChainParts
+from service.markets.fees import FeeBoard
+from service.markets.state.states import PoolStates
 
 
 class QuotedChain(ChainParts, Protocol):
-    """One active chain: how to read it, what is listed there, and which pools are known."""
+    """One active chain: how to read it, what is listed there, its pools as they are, and what gas costs."""
 
     @property
-    def pools(self) -> PoolDirectory: ...
+    def states(self) -> PoolStates: ...
+
+    @property
+    def fees(self) -> FeeBoard: ...

@@ -1,115 +1,136 @@
-"""A trade priced on the chain at one block: the route, what it costs in gas, and the limits a swap would carry.
+"""A trade priced from the pools in memory at one block: the route, what it costs in gas, the limits a swap would carry.
 
-Guarantees: quote, fees and limits belong to the block named; nothing here writes or sends.
-Not guaranteed: that the price holds. A trade carries its limits on-chain for that reason.
+Guarantees: route, amounts and limits are of the block named, equal to what the swap would move in the next one; gas is
+charged in the choice of the route; nothing here writes or sends. Not guaranteed: that the price holds. A trade carries
+its limits on-chain for that reason.
 """
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chains import fees as fee_rules
 from chains.tx.store import Clock
-from chains.types import Fees, Header
+from chains.types import Address, Fees, Header
 from chains.units import format_units, mul_div_up
 from contracts.assets import Asset
-from contracts.errors import QuoteError
-from contracts.quoting import SwapQuote, best_quote
+from contracts.errors import InvalidTradeAmount, UnlistedAsset
+from contracts.routing.gas import GasPricing, judged_asset
+from contracts.routing.graph import PoolGraph
+from contracts.routing.model import Leg, RoutedSwap
+from contracts.routing.search import find_route
+from service.markets.fees import expected_price_wei
 from service.markets.needs import QuotedChain
 from service.markets.prices import price_text
+from service.markets.state.model import MarketView
 from service.markets.trades import Limits, Trade, in_base_and_quote, limits
 
 GAS_HEADROOM_PERCENT: Final = 130
-"""Gas set aside for a swap, in percent of the quoter's estimate: the quoter leaves out the router and transfers."""
-SWAP_BASE_GAS: Final = 60_000
-"""Router, token transfers and the transaction itself, which quoters do not count."""
+"""Gas set aside for a swap, in percent of the estimate: estimates are within 20 % of what was measured."""
 APPROVE_GAS: Final = 65_000
 """An approval through a proxy (USDC) takes about 56,000."""
+BPS_OF_ALL: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedTrade:
-    """A trade with what the chain says about it at `header`'s block. `swap_gas` is an upper estimate, in gas."""
+    """A trade with what the chain says about it at the view's block. `swap_gas` is an upper estimate, in gas.
+
+    `gas_value` is what that gas is worth in the market's quote asset at the highest fee it offers, base units;
+    None when no pool says.
+    """
 
     trade: Trade
     slippage_bps: int
-    quote: SwapQuote
+    quote: RoutedSwap
     limits: Limits
     fees: Fees
     swap_gas: int
-    header: Header
+    gas_value: int | None
+    view: MarketView
+
+    @property
+    def header(self) -> Header:
+        return self.view.header
 
 
-async def price_trade(runtime: QuotedChain, trade: Trade, *, slippage_bps: int) -> PricedTrade:
-    """Quote the trade at the head.
+async def price_trade(
+    chain: QuotedChain, trade: Trade, *, slippage_bps: int, max_age_s: float | None = None
+) -> PricedTrade:
+    """Quote the trade at the head, looked at `max_age_s` ago at most (as `PoolStates.view`).
 
     Raises:
         QuoteError: no route, no liquidity, an amount too small.
+        StaleMarket: the pools' state is too old.
         ChainError: the node did not answer, or fees are above the caps.
     """
-    header, fees = await asyncio.gather(runtime.client.head(), suggested_fees(runtime))
-    quote = await best_quote(
-        runtime.client,
-        assets=runtime.assets,
-        deployments=runtime.deployments,
+    tokens = _tokens(chain, trade)
+    view = await chain.states.view(tokens, max_age_s=max_age_s)
+    fees = await chain.fees.suggested(chain.client, block=view.block)
+
+    def work(view: MarketView) -> PricedTrade:
+        return _priced(chain, trade, view, fees=fees, slippage_bps=slippage_bps)
+
+    # That look is the newest there is, so that this is of it, or of a newer one.
+    return await chain.states.ask(tokens, work)
+
+
+def _priced(chain: QuotedChain, trade: Trade, view: MarketView, *, fees: Fees, slippage_bps: int) -> PricedTrade:
+    graph = PoolGraph.of(view.pools.values())
+    quote = find_route(
+        graph,
+        assets=chain.assets,
+        deployments=chain.deployments,
         sold=trade.sold,
         bought=trade.bought,
         amount=trade.amount,
         exact=trade.exact,
+        gas=_gas_pricing(chain, trade, graph, fees=fees, header=view.header),
+        block=view.block,
         venue=trade.venue,
-        pools=runtime.pools,
-        block=header.ref,
     )
+    # What is fixed is what was asked for; with exact output the pools may give a few base units more.
+    fixed_in, fixed_out = (trade.amount, quote.amount_out) if trade.exact == "in" else (quote.amount_in, trade.amount)
+    swap_gas = mul_div_up(quote.gas_estimate, GAS_HEADROOM_PERCENT, 100)
     return PricedTrade(
         trade=trade,
         slippage_bps=slippage_bps,
         quote=quote,
-        limits=limits(trade.exact, amount_in=quote.amount_in, amount_out=quote.amount_out, slippage_bps=slippage_bps),
+        limits=limits(trade.exact, amount_in=fixed_in, amount_out=fixed_out, slippage_bps=slippage_bps),
         fees=fees,
-        swap_gas=SWAP_BASE_GAS + mul_div_up(quote.gas_estimate, GAS_HEADROOM_PERCENT, 100),
-        header=header,
+        swap_gas=swap_gas,
+        gas_value=_gas_value(chain, trade, graph, gas=swap_gas, fees=fees),
+        view=view,
     )
 
 
-async def suggested_fees(runtime: QuotedChain) -> Fees:
-    """Raises: FeeCapExceeded: the chain asks more than its configured caps."""
-    history = await runtime.client.fee_history(fee_rules.HISTORY_BLOCKS, [fee_rules.TIP_PERCENTILE])
-    return fee_rules.suggest(history, runtime.config.fees)
+def _gas_pricing(chain: QuotedChain, trade: Trade, graph: PoolGraph, *, fees: Fees, header: Header) -> GasPricing:
+    judged = judged_asset(trade.sold, trade.bought, trade.exact)
+    price_wei = expected_price_wei(fees, base_fee_wei=header.base_fee_wei)
+    return GasPricing.of(graph, assets=chain.assets, judged=judged, price_wei=price_wei)
 
 
-async def gas_in_quote(runtime: QuotedChain, priced: PricedTrade) -> int | None:
-    """What the gas is worth in the market's quote asset, at the same block; None when no pool says."""
-    wei = priced.swap_gas * priced.fees.max_fee_wei
-    quote_asset = priced.trade.market.quote
-    if runtime.assets.token_of(quote_asset) == runtime.assets.wrapped:
-        return wei
-    try:
-        found = await best_quote(
-            runtime.client,
-            assets=runtime.assets,
-            deployments=runtime.deployments,
-            sold=runtime.assets.native,
-            bought=quote_asset,
-            amount=wei,
-            exact="in",
-            pools=runtime.pools,
-            block=priced.header.ref,
-        )
-    except QuoteError:
-        return None
-    return found.amount_out
+def _gas_value(chain: QuotedChain, trade: Trade, graph: PoolGraph, *, gas: int, fees: Fees) -> int | None:
+    pricing = GasPricing.of(graph, assets=chain.assets, judged=trade.market.quote, price_wei=fees.max_fee_wei)
+    return pricing.cost(gas) if pricing.price_wei else None
 
 
-def quote_document(
-    runtime: QuotedChain, priced: PricedTrade, *, gas_quote_raw: int | None, clock: Clock
-) -> dict[str, Any]:
-    """The quote as clients see it."""
+def _tokens(chain: QuotedChain, trade: Trade) -> tuple[Address, Address]:
+    for asset in (trade.sold, trade.bought):
+        if asset not in chain.assets:
+            raise UnlistedAsset(chain.assets.chain_id, asset.symbol)
+    if trade.amount < 1:
+        raise InvalidTradeAmount("an amount to trade is at least one base unit")
+    sold, bought = (chain.assets.token_of(asset).token_address for asset in (trade.sold, trade.bought))
+    return sold, bought
+
+
+def quote_document(chain: QuotedChain, priced: PricedTrade, *, firm: bool | None, clock: Clock) -> dict[str, Any]:
+    """The quote as clients see it. `firm`: whether it was simulated from the caller's wallet."""
     trade, quote, now_ms = priced.trade, priced.quote, clock.now_ms()
     wei = priced.swap_gas * priced.fees.max_fee_wei
-    native, in_quote = runtime.assets.native, trade.market.quote
+    native, in_quote = chain.assets.native, trade.market.quote
     return {
-        "chain": runtime.config.key,
+        "chain": chain.config.key,
         "market": trade.market.symbol,
         "side": trade.side.value,
         "exact": "sell" if trade.exact == "in" else "buy",
@@ -119,14 +140,16 @@ def quote_document(
         "min_buy": amount_document(trade.bought, priced.limits.min_bought),
         **price_document(priced),
         "slippage_bps": priced.slippage_bps,
-        "route": route_document(runtime, quote),
+        "route": route_document(chain, quote),
         "gas": {
             "units": str(priced.swap_gas),
             "native": amount_document(native, wei),
-            "quote": None if gas_quote_raw is None else amount_document(in_quote, gas_quote_raw),
+            "quote": None if priced.gas_value is None else amount_document(in_quote, priced.gas_value),
         },
+        "firm": firm,
         "block": block_document(priced.header, now_ms),
-        "expires_ms": now_ms + runtime.config.block_time_ms,
+        "checked_ms": priced.view.checked_ms,
+        "expires_ms": now_ms + chain.config.block_time_ms,
     }
 
 
@@ -135,7 +158,7 @@ def price_document(priced: PricedTrade) -> dict[str, Any]:
     market, quote = priced.trade.market, priced.quote
     decimals = {"base_decimals": market.base.decimals, "quote_decimals": market.quote.decimals}
     base, in_quote = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
-    # The quoter's ratio is out per in.
+    # The route's ratio is out per in.
     mid_base, mid_quote = in_base_and_quote(
         priced.trade.side, sold_raw=quote.mid_price.den, bought_raw=quote.mid_price.num
     )
@@ -146,22 +169,40 @@ def price_document(priced: PricedTrade) -> dict[str, Any]:
     }
 
 
-def route_document(runtime: QuotedChain, quote: SwapQuote) -> dict[str, Any]:
-    """Venue and hops; a hop's tokens by symbol where they are listed."""
+def route_document(chain: QuotedChain, quote: RoutedSwap) -> dict[str, Any]:
+    """The router, and each leg with its share; a hop's tokens by symbol where they are listed."""
     return {
-        "venue": quote.venue.value,
+        "venues": sorted({venue.value for leg in quote.legs for venue in leg.venues}),
+        "router": quote.router.address,
         "lp_fee_pips": quote.lp_fee_pips,
-        "hops": [
+        "legs": [
             {
-                "venue": hop.venue.value,
-                "pool": hop.pool,
-                "token_in": _name(runtime, hop.token_in),
-                "token_out": _name(runtime, hop.token_out),
-                "fee_pips": hop.fee_pips,
+                "share_bps": _share_bps(quote, leg),
+                "sell": format_units(leg.amount_in, quote.sold.decimals),
+                "buy": format_units(leg.amount_out, quote.bought.decimals),
+                "hops": [
+                    {
+                        "venue": hop.venue.value,
+                        "pool": hop.pool,
+                        "token_in": token_name(chain, hop.token_in),
+                        "token_out": token_name(chain, hop.token_out),
+                        "fee_pips": hop.fee_pips,
+                    }
+                    for hop in leg.hops
+                ],
             }
-            for hop in quote.hops
+            for leg in quote.legs
         ],
     }
+
+
+def legs_text(chain: QuotedChain, legs: Sequence[Leg]) -> str:
+    """Legs in one line: `WETH -uniswap_v3/500-> USDC`, with the pools' fees in pips; several joined by `+`."""
+    return " + ".join(
+        token_name(chain, leg.hops[0].token_in)
+        + "".join(f" -{hop.venue.value}/{hop.fee_pips}-> {token_name(chain, hop.token_out)}" for hop in leg.hops)
+        for leg in legs
+    )
 
 
 def amount_document(asset: Asset, raw: int) -> dict[str, str]:
@@ -173,11 +214,11 @@ def block_document(header: Header, now_ms: int) -> dict[str, Any]:
     return {"number": header.number, "hash": header.hash, "age_ms": max(0, now_ms - header.timestamp_s * 1000)}
 
 
-def snapshot(runtime: QuotedChain, priced: PricedTrade, *, deadline_s: int) -> Mapping[str, Any]:
+def snapshot(chain: QuotedChain, priced: PricedTrade, *, deadline_s: int) -> Mapping[str, Any]:
     """What an order keeps of its quote: enough to show it for ever, and to compare the fill with."""
-    market, native = priced.trade.market, runtime.assets.native
+    market, native = priced.trade.market, chain.assets.native
     return {
-        "chain": runtime.config.key,
+        "chain": chain.config.key,
         "base": _label(market.base),
         "quote": _label(market.quote),
         "native": _label(native),
@@ -186,16 +227,22 @@ def snapshot(runtime: QuotedChain, priced: PricedTrade, *, deadline_s: int) -> M
             "sell": format_units(priced.quote.amount_in, priced.trade.sold.decimals),
             "buy": format_units(priced.quote.amount_out, priced.trade.bought.decimals),
             **price_document(priced),
-            "route": route_document(runtime, priced.quote),
+            "route": route_document(chain, priced.quote),
             "block": {"number": priced.header.number, "hash": priced.header.hash},
         },
     }
 
 
+def token_name(chain: QuotedChain, token: Address) -> str:
+    """A listed token's symbol, else its address."""
+    listed = chain.assets.find_address(token)
+    return str(token) if listed is None else listed.symbol
+
+
+def _share_bps(quote: RoutedSwap, leg: Leg) -> int:
+    """A leg's part of what is sold, in basis points, rounded to the nearest."""
+    return (2 * BPS_OF_ALL * leg.amount_in + quote.amount_in) // (2 * quote.amount_in)
+
+
 def _label(asset: Asset) -> dict[str, Any]:
     return {"symbol": asset.symbol, "decimals": asset.decimals}
-
-
-def _name(runtime: QuotedChain, token: Any) -> str:
-    listed = runtime.assets.find_address(token)
-    return str(token) if listed is None else listed.symbol

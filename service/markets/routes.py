@@ -7,31 +7,33 @@ from fastapi import APIRouter, Query
 from service.auth.callers import PublicCaller, ReadCaller
 from service.errors import ApiError
 from service.markets import contract_call
+from service.markets.book import MAX_LEVELS
+from service.markets.documents import depth_document, pools_document
+from service.markets.firm import is_firm, tried
 from service.markets.listing import asset_document, block_of, chain_documents, market_document
-from service.markets.lookup import ChainName, Here, chain_named, market_named, parse_trade
-from service.markets.quotes import gas_in_quote, price_trade, quote_document
+from service.markets.lookup import ChainName, Here, TradeQuery, asked_trade, chain_named, market_named
+from service.markets.quotes import price_trade, quote_document
 from service.markets.schemas import (
     Assets,
     Chains,
     ContractCallIn,
     ContractCallOut,
     ContractValue,
+    DepthOut,
     Markets,
     Pong,
+    PoolsOut,
     QuoteOut,
     TickerOut,
     Tickers,
     Time,
-    VenueName,
 )
 from service.markets.ticker import ticker_document
 
 router = APIRouter(prefix="/v1", tags=["markets"])
 
 MarketSymbol = Annotated[str, Query(max_length=48, examples=["ETHUSDC"])]
-AmountQuery = Annotated[str | None, Query(max_length=160, examples=["0.25"])]
 Bps = Annotated[int | None, Query(ge=0, le=10_000, examples=[50])]
-VenueQuery = Annotated[VenueName | None, Query(examples=["uniswap_v3"])]
 
 
 @router.get("/ping")
@@ -61,25 +63,53 @@ async def assets(chain: ChainName, caller: PublicCaller, services: Here) -> Asse
 
 @router.get("/{chain}/markets")
 async def markets(chain: ChainName, caller: PublicCaller, services: Here) -> Markets:
-    """What can be traded on a chain."""
+    """What can be traded on a chain, in which steps."""
     runtime = chain_named(services, chain)
-    listed = [market_document(market) for market in runtime.assets.markets.values()]
-    return Markets(chain=runtime.config.key, markets=listed)
+    listed = list(runtime.assets.markets.values())
+    filters = await runtime.board.filters(runtime, listed)
+    return Markets(
+        chain=runtime.config.key, markets=[market_document(one, filters=filters[one.symbol]) for one in listed]
+    )
 
 
 @router.get("/{chain}/ticker")
 async def ticker(chain: ChainName, caller: PublicCaller, services: Here, symbol: MarketSymbol | None = None) -> Tickers:
-    """Bid, ask and mid price of one market or of all, at one block. A market that cannot be read is `unknown`."""
+    """Best bid and ask, mid price and the last 24 hours of one market or of all, at one block."""
     runtime = chain_named(services, chain)
     wanted = list(runtime.assets.markets.values()) if symbol is None else [market_named(runtime, symbol)]
-    header = await runtime.client.head()
-    found = await runtime.tickers.read(runtime, wanted, header=header)
+    found, view = await runtime.board.tickers(runtime, wanted)
     now_ms = services.clock.now_ms()
     return Tickers(
         chain=runtime.config.key,
-        block=block_of(header, now_ms=now_ms),
-        tickers=[TickerOut.model_validate(ticker_document(one, now_ms=now_ms)) for one in found],
+        block=block_of(view.header, now_ms=now_ms),
+        checked_ms=view.checked_ms,
+        tickers=[TickerOut.model_validate(ticker_document(one, day=None, now_ms=now_ms)) for one in found],
     )
+
+
+@router.get("/{chain}/depth")
+async def depth(
+    chain: ChainName,
+    caller: PublicCaller,
+    services: Here,
+    market: MarketSymbol,
+    limit: Annotated[int, Query(ge=1, le=MAX_LEVELS, description="Levels a side.", examples=[100])] = 100,
+    aggregate: Annotated[Literal[1, 10, 100, 1000], Query(description="Ticks that a level spans.")] = 1,
+) -> DepthOut:
+    """The order book that the market's direct pools amount to: what they trade up to each price, fees inside."""
+    runtime = chain_named(services, chain)
+    book, look = await runtime.board.book(runtime, market_named(runtime, market), levels=limit, ticks_a_level=aggregate)
+    if not look.pools:
+        raise ApiError("no_route", f"{market} has no pool of its own; a quote may still find a way")
+    return DepthOut.model_validate(depth_document(runtime, book, look=look, now_ms=services.clock.now_ms()))
+
+
+@router.get("/{chain}/pools")
+async def pools(chain: ChainName, caller: PublicCaller, services: Here, market: MarketSymbol) -> PoolsOut:
+    """The pools of a market's pair, as they are at the head."""
+    runtime = chain_named(services, chain)
+    look = await runtime.board.look(runtime, market_named(runtime, market))
+    return PoolsOut.model_validate(pools_document(runtime, look, now_ms=services.clock.now_ms()))
 
 
 @router.get("/{chain}/quote")
@@ -87,25 +117,24 @@ async def quote(
     chain: ChainName,
     caller: ReadCaller,
     services: Here,
-    market: MarketSymbol,
-    side: Literal["buy", "sell"],
-    base_amount: AmountQuery = None,
-    quote_amount: AmountQuery = None,
+    asked: TradeQuery,
     slippage_bps: Bps = None,
-    venue: VenueQuery = None,
+    firm: Annotated[
+        bool, Query(description="Simulate it from the key's wallet, as an order would be sent, before answering.")
+    ] = False,
 ) -> QuoteOut:
-    """What a market order would trade right now, and the limits it would carry. Exactly one amount is given."""
+    """What a trade would give right now, by the best route, and the limits it would carry."""
     runtime = chain_named(services, chain)
-    trade = parse_trade(
-        market_named(runtime, market), side=side, base_amount=base_amount, quote_amount=quote_amount, venue=venue
-    )
+    trade = asked_trade(runtime, asked)
     settings = services.settings
     bps = settings.default_slippage_bps if slippage_bps is None else slippage_bps
     if bps > settings.max_slippage_bps:
         raise ApiError("slippage_too_high", f"at most {settings.max_slippage_bps} basis points, not {bps}")
     priced = await price_trade(runtime, trade, slippage_bps=bps)
-    worth = await gas_in_quote(runtime, priced)
-    return QuoteOut.model_validate(quote_document(runtime, priced, gas_quote_raw=worth, clock=services.clock))
+    was_firm: bool | None = None
+    if firm:
+        was_firm = is_firm(priced, await tried(runtime, priced, wallet=caller.wallet.address, clock=services.clock))
+    return QuoteOut.model_validate(quote_document(runtime, priced, firm=was_firm, clock=services.clock))
 
 
 @router.post("/{chain}/contracts/call")

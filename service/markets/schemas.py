@@ -90,9 +90,12 @@ class MarketOut(Document):
     quote_id: str = Field(examples=["eip155:1/erc20:0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"])
     base_decimals: int = Field(examples=[18])
     quote_decimals: int = Field(examples=[6])
-    min_base: str = Field(examples=["0.000000000000000001"])
-    """The smallest step of a base amount; what is worth trading is a matter of gas."""
-    min_quote: str = Field(examples=["0.000001"])
+    tick: str | None = Field(examples=["0.01"])
+    """The price step of the book, six digits of the price; None while the market has no price."""
+    step: str = Field(examples=["0.00000001"])
+    """The step of base amounts in the exchange's eight places. Amounts of this API may be finer, to the base unit."""
+    min_quote: str | None = Field(examples=["1"])
+    """The least that an order may be worth in quote; None while the market has no price."""
 
 
 class Markets(Document):
@@ -106,21 +109,44 @@ class Reference(Document):
     age_ms: AgeMs
 
 
+class DayOut(Document):
+    """The last 24 hours of the market's direct pools, whoever traded."""
+
+    open: PriceText | None
+    high: PriceText | None
+    low: PriceText | None
+    last: PriceText | None
+    change: str | None = Field(examples=["-12.4"])
+    change_bps: int | None = Field(examples=[-41])
+    base_volume: str = Field(examples=["1250.5"])
+    quote_volume: str = Field(examples=["3751500"])
+    trades: int = Field(examples=[4_210])
+    from_ms: Millis
+
+
 class TickerOut(Document):
     market: MarketName
-    status: Literal["ok", "unknown"]
+    status: Literal["ok", "routed", "unknown"]
+    """`routed`: the market has no pool of its own; bid and ask are what a small amount trades at by the best route."""
     problem: str | None = Field(examples=[None])
-    probe: Amount
-    """The amount of base that bid and ask are for."""
+    """Why there is no book: `no_pool`, `no_liquidity` or `block_moved` (ask again)."""
     bid: PriceText | None
+    bid_amount: str | None = Field(examples=["0.41"])
+    """Base at that price. Bid and ask are the top of `/depth`, pool fees inside."""
     ask: PriceText | None
+    ask_amount: str | None = Field(examples=["0.41"])
     mid: PriceText | None
+    last: PriceText | None
+    day: DayOut | None
+    """None where the market's history is not kept yet."""
     reference: Reference | None
 
 
 class Tickers(Document):
     chain: ChainKey
     block: Block
+    checked_ms: Millis
+    """When the node last said that this block is its head."""
     tickers: list[TickerOut]
 
 
@@ -132,11 +158,21 @@ class HopOut(Document):
     fee_pips: Pips
 
 
+class RouteLeg(Document):
+    share_bps: int = Field(examples=[6_200])
+    """Part of what is sold, in basis points, rounded."""
+    sell: str = Field(examples=["0.5"])
+    buy: str = Field(examples=["1499.21"])
+    hops: list[HopOut]
+
+
 class Route(Document):
-    venue: str = Field(examples=["uniswap_v3"])
+    venues: list[str] = Field(examples=[["uniswap_v3"]])
+    router: AddressText
     lp_fee_pips: Pips
     """Fees of all pools on the way together, in millionths; they are inside the price."""
-    hops: list[HopOut]
+    legs: list[RouteLeg]
+    """Paths of the one transaction, executed in this order."""
 
 
 class Gas(Document):
@@ -164,8 +200,74 @@ class QuoteOut(Document):
     slippage_bps: int = Field(examples=[50])
     route: Route
     gas: Gas
+    firm: bool | None = Field(examples=[None])
+    """With `firm=true`: whether a simulation from the key's wallet moved exactly these amounts."""
     block: Block
+    checked_ms: Millis
+    """When the node last said that this block is its head."""
     expires_ms: Millis
+
+
+class DepthOut(Document):
+    chain: ChainKey
+    market: MarketName
+    base: str = Field(examples=["ETH"])
+    quote: str = Field(examples=["USDC"])
+    synthetic: Literal[True] = True
+    """Pools have no orders: a level is what they trade up to its price, fees inside."""
+    tick: str = Field(examples=["0.01"])
+    bids: list[tuple[str, str]] = Field(examples=[[["2998.5", "1.25"]]])
+    """Price and base amount, best first."""
+    asks: list[tuple[str, str]] = Field(examples=[[["3001.51", "1.25"]]])
+    block: Block
+    checked_ms: Millis
+
+
+class PoolOut(Document):
+    venue: VenueName
+    address: AddressText
+    fee_pips: Pips
+    token0: str = Field(examples=["USDC"])
+    token1: str = Field(examples=["WETH"])
+    price: PriceText | None
+    """The market's mid price in this pool, fee left out; None without liquidity at its price."""
+    reserves: tuple[str, str] | None = Field(examples=[["3000000", "1000"]])
+    """A V2 pair's, of token0 and token1."""
+    liquidity: str | None = Field(examples=["1518129116516325613903"])
+    """A V3 pool's in range, in its own unit."""
+    tick: int | None = Field(examples=[196_256])
+
+
+class PoolsOut(Document):
+    chain: ChainKey
+    market: MarketName
+    pools: list[PoolOut]
+    block: Block
+    checked_ms: Millis
+
+
+class CandidateOut(Document):
+    path: str = Field(examples=["WETH -uniswap_v3/500-> USDC"])
+    chosen: bool
+    amount: str | None = Field(examples=["1499.21"])
+    """What the path alone gives (or takes, where the bought amount is fixed), in `judged_in`."""
+    net: str | None = Field(examples=["1497.9"])
+    """The same after the gas that it costs."""
+    gas_units: int | None = Field(examples=[128_000])
+    problem: str | None = Field(examples=[None])
+
+
+class RoutesOut(Document):
+    chain: ChainKey
+    market: MarketName
+    judged_in: str = Field(examples=["USDC"])
+    candidates: list[CandidateOut]
+    """Each path alone, the best first, then the split if there is one."""
+    route: Route
+    net: str = Field(examples=["1498.0"])
+    reason: str = Field(examples=["two legs give 0.31 USDC more than the best path alone, after 0.12 USDC more of gas"])
+    block: Block
+    checked_ms: Millis
 
 
 class ContractCallIn(Document):

@@ -1,33 +1,24 @@
-"""Tickers: bid, ask and mid price of the chain's markets at one block, asked of the pools themselves.
+"""Tickers as an exchange has them: best bid and ask of the book with their amounts, mid price, last trade, 24 hours.
 
-The bid is what the probe (a small, named amount of base worth about 100 USD) brings when sold, the ask what it costs
-when bought, both by the best route and with the pools' fees; the mid price is the pools' own without fee. The
-reference is Chainlink's, with its age, where both assets have a feed.
+Bid and ask are the top of the synthetic book (`service.markets.book`), the pools' fees inside; the mid price is the
+middle between what the first unit costs either way, unrounded; last and the day come from the market's history. A
+market without a pool of its own is `routed`: what a small amount trades at by the best route (`probing`).
 
-Guarantees: all numbers of an answer belong to the block it names; a market that could not be read is `unknown` with
-a reason, never left out and never zero. A head that is asked for again is answered from memory.
-Not guaranteed: that the probe's price holds for more than the probe.
+Guarantees: all prices of an answer belong to the block it names; a market that could not be read is `unknown` with a
+reason, never left out and never zero. Not guaranteed: that a feed's price (`reference`) is fresh: it has its age.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
-from chains.errors import ChainError
-from chains.types import Address, BlockRef, Header
-from chains.units import format_units, mul_div, parse_units
-from contracts.assets import Asset, Market
-from contracts.chainlink import FeedAnswer, latest_answers
-from contracts.deployments import MULTICALL3
-from contracts.errors import ContractError
-from contracts.quoting import SwapQuote, best_quote
-from service.markets.needs import QuotedChain
-from service.markets.prices import price_text, ratio_text
-
-PROBE_USD: Final = 100
-CONCURRENCY: Final = 6
-"""Markets quoted at the same time; each takes a few node calls."""
+from chains.units import format_units
+from contracts.assets import Market
+from contracts.chainlink import FeedAnswer
+from contracts.ratio import Ratio
+from service.markets.book import Book
+from service.markets.prices import market_ratio_text, ratio_text
+from service.markets.probing import Routed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,120 +26,50 @@ class Ticker:
     """One market at a block. `problem` is set, and the prices are not, when it could not be read."""
 
     market: Market
-    probe: int
-    bid: SwapQuote | None = None
-    ask: SwapQuote | None = None
+    book: Book | None = None
+    routed: Routed | None = None
+    """Instead of a book, where the market has no pool of its own."""
+    mid: Ratio | None = None
     reference: tuple[FeedAnswer, FeedAnswer] | None = None
     problem: str | None = None
 
 
-class TickerBoard:
-    """The tickers of one chain's newest head, quoted at most once a block."""
-
-    def __init__(self) -> None:
-        self._block: BlockRef | None = None
-        self._tickers: dict[str, Ticker] = {}
-        self._lock = asyncio.Lock()
-
-    async def read(self, runtime: QuotedChain, wanted: Sequence[Market], *, header: Header) -> list[Ticker]:
-        """Tickers of the wanted markets at the header's block, in their order.
-
-        Raises:
-            ChainError: the node did not answer at all.
-        """
-        async with self._lock:
-            if self._block != header.ref:
-                self._block, self._tickers = header.ref, {}
-            missing = [market for market in wanted if market.symbol not in self._tickers]
-            if missing:
-                for ticker in await _read_all(runtime, missing, block=header.ref):
-                    self._tickers[ticker.market.symbol] = ticker
-            return [self._tickers[market.symbol] for market in wanted]
-
-
-async def _read_all(runtime: QuotedChain, wanted: Sequence[Market], *, block: BlockRef) -> list[Ticker]:
-    feeds = await _feeds(runtime, wanted, block=block)
-    gate = asyncio.Semaphore(CONCURRENCY)
-
-    async def read(market: Market) -> Ticker:
-        async with gate:
-            return await _read(runtime, market, feeds=feeds, block=block)
-
-    return list(await asyncio.gather(*(read(market) for market in wanted)))
-
-
-async def _read(runtime: QuotedChain, market: Market, *, feeds: Mapping[str, FeedAnswer], block: BlockRef) -> Ticker:
-    probe = probe_size(market.base, feeds.get(market.base.usd_feed or ""))
-    base_usd, quote_usd = feeds.get(market.base.usd_feed or ""), feeds.get(market.quote.usd_feed or "")
-    reference = None if base_usd is None or quote_usd is None else (base_usd, quote_usd)
-    try:
-        bid = await _probe(runtime, market.base, bought=market.quote, amount=probe, exact="in", block=block)
-        ask = await _probe(runtime, market.quote, bought=market.base, amount=probe, exact="out", block=block)
-    except (ContractError, ChainError) as exc:
-        return Ticker(market=market, probe=probe, reference=reference, problem=type(exc).__name__)
-    return Ticker(market=market, probe=probe, bid=bid, ask=ask, reference=reference)
-
-
-async def _probe(
-    runtime: QuotedChain, sold: Asset, *, bought: Asset, amount: int, exact: Literal["in", "out"], block: BlockRef
-) -> SwapQuote:
-    return await best_quote(
-        runtime.client,
-        assets=runtime.assets,
-        deployments=runtime.deployments,
-        sold=sold,
-        bought=bought,
-        amount=amount,
-        exact=exact,
-        pools=runtime.pools,
-        block=block,
-    )
-
-
-async def _feeds(runtime: QuotedChain, wanted: Sequence[Market], *, block: BlockRef) -> dict[str, FeedAnswer]:
-    """USD feeds by name. A feed that does not answer is left out; its markets have no reference then."""
-    contracts = runtime.deployments.contracts(runtime.config.chain_id)
-    names = {asset.usd_feed for market in wanted for asset in (market.base, market.quote) if asset.usd_feed}
-    found: dict[str, Address] = {name: contracts[name] for name in sorted(names) if name in contracts}
-    if not found:
-        return {}
-    multicall = runtime.deployments.address(runtime.config.chain_id, MULTICALL3)
-    addresses = list(dict.fromkeys(found.values()))
-    answers = await latest_answers(runtime.client, addresses, multicall=multicall, block=block)
-    return {name: answer for name, address in found.items() if (answer := answers[address]) is not None}
-
-
-def probe_size(base: Asset, usd: FeedAnswer | None) -> int:
-    """About `PROBE_USD` worth of base, as one digit and zeros; one whole unit where no feed says what it is worth."""
-    if usd is None:
-        return parse_units("1", base.decimals)
-    worth = mul_div(parse_units(str(PROBE_USD), base.decimals), 10**usd.decimals, usd.answer)
-    if worth <= 0:
-        return 1
-    digits = str(worth)
-    return int(digits[0] + "0" * (len(digits) - 1))
-
-
-def ticker_document(ticker: Ticker, *, now_ms: int) -> dict[str, Any]:
-    """The ticker as clients see it."""
-    market = ticker.market
-    decimals = {"base_decimals": market.base.decimals, "quote_decimals": market.quote.decimals}
-    bid, ask = ticker.bid, ticker.ask
-    document: dict[str, Any] = {
-        "market": market.symbol,
-        "status": "ok" if ticker.problem is None else "unknown",
+def ticker_document(ticker: Ticker, *, day: Mapping[str, Any] | None, now_ms: int) -> dict[str, Any]:
+    """The ticker as clients see it; `day` is the market's last 24 hours, None where its history is not kept."""
+    return {
+        "market": ticker.market.symbol,
         "problem": ticker.problem,
-        "probe": {"asset": market.base.symbol, "amount": format_units(ticker.probe, market.base.decimals)},
-        "bid": None,
-        "ask": None,
-        "mid": None,
+        **(_top_of_book(ticker) if ticker.routed is None else _probed(ticker.market, ticker.routed)),
+        "last": None if day is None else day["last"],
+        "day": day,
         "reference": None if ticker.reference is None else _reference(ticker.reference, now_ms=now_ms),
     }
-    if bid is not None and ask is not None:
-        document["bid"] = price_text(base_raw=bid.amount_in, quote_raw=bid.amount_out, **decimals)
-        document["ask"] = price_text(base_raw=ask.amount_out, quote_raw=ask.amount_in, **decimals)
-        document["mid"] = price_text(base_raw=bid.mid_price.den, quote_raw=bid.mid_price.num, **decimals)
-    return document
+
+
+def _top_of_book(ticker: Ticker) -> dict[str, Any]:
+    market, book = ticker.market, ticker.book
+    bids = () if book is None else book.bids
+    asks = () if book is None else book.asks
+    return {
+        "status": "ok" if bids and asks else "unknown",
+        "bid": book.filters.price_text(bids[0].ticks) if book is not None and bids else None,
+        "bid_amount": format_units(bids[0].base, market.base.decimals) if bids else None,
+        "ask": book.filters.price_text(asks[0].ticks) if book is not None and asks else None,
+        "ask_amount": format_units(asks[0].base, market.base.decimals) if asks else None,
+        "mid": None if ticker.mid is None else market_ratio_text(ticker.mid, market),
+    }
+
+
+def _probed(market: Market, routed: Routed) -> dict[str, Any]:
+    amount = format_units(routed.amount, market.base.decimals)
+    return {
+        "status": "routed",
+        "bid": market_ratio_text(routed.bid, market),
+        "bid_amount": amount,
+        "ask": market_ratio_text(routed.ask, market),
+        "ask_amount": amount,
+        "mid": market_ratio_text(routed.mid, market),
+    }
 
 
 def _reference(feeds: tuple[FeedAnswer, FeedAnswer], *, now_ms: int) -> dict[str, Any]:

@@ -16,21 +16,24 @@ from sqlalchemy import Connection
 
 from chains.tx.model import Lane, PlanId
 from chains.types import CallRequest
+from chains.units import format_units
 from contracts import erc20
 from contracts.assets import AssetId, Market
 from contracts.call import execute
-from contracts.swaps import SwapCall, compile_swap
+from contracts.swaps import SwapCall
 from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import new_id, order_plan_id
 from service.journal import books, reservations
+from service.markets.firm import compiled
+from service.markets.guards import check_price, check_price_impact, market_price
 from service.markets.quotes import APPROVE_GAS, PricedTrade, price_trade, snapshot
-from service.markets.trades import Trade
+from service.markets.state.model import require_fresh
+from service.markets.trades import Trade, in_base_and_quote
 from service.orders import storage
 from service.orders.approvals import approvals
-from service.orders.guards import check_price_impact
 from service.orders.lifecycle import EVENT
 from service.orders.model import Order, OrderDraft, OrderType
 from service.orders.view import order_document
@@ -140,23 +143,20 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
             "slippage_too_high",
             f"at most {settings.max_slippage_bps} basis points of slippage are allowed, not {slippage_bps}",
         )
-    priced = await price_trade(runtime, asked.trade, slippage_bps=slippage_bps)
+    # Of a head that is looked at now: allowance and balances are of its block, and the wallet may just have traded.
+    priced = await price_trade(runtime, asked.trade, slippage_bps=slippage_bps, max_age_s=0)
     bound = settings.max_price_impact_bps
     if asked.max_price_impact_bps is not None:
         bound = min(bound, asked.max_price_impact_bps)
-    check_price_impact(priced, max_bps=bound)
+    check_price_impact(priced.quote.price_impact_bps, max_bps=bound)
+    require_fresh(priced.view, services.clock, max_block_age_s=settings.max_block_age_s)
+    opinions = await runtime.opinions.read(runtime, asked.market, header=priced.header)
+    check_price(opinions, price=market_price(asked.trade.side, priced.quote.mid_price), bounds=settings.price_bounds)
+    await _check_least(runtime, asked.market, priced)
     # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
     now_s = services.clock.now_ms() // 1000
     deadline_s = max(now_s, priced.header.timestamp_s) + settings.order_deadline_s
-    swap = compile_swap(
-        priced.quote,
-        deployments=runtime.deployments,
-        assets=runtime.assets,
-        recipient=caller.wallet.address,
-        max_in=priced.limits.max_sold,
-        min_out=priced.limits.min_bought,
-        deadline_s=deadline_s,
-    )
+    swap = compiled(runtime, priced, wallet=caller.wallet.address, deadline_s=deadline_s)
     return Prepared(
         asked=asked,
         priced=priced,
@@ -167,6 +167,18 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
         ),
         deadline_s=deadline_s,
     )
+
+
+async def _check_least(runtime: ChainRuntime, market: Market, priced: PricedTrade) -> None:
+    """That the order is worth what the market's filters ask for. Raises: ApiError: amount_too_small."""
+    filters = (await runtime.board.filters(runtime, [market]))[market.symbol]
+    quote = priced.quote
+    _, worth = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
+    if filters is not None and worth < filters.least_quote:
+        least = format_units(filters.least_quote, market.quote.decimals)
+        raise ApiError(
+            "amount_too_small", f"an order on {market.symbol} is worth {least} {market.quote.symbol} or more"
+        )
 
 
 async def _allowance(runtime: ChainRuntime, caller: Caller, *, swap: SwapCall, priced: PricedTrade) -> int:

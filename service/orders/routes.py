@@ -10,7 +10,7 @@ from contracts.assets import Market
 from service.auth.callers import ReadCaller, TradeCaller
 from service.errors import ApiError
 from service.markets.lookup import ChainName, Here, chain_named, config_named, market_named, parse_trade
-from service.markets.quotes import gas_in_quote, quote_document
+from service.markets.quotes import quote_document
 from service.markets.schemas import Amount, QuoteOut
 from service.orders import placement, storage
 from service.orders.model import Order, OrderState
@@ -52,8 +52,7 @@ async def test_order(chain: ChainName, body: OrderIn, caller: TradeCaller, servi
     runtime = chain_named(services, chain)
     asked = _asked(body, market_named(runtime, body.market))
     prepared = await placement.try_out(services, runtime, caller, asked=asked)
-    worth = await gas_in_quote(runtime, prepared.priced)
-    quote = quote_document(runtime, prepared.priced, gas_quote_raw=worth, clock=services.clock)
+    quote = quote_document(runtime, prepared.priced, firm=None, clock=services.clock)
     return OrderTested(quote=QuoteOut.model_validate(quote))
 
 

@@ -22,7 +22,7 @@ from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import withdrawal_plan_id
 from service.journal import books
-from service.markets.quotes import GAS_HEADROOM_PERCENT, suggested_fees
+from service.markets.quotes import GAS_HEADROOM_PERCENT
 from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
 from service.plans.building import queued_plan
 from service.plans.funds import needs, witnessed_balances
@@ -123,7 +123,7 @@ async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> _P
     # Before the gas is estimated: a transfer of what is not there reverts with a wording of the token's own.
     if asked.amount > balances[asked.asset.id]:
         raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
-    fees = await suggested_fees(runtime)
+    fees = await runtime.fees.suggested(runtime.client, block=head.ref)
     gas_wei = await _gas(runtime, caller, call=call) * fees.max_fee_wei
     wanted = needs((asked.asset.id, asked.amount), (native.id, gas_wei))
     return _Prepared(call=call, funds=Funds(wanted=wanted, balances=balances, height=head.number))

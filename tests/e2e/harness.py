@@ -224,7 +224,13 @@ def on_venue(stack: Stack, chain: str, venue: Venue) -> Stack:
     """The same service with only one venue to quote on: which one is best is otherwise the pools' matter."""
     runtime = stack.services.chains[chain]
     deployed = runtime.deployments.chains[runtime.config.chain_id]
-    only = replace(deployed, venues=tuple(found for found in deployed.venues if found.venue is venue))
+    only = replace(
+        deployed,
+        venues=tuple(found for found in deployed.venues if found.venue is venue),
+        routers=tuple(
+            replace(router, venues=router.venues & {venue}) for router in deployed.routers if venue in router.venues
+        ),
+    )
     deployments = replace(runtime.deployments, chains={**runtime.deployments.chains, runtime.config.chain_id: only})
     chains = {**stack.services.chains, chain: replace(runtime, deployments=deployments)}
     services = replace(stack.services, chains=chains)

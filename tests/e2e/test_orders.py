@@ -148,7 +148,7 @@ async def test_every_shape_works_on_uniswap_v2(
         stack = on_venue(found, "ethereum", Venue.UNISWAP_V2)
         order = await trade(stack, "ethereum", {"market": market, "side": side, field: amount})
         assert order["state"] == "FILLED", order
-        assert order["quoted"]["route"]["venue"] == "uniswap_v2"
+        assert order["quoted"]["route"]["venues"] == ["uniswap_v2"]
         await check_executed_as_quoted(stack, "ethereum", order)
         await stack.check_books("ethereum")
 
@@ -173,7 +173,7 @@ async def test_every_shape_works_on_quickswap(
         stack = on_venue(found, "polygon", Venue.QUICKSWAP_V2)
         order = await trade(stack, "polygon", {"market": market, "side": side, field: amount})
         assert order["state"] == "FILLED", order
-        assert order["quoted"]["route"]["venue"] == "quickswap_v2"
+        assert order["quoted"]["route"]["venues"] == ["quickswap_v2"]
         await check_executed_as_quoted(stack, "polygon", order)
         await stack.check_books("polygon")
 
@@ -185,7 +185,7 @@ async def test_a_usdt_like_token_with_a_leftover_allowance_is_reset_and_traded(
         # Exact output leaves what the price did not need of the approved maximum.
         first = await trade(stack, "ethereum", {"market": "ETHUSDT", "side": "buy", "base_amount": "0.05"})
         second = await trade(stack, "ethereum", {"market": "ETHUSDT", "side": "buy", "base_amount": "0.07"})
-        assert [first["state"], second["state"]] == ["FILLED", "FILLED"]
+        assert [first["state"], second["state"]] == ["FILLED", "FILLED"], second["reason"]
         assert [len(first["transactions"]), len(second["transactions"])] == [2, 3]
         await stack.check_books("ethereum")
 

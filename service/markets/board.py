@@ -1,0 +1,229 @@
+"""What a market shows right now, worked out from the pools in memory: filters, book, ticker, pools.
+
+    look(market) -> Look: the market's direct pools at the view's block, what one unit trades at, and its filters
+
+Guarantees: everything of one answer is of one block; a book that is asked for again at the same block comes from
+memory, of which there is a bounded amount; a tick once published stays as `service.markets.filters` says, for as long
+as the process runs. Not guaranteed: the same tick in two processes between two ticks.
+"""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chains.errors import ChainError
+from chains.types import Address, BlockHash, BlockRef
+from contracts.assets import Asset, Market
+from contracts.chainlink import FeedAnswer, latest_answers
+from contracts.deployments import MULTICALL3
+from contracts.depth import taker_price
+from contracts.ratio import Ratio
+from contracts.routing.model import GraphPool
+from service.markets.book import Book, build_book
+from service.markets.filters import Filters, coarser, derive
+from service.markets.needs import QuotedChain
+from service.markets.probing import probe, probe_size
+from service.markets.state.model import MarketView, StaleMarket
+from service.markets.ticker import Ticker
+
+MAX_BOOKS: Final = 256
+"""Books remembered, of the newest blocks asked about: each market at a few depths."""
+TICKER_LEVELS: Final = 1
+TRIES: Final = 3
+"""All markets are looked at again when a block came between them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A market's direct pools, and what they say of its price.
+
+    `bid`, `ask`: quote for base base units, the first unit's price with the fee; None when nobody buys or sells.
+    `filters` is None for a market that never had a price here.
+    """
+
+    market: Market
+    pools: tuple[GraphPool, ...]
+    view: MarketView
+    bid: Ratio | None
+    ask: Ratio | None
+    filters: Filters | None
+
+    @property
+    def mid(self) -> Ratio | None:
+        """The middle of bid and ask."""
+        if self.bid is None or self.ask is None:
+            return None
+        bid, ask = self.bid, self.ask
+        return Ratio.of(bid.num * ask.den + ask.num * bid.den, 2 * bid.den * ask.den)
+
+
+class MarketBoard:
+    """One chain's markets. Remembers published ticks and the newest books."""
+
+    def __init__(self) -> None:
+        self._filters: dict[str, Filters] = {}
+        self._books: OrderedDict[tuple[BlockHash, str, int, int], Book] = OrderedDict()
+        self._feeds: tuple[BlockRef, dict[Address, FeedAnswer | None]] | None = None
+
+    async def look(self, chain: QuotedChain, market: Market) -> Look:
+        """The market at the newest block. Raises: StaleMarket, ChainError."""
+        view = await chain.states.view(_tokens(chain, market))
+        feeds = await self._answers(chain, [market.quote], block=view.header.ref)
+        return self._look(chain, market, view, feeds)
+
+    async def filters(self, chain: QuotedChain, wanted: Sequence[Market]) -> dict[str, Filters | None]:
+        """By symbol; None where there is no price, or no node to ask for one, and nothing was published before."""
+        for market in wanted:
+            if market.symbol not in self._filters:
+                with contextlib.suppress(ChainError, StaleMarket):
+                    await self.look(chain, market)
+        return {market.symbol: self._filters.get(market.symbol) for market in wanted}
+
+    async def book(self, chain: QuotedChain, market: Market, *, levels: int, ticks_a_level: int) -> tuple[Book, Look]:
+        """The market's book at the newest block; empty where the market has no pool.
+
+        Raises: StaleMarket, ChainError.
+        """
+        look = await self.look(chain, market)
+
+        def work(view: MarketView) -> tuple[Book, Look]:
+            seen = self._look_again(chain, look, view)
+            return self._book(chain, seen, levels=levels, ticks_a_level=ticks_a_level), seen
+
+        return await chain.states.ask(_tokens(chain, market), work)
+
+    async def tickers(self, chain: QuotedChain, wanted: Sequence[Market]) -> tuple[list[Ticker], MarketView]:
+        """Tickers of these markets at one block. Raises: StaleMarket, ChainError: there is no view at all."""
+        view = await chain.states.view(_tokens(chain, wanted[0]))
+        for _ in range(TRIES):
+            assets = [asset for market in wanted for asset in (market.base, market.quote)]
+            feeds = await self._answers(chain, assets, block=view.header.ref)
+            found = [await self._ticker(chain, market, feeds) for market in wanted]
+            newest = max((seen for _, seen in found), key=lambda seen: seen.checked_s)
+            if all(seen.header.hash == newest.header.hash for _, seen in found):
+                break
+            view = newest
+        return [
+            ticker if seen.header.hash == newest.header.hash else Ticker(market=ticker.market, problem="block_moved")
+            for ticker, seen in found
+        ], newest
+
+    async def _ticker(
+        self, chain: QuotedChain, market: Market, feeds: Mapping[str, FeedAnswer | None]
+    ) -> tuple[Ticker, MarketView]:
+        base_usd = feeds.get(market.base.id)
+        reference = _pair(base_usd, feeds.get(market.quote.id))
+
+        def work(view: MarketView) -> tuple[Ticker, MarketView]:
+            look = self._look(chain, market, view, feeds)
+            if not look.pools:
+                routed = probe(chain, market, view, amount=probe_size(market.base, base_usd))
+                return Ticker(market=market, routed=routed, reference=reference, problem="no_pool"), view
+            book = self._book(chain, look, levels=TICKER_LEVELS, ticks_a_level=1)
+            problem = None if book.bids and book.asks else "no_liquidity"
+            return Ticker(market=market, book=book, mid=look.mid, reference=reference, problem=problem), view
+
+        return await chain.states.ask(_tokens(chain, market), work)
+
+    def _look(
+        self, chain: QuotedChain, market: Market, view: MarketView, feeds: Mapping[str, FeedAnswer | None]
+    ) -> Look:
+        base, quote = _tokens(chain, market)
+        pools = tuple(pool for _, pool in sorted(view.pools.items()) if pool.key.pair == {base, quote})
+        bids = [price for pool in pools if (price := _first(pool, base)) is not None]
+        asks = [price.inverse for pool in pools if (price := _first(pool, quote)) is not None]
+        look = Look(
+            market=market,
+            pools=pools,
+            view=view,
+            bid=max(bids, key=_size, default=None),
+            ask=min(asks, key=_size, default=None),
+            filters=self._filters.get(market.symbol),
+        )
+        if (mid := look.mid) is None:
+            return look
+        filters = derive(market, price=mid, quote_usd=feeds.get(market.quote.id), before=look.filters)
+        self._filters[market.symbol] = filters
+        return Look(market=market, pools=pools, view=view, bid=look.bid, ask=look.ask, filters=filters)
+
+    def _look_again(self, chain: QuotedChain, look: Look, view: MarketView) -> Look:
+        """The same market on a view that may have more ticks, or be of a later block."""
+        if view is look.view:
+            return look
+        feeds = {} if self._feeds is None else _by_asset(chain, [look.market.quote], self._feeds[1])
+        return self._look(chain, look.market, view, feeds)
+
+    def _book(self, chain: QuotedChain, look: Look, *, levels: int, ticks_a_level: int) -> Book:
+        if look.filters is None:
+            return Book(market=look.market, filters=_NO_PRICE, bids=(), asks=())
+        filters = coarser(look.filters, ticks_a_level)
+        key = (look.view.header.hash, look.market.symbol, levels, filters.tick_places)
+        if (found := self._books.get(key)) is None:
+            found = build_book(look.market, look.pools, assets=chain.assets, filters=filters, levels=levels)
+            self._books[key] = found
+            if len(self._books) > MAX_BOOKS:
+                self._books.popitem(last=False)
+        return found
+
+    async def _answers(
+        self, chain: QuotedChain, wanted: Sequence[Asset], *, block: BlockRef
+    ) -> dict[str, FeedAnswer | None]:
+        """Feeds' answers by asset id, asked once a block. A feed that does not answer is None, no more than that."""
+        if self._feeds is None or self._feeds[0] != block:
+            self._feeds = (block, {})
+        known = self._feeds[1]
+        missing = [feed for asset in wanted if (feed := _feed(chain, asset)) is not None and feed not in known]
+        if missing:
+            multicall = chain.deployments.address(chain.config.chain_id, MULTICALL3)
+            asked = list(dict.fromkeys(missing))
+            try:
+                known.update(await latest_answers(chain.client, asked, multicall=multicall, block=block))
+            except ChainError:
+                # Prices are from memory: what only accompanies them must not take them away.
+                return _by_asset(chain, wanted, known)
+        return _by_asset(chain, wanted, known)
+
+
+_NO_PRICE: Final = Filters(tick_places=0, step=1, least_quote=1, made_for=0)
+
+
+def _tokens(chain: QuotedChain, market: Market) -> tuple[Address, Address]:
+    base, quote = (chain.assets.token_of(asset).token_address for asset in (market.base, market.quote))
+    return base, quote
+
+
+def _first(pool: GraphPool, token_in: Address) -> Ratio | None:
+    return taker_price(pool.state, token0_in=pool.zero_for_one(token_in))
+
+
+class _Size:
+    """Orders ratios without dividing."""
+
+    __slots__ = ("ratio",)
+
+    def __init__(self, ratio: Ratio) -> None:
+        self.ratio = ratio
+
+    def __lt__(self, other: "_Size") -> bool:
+        return self.ratio.num * other.ratio.den < other.ratio.num * self.ratio.den
+
+
+def _size(ratio: Ratio) -> _Size:
+    return _Size(ratio)
+
+
+def _feed(chain: QuotedChain, asset: Asset) -> Address | None:
+    contracts = chain.deployments.contracts(chain.config.chain_id)
+    return contracts.get(asset.usd_feed) if asset.usd_feed is not None else None
+
+
+def _by_asset(
+    chain: QuotedChain, wanted: Sequence[Asset], answers: Mapping[Address, FeedAnswer | None]
+) -> dict[str, FeedAnswer | None]:
+    return {asset.id: answers.get(feed) for asset in wanted if (feed := _feed(chain, asset)) is not None}
+
+
+def _pair(base: FeedAnswer | None, quote: FeedAnswer | None) -> tuple[FeedAnswer, FeedAnswer] | None:
+    return None if base is None or quote is None else (base, quote)
