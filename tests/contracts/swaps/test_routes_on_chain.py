@@ -231,18 +231,20 @@ async def test_a_route_moves_exactly_what_was_quoted_and_keeps_the_limit_of_the_
     async with open_desk(chain) as desk:
         market = await Market.load(desk, shape.ways)
         routed = market.route(shape.ways, sold=shape.sold, bought=shape.bought, exact=shape.exact, kind=shape.kind)
-        swap = _with_slippage(desk, routed)
-        await desk.approve(swap)
-        if routed.sold.is_native:
-            # What the router may take of the wrapped token does not stand in for native coins that are missing.
-            wrapped = desk.assets.wrapped.token_address
-            assert (await desk.send(erc20.approve_call(wrapped, swap.spender, amount=2**128))).succeeded
-        assert await _reverts_for(desk, _limited(desk, routed, slack_units=0).call) is None
-        assert await _reverts_for(desk, _limited(desk, routed, slack_units=-1).call) in LIMIT_REASONS
-        await _trade_and_compare(desk, swap, routed=routed, pools=market.addresses)
+        await trade_and_compare(desk, routed, pools=market.addresses)
 
 
-async def _trade_and_compare(desk: Desk, swap: SwapCall, *, routed: RoutedSwap, pools: frozenset[Address]) -> None:
+async def trade_and_compare(desk: Desk, routed: RoutedSwap, *, pools: frozenset[Address]) -> None:
+    """One unit tighter than the quote reverts, the quote itself passes; with slippage the quoted amounts move, and
+    nothing else does."""
+    swap = _with_slippage(desk, routed)
+    await desk.approve(swap)
+    if routed.sold.is_native:
+        # What the router may take of the wrapped token does not stand in for native coins that are missing.
+        wrapped = desk.assets.wrapped.token_address
+        assert (await desk.send(erc20.approve_call(wrapped, swap.spender, amount=2**128))).succeeded
+    assert await _reverts_for(desk, _limited(desk, routed, slack_units=0).call) is None
+    assert await _reverts_for(desk, _limited(desk, routed, slack_units=-1).call) in LIMIT_REASONS
     call, router = swap.call, swap.call.to
     before, router_before = await desk.balances(await desk.head()), await desk.balances(await desk.head(), router)
 
