@@ -87,13 +87,13 @@ class Rungs:
 class Ladder:
     """All stops of one direction that were asked for so far. `ticks` never changes; a new map gets a new ladder."""
 
-    __slots__ = ("_fee_pips", "_is_complete", "_rungs", "_ticks", "zero_for_one")
+    __slots__ = ("_fee_pips", "_reaches_end", "_rungs", "_ticks", "zero_for_one")
 
     def __init__(self, ticks: TickMap, fee_pips: int, *, zero_for_one: bool) -> None:
         self.zero_for_one: Final = zero_for_one
         self._ticks: Final = ticks
         self._fee_pips: Final = fee_pips
-        self._is_complete: Final = ticks.is_complete
+        self._reaches_end: Final = ticks.reaches_end(zero_for_one=zero_for_one)
         self._rungs: Rungs | None = None
 
     def rungs_from(self, position: Position) -> tuple[Rungs, int]:
@@ -163,13 +163,13 @@ class Ladder:
         else:
             word = (tick // spacing + 1) >> 8
             end, at = (word * WORD_BITS + WORD_BITS - 1) * spacing, bisect_right(initialized, tick)
-        if not self._is_complete and not ticks.loaded.first <= word <= ticks.loaded.last:
+        if not ticks.loaded.first <= word <= ticks.loaded.last:
             return None
         if 0 <= at < len(initialized):
             if liquidity == 0:
                 return initialized[at]
             return max(initialized[at], end) if self.zero_for_one else min(initialized[at], end)
-        return None if self._is_complete else end
+        return None if self._reaches_end else end
 
     def _built(self, position: Position, count: int) -> Rungs:
         return self._appended(_NONE, position, count)

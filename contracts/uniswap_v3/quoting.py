@@ -25,7 +25,7 @@ from contracts.uniswap_v3.maths import (
     next_price_adding_amount0,
 )
 from contracts.uniswap_v3.pool import Side, Swapped, V3Pool, apply
-from contracts.uniswap_v3.ticks import WORD_BITS
+from contracts.uniswap_v3.ticks import WORD_BITS, word_of
 
 MAX_AMOUNT: Final = 2**255 - 1
 """The pool takes an int256. More is looked for only where the stops do not reach: all that a pool takes is less."""
@@ -242,9 +242,11 @@ def _check_limit(pool: V3Pool, limit: int, *, zero_for_one: bool) -> None:
 
 def _check_end(pool: V3Pool, *, zero_for_one: bool) -> None:
     """That there are no more stops since there is no more liquidity, and not since words are missing."""
-    if not pool.ticks.is_complete:
-        loaded = pool.ticks.loaded
-        raise TicksNotLoaded(pool.address, loaded.first - 1 if zero_for_one else loaded.last + 1)
+    ticks = pool.ticks
+    if not ticks.covers(pool.tick) and not ticks.is_complete:
+        raise TicksNotLoaded(pool.address, word_of(pool.tick, ticks.spacing))
+    if not ticks.reaches_end(zero_for_one=zero_for_one):
+        raise TicksNotLoaded(pool.address, ticks.loaded.first - 1 if zero_for_one else ticks.loaded.last + 1)
 
 
 def _is_stop_down(pool: V3Pool, tick: int) -> bool:

@@ -73,8 +73,12 @@ class TickMap:
     @property
     def is_complete(self) -> bool:
         """All words are loaded."""
+        return self.reaches_end(zero_for_one=True) and self.reaches_end(zero_for_one=False)
+
+    def reaches_end(self, *, zero_for_one: bool) -> bool:
+        """No word that could hold a tick lies beyond those loaded, in one direction."""
         every = WordRange.all_of(self.spacing)
-        return self.loaded.first <= every.first and every.last <= self.loaded.last
+        return self.loaded.first <= every.first if zero_for_one else every.last <= self.loaded.last
 
     def covers(self, tick: int) -> bool:
         return self.loaded.lowest_tick(self.spacing) <= tick <= self.loaded.highest_tick(self.spacing)

@@ -277,3 +277,26 @@ def test_walking_out_of_the_loaded_words_is_said_and_never_guessed() -> None:
         quote_exact_in(outside, 1_000, zero_for_one=True)
     with pytest.raises(TicksNotLoaded):
         quote_exact_in(outside, 1_000, zero_for_one=False)
+
+
+def test_a_pool_known_to_the_end_in_one_direction_is_drained_in_it() -> None:
+    positions = [(-600, 600, ONE), (-887_220, 887_220, ONE)]
+    whole = make_pool(3_000, sqrt_price_x96=2**96, tick=0, positions=positions)
+    every = WordRange.all_of(60)
+    for zero_for_one, loaded in (
+        (True, WordRange(first=every.first, last=0)),
+        (False, WordRange(first=-1, last=every.last)),
+    ):
+        part = make_pool(3_000, sqrt_price_x96=2**96, tick=0, positions=positions, loaded=loaded)
+        drained = quote_exact_in(part, MAX_AMOUNT, zero_for_one=zero_for_one)
+        assert drained == quote_exact_in(whole, MAX_AMOUNT, zero_for_one=zero_for_one)
+        with pytest.raises(InsufficientLiquidity):
+            quote_exact_out(part, MAX_AMOUNT, zero_for_one=zero_for_one)
+        with pytest.raises(TicksNotLoaded):
+            quote_exact_in(part, MAX_AMOUNT, zero_for_one=not zero_for_one)
+    # What lies between its price and what is loaded is not known.
+    tick = 20_000
+    outside = replace(part, sqrt_price_x96=get_sqrt_ratio_at_tick(-tick), tick=-tick)
+    with pytest.raises(TicksNotLoaded) as found:
+        quote_exact_in(outside, 1_000, zero_for_one=False)
+    assert found.value.word == -2
