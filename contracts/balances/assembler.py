@@ -14,7 +14,6 @@ from typing import Final
 OPCODES: Final = {
     "STOP": 0x00,
     "ADD": 0x01,
-    "MUL": 0x02,
     "SUB": 0x03,
     "DIV": 0x04,
     "LT": 0x10,

@@ -5,8 +5,8 @@ as initcode of a call without `to` (`initcode`), where they follow the code. In:
 bit a pair (first pair first, most significant bit first, whole bytes), then one word a pair.
 
 Guarantees:
-- a bit is set when the token answered with at least a word, within `STIPEND_GAS`; the word then is its first. Without
-  the bit the word means nothing;
+- a word is the first of what the token answered, within `STIPEND_GAS`. Where it did not answer with a word at least the
+  bit is set, and the word means nothing;
 - every call of a token gets its whole stipend, however much those before it burned: the program stops before a pair
   that it has not enough gas for, and the length of the answer says how far it came;
 - an answer of another length than some number of pairs has is refused, such as the nothing of a node that ignores
@@ -61,37 +61,38 @@ INITCODE_PAIRS: Final = 764
 _OUT: Final = 64
 _IN: Final = 0x8000
 
-# The stack in the loop, top last: n (pairs), w (where the words start), i (the pair at hand).
+# Short, since a node takes some 6 ns for each instruction. The stack in the loop, top last: where the pairs end, p (the
+# pair at hand), slot (where its word goes).
 _LISTING: Final = """
-    PUSH4 {selector}  PUSH1 0xe0  SHL  PUSH1 0  MSTORE      ; balanceOf(address), its argument to come
-    {count}                                                 ; n
-    PUSH1 7  DUP2  ADD  PUSH1 3  SHR  PUSH1 {out}  ADD      ; n w
-    PUSH1 0                                                 ; n w i
+    PUSH4 {selector}  PUSH1 0xe0  SHL  PUSH1 0  MSTORE          ; balanceOf(address), its argument to come
+    {pairs}                                                     ; end p
+    PUSH1 40  DUP2  DUP4  SUB  DIV                              ; end p n
+    PUSH1 7  ADD  PUSH1 3  SHR  PUSH1 {out}  ADD                ; end p slot: behind the bits
 loop: JUMPDEST
-    DUP3  DUP2  LT  ISZERO  PUSH done  JUMPI                ; until i = n
-    PUSH4 {needed}  GAS  LT  PUSH done  JUMPI               ; or the gas may not do
-    DUP1  PUSH1 40  MUL                                     ; n w i p
-    DUP1  PUSH1 20  ADD  {load}  PUSH1 96  SHR              ; n w i p wallet
-    SWAP1  {load}  PUSH1 96  SHR                            ; n w i wallet token
+    DUP3  DUP3  EQ  PUSH done  JUMPI                            ; until p = end
+    PUSH4 {needed}  GAS  LT  PUSH done  JUMPI                   ; or the gas may not do
+    DUP2  {load}  PUSH1 96  SHR                                 ; end p slot token
     DUP1  PUSH20 {native}  EQ  PUSH native  JUMPI
-    SWAP1  PUSH1 4  MSTORE                                  ; n w i token
-    DUP2  PUSH1 5  SHL  DUP4  ADD                           ; n w i token slot
-    PUSH1 32  SWAP1  PUSH1 36  PUSH1 0                      ; n w i token 32 slot 36 0
-    DUP5  PUSH4 {stipend}  STATICCALL                       ; n w i token done?
-    SWAP1  POP                                              ; n w i done?
-    RETURNDATASIZE  PUSH1 31  LT  AND                       ; n w i ok: and a word at least came back
-mark: JUMPDEST                                              ; n w i ok
-    DUP2  PUSH1 7  AND  PUSH1 255  SUB  SHL                 ; n w i bit: ok << 255 - i % 8
-    DUP2  PUSH1 3  SHR  PUSH1 {out}  ADD                    ; n w i bit b: its byte
-    SWAP1  DUP2  MLOAD  OR  SWAP1  MSTORE                   ; n w i
-    PUSH1 1  ADD  PUSH loop  JUMP
-native: JUMPDEST                                            ; n w i wallet token
-    POP  BALANCE                                            ; n w i balance
-    DUP2  PUSH1 5  SHL  DUP4  ADD  MSTORE                   ; n w i
-    PUSH1 1  PUSH mark  JUMP
-done: JUMPDEST                                              ; n w i
-    PUSH1 5  SHL  ADD                                       ; n end
-    PUSH1 {first}  SWAP1  SUB  PUSH1 {first}  RETURN
+    DUP3  PUSH1 20  ADD  {load}  PUSH1 96  SHR                  ; end p slot token wallet
+    PUSH1 4  MSTORE                                             ; end p slot token
+    PUSH1 32  DUP3  PUSH1 36  PUSH1 0                           ; end p slot token 32 slot 36 0
+    DUP5  PUSH4 {stipend}  STATICCALL                           ; end p slot token done?
+    RETURNDATASIZE  PUSH1 31  LT  AND                           ; and a word at least came back
+    ISZERO  PUSH unknown  JUMPI                                 ; end p slot token
+next: JUMPDEST
+    POP  PUSH1 32  ADD  SWAP1  PUSH1 40  ADD  SWAP1             ; end p slot
+    PUSH loop  JUMP
+native: JUMPDEST                                                ; end p slot token
+    DUP3  PUSH1 20  ADD  {load}  PUSH1 96  SHR  BALANCE         ; end p slot token balance
+    DUP3  MSTORE  PUSH next  JUMP
+unknown: JUMPDEST                                               ; end p slot token
+    PUSH1 40  PUSH2 {first}  DUP5  SUB  DIV                     ; end p slot token i: which pair it is
+    PUSH1 1  DUP2  PUSH1 7  AND  PUSH1 255  SUB  SHL            ; end p slot token i bit: 1 << 255 - i % 8
+    SWAP1  PUSH1 3  SHR  PUSH1 {out}  ADD                       ; end p slot token bit byte: where it goes
+    SWAP1  DUP2  MLOAD  OR  SWAP1  MSTORE                       ; end p slot token
+    PUSH next  JUMP
+done: JUMPDEST                                                  ; end p slot
+    PUSH1 {answer}  SWAP1  SUB  PUSH1 {answer}  RETURN
 end:
 """
 
@@ -104,15 +105,16 @@ class Program:
     lead: int
 
 
-def _program(*, count: str, load: str, needed: int, lead: int) -> Program:
+def _program(*, pairs: str, load: str, first: int, needed: int, lead: int) -> Program:
     listing = _LISTING.format(
         selector="0x" + load_abi("erc20").function("balanceOf").selector.hex(),
         native=NATIVE,
         stipend=STIPEND_GAS,
         out=_OUT,
-        first=_OUT - lead,
-        count=count,
+        answer=_OUT - lead,
+        pairs=pairs,
         load=load,
+        first=first,
         needed=needed,
     )
     return Program(code=assemble(listing), lead=lead)
@@ -121,7 +123,7 @@ def _program(*, count: str, load: str, needed: int, lead: int) -> Program:
 @cache
 def placed() -> Program:
     """For a state override: the pairs are calldata."""
-    return _program(count="PUSH1 40  CALLDATASIZE  DIV", load="CALLDATALOAD", needed=_CALL_GAS, lead=0)
+    return _program(pairs="CALLDATASIZE  PUSH1 0", load="CALLDATALOAD", first=0, needed=_CALL_GAS, lead=0)
 
 
 @cache
@@ -129,10 +131,10 @@ def initcode() -> Program:
     """For a call without `to`: the pairs follow the code. A zero leads, since no code may start with 0xEF (EIP-3541),
     and gas is left for what returned code costs.
     """
-    size = "PUSH end  CODESIZE  SUB"
     return _program(
-        count=f"{size}  DUP1  PUSH end  PUSH2 {_IN}  CODECOPY  PUSH1 40  SWAP1  DIV",
-        load=f"PUSH2 {_IN}  ADD  MLOAD",
+        pairs=f"PUSH end  CODESIZE  SUB  DUP1  PUSH end  PUSH2 {_IN}  CODECOPY  PUSH2 {_IN}  ADD  PUSH2 {_IN}",
+        load="MLOAD",
+        first=_IN,
         needed=_CALL_GAS + CODE_LIMIT_BYTES * CODE_GAS_A_BYTE,
         lead=1,
     )
@@ -158,11 +160,10 @@ def decode_answer(answer: bytes, *, count: int, lead: int) -> list[Balance]:
         raise UndecodableReturn(f"{len(answer)} bytes are no balances of {count} pairs", data=answer[:WORD_BYTES])
     # Unpacked and converted without a line of Python a word: int.from_bytes is big-endian by default.
     values: list[Balance] = [*map(int.from_bytes, struct.unpack_from(f"{WORD_BYTES}s" * read, answer, words))]
-    known = int.from_bytes(answer[lead:words]) >> -count % 8
-    # Bits of pairs that were not reached are zero, and nothing else may be there.
-    known >>= count - read
-    if known != (1 << read) - 1:
-        for back, bit in enumerate(bin(known)[2:].zfill(read)):
-            if bit == "0":
-                values[back] = None
+    # Bits of pairs that were not reached are dropped.
+    unknown = int.from_bytes(answer[lead:words]) >> 8 * (words - lead) - read
+    while unknown:
+        back = unknown.bit_length()
+        values[read - back] = None
+        unknown -= 1 << back - 1
     return values
