@@ -58,7 +58,7 @@ class Readiness(BaseModel):
     )
     workers: dict[str, Literal["ok", "silent"]] = Field(
         description="By loop of this process: `silent` when it gave no sign of life for too long.",
-        examples=[{"engine-ethereum": "ok", "engine-polygon": "ok", "books": "ok", "prune-nonces": "ok"}],
+        examples=[{"engine-ethereum": "ok", "history-ethereum": "ok", "books": "ok", "prune-nonces": "ok"}],
     )
 
 

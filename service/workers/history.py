@@ -37,10 +37,9 @@ class HistoryFigures:
         metrics.history_trades.labels(config.key).inc(done.trades)
         metrics.history_removed_blocks.labels(config.key).inc(done.removed_blocks)
 
-    def filled(self, config: ChainConfig, done: Filled | None) -> None:
-        self._metrics.history_missing_blocks.labels(config.key).set(0 if done is None else done.missing_blocks)
-        if done is not None:
-            self._metrics.history_trades.labels(config.key).inc(done.trades)
+    def filled(self, config: ChainConfig, done: Filled) -> None:
+        self._metrics.history_missing_blocks.labels(config.key).set(done.missing_blocks)
+        self._metrics.history_trades.labels(config.key).inc(done.trades)
 
 
 async def run_history(services: Services, chain: ChainRuntime, stop: asyncio.Event) -> None:

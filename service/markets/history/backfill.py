@@ -43,7 +43,7 @@ class Horizon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """What one turn did. `missing_blocks` are still to be read."""
+    """What one turn did: how many blocks it came further down. `missing_blocks` are still to be read."""
 
     blocks: int
     trades: int
@@ -81,7 +81,7 @@ class Backfill:
         """A block before this one is of a day whose trades are not kept."""
 
     async def turn(self) -> Filled | None:
-        """Fill the newest blocks that are missing; None when none is.
+        """Fill the newest blocks that are missing; None before the chain's first block was written.
 
         Raises: RpcError, StaleState: nothing is lost; call again.
         """
@@ -91,7 +91,7 @@ class Backfill:
         lowest = max(head.number - self._horizon.blocks, self._oldest_wanted, 0)
         wanted = self._next(gaps, lowest)
         if wanted is None:
-            return None
+            return Filled(blocks=0, trades=0, missing_blocks=0)
         written = 0
         # Ranges come oldest first; history is to grow from the top.
         for part in reversed(await self._read(wanted, pools)):

@@ -77,9 +77,7 @@ class HistoryWatcher(Protocol):
 
     def followed(self, config: ChainConfig, done: Followed, *, now_ms: int) -> None: ...
 
-    def filled(self, config: ChainConfig, done: Filled | None) -> None:
-        """None: nothing is missing."""
-        ...
+    def filled(self, config: ChainConfig, done: Filled) -> None: ...
 
 
 class Ingester:
@@ -138,7 +136,8 @@ class Ingester:
             return False
         followed = await self._follower.turn()
         filled = await self._backfill.turn()
-        return filled is not None or followed is None or followed.trades + followed.removed_blocks > 0
+        is_filling = filled is not None and filled.blocks > 0
+        return is_filling or followed is None or followed.trades + followed.removed_blocks > 0
 
     # -- private ---------------------------------------------------------------------------------------------
 
@@ -168,10 +167,11 @@ class Ingester:
         if not self._leases.holds(self._lease):
             return IDLE_MS
         began_s = self._clock.monotonic_s()
-        done = await self._backfill.turn()
+        if (done := await self._backfill.turn()) is None:
+            return self._poll_ms
         self._watcher.filled(self._config, done)
         took_ms = int((self._clock.monotonic_s() - began_s) * 1000)
-        return IDLE_MS if done is None else max(FILL_PAUSE_MS, took_ms)
+        return max(FILL_PAUSE_MS, took_ms) if done.missing_blocks else IDLE_MS
 
     async def _prune(self, stop: asyncio.Event) -> int:
         if not self._leases.holds(self._lease):

@@ -61,7 +61,9 @@ def test_status_tells_where_the_server_listens_and_that_it_is_well(stack: Stack,
         "status": "ok",
         "database": "ok",
         "chains": {"ethereum": "ok", "polygon": "ok"},
-        "workers": dict.fromkeys(("engine-ethereum", "engine-polygon", "prune-nonces", "books"), "ok"),
+        "workers": dict.fromkeys(
+            ("engine-ethereum", "history-ethereum", "engine-polygon", "history-polygon", "prune-nonces", "books"), "ok"
+        ),
     }
 
 

@@ -105,14 +105,14 @@ class Silent:
     """A `HistoryWatcher` that keeps what it was told."""
 
     def __init__(self) -> None:
-        self.done: list[Followed | Filled | None] = []
+        self.done: list[Followed | Filled] = []
 
     def turned(self, config: ChainConfig) -> None: ...
 
     def followed(self, config: ChainConfig, done: Followed, *, now_ms: int) -> None:
         self.done.append(done)
 
-    def filled(self, config: ChainConfig, done: Filled | None) -> None:
+    def filled(self, config: ChainConfig, done: Filled) -> None:
         self.done.append(done)
 
 
