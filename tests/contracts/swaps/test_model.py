@@ -107,6 +107,13 @@ def test_exact_output_is_the_sum_of_what_the_legs_ask_for(exact_out: int) -> Non
         encode(replace(OUT, legs=(replace(LEG, exact_out=exact_out),)))
 
 
+@pytest.mark.parametrize("sold", [(2**128,), (2**128 - 1, 1), (2**127, 2**127)])
+def test_the_legs_together_sell_no_more_than_a_router_can_count(sold: tuple[int, ...]) -> None:
+    legs = tuple(replace(LEG, max_in=each) for each in sold)
+    with pytest.raises(UnsafeSwap):
+        encode(replace(SWAP, legs=legs, max_in=sum(sold)))
+
+
 @pytest.mark.parametrize("exact_outs", [(10**18, 0), (10**18 + 1, -1)])
 def test_each_leg_of_an_exact_output_buys_something(exact_outs: tuple[int, int]) -> None:
     legs = tuple(replace(leg, exact_out=exact_out) for leg, exact_out in zip(HALVES, exact_outs, strict=True))
