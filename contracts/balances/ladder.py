@@ -27,6 +27,7 @@ from hashlib import sha256
 from typing import Any, Final, Protocol, assert_never
 
 from chains.errors import ExecutionReverted, RpcProtocolError, RpcRefused
+from chains.sizing import Portion
 from chains.types import Address, BlockRef, BlockTag, CallRequest
 from contracts import erc20
 from contracts.balances import multicall3, packed
@@ -42,8 +43,6 @@ AT_ONCE: Final = 4
 """Chunks that are on their way at the same time: a node works on each with a core of its own."""
 WORTH_SHARING_PAIRS: Final = 1_000
 """What takes a node a few milliseconds is not split up to be asked at once."""
-GROW_AFTER: Final = 8
-"""Calls in a row that were answered in full, after which the next may have twice as many pairs."""
 _ALONE_AT_ONCE: Final = 8
 """Calls of single pairs at the same time."""
 _ALONE_GAS: Final = 21_000 + 36 * 16 + STIPEND_GAS
@@ -98,9 +97,11 @@ class BalanceReader:
         self._multicall = multicall
         self._ways = tuple(way for way in Way if way in ways)
         self._way: Way | None = None
-        self._size = {Way.PLACED: MOST_PAIRS, Way.INITCODE: packed.INITCODE_PAIRS, Way.MULTICALL3: MOST_MULTICALL_PAIRS}
-        self._most = dict(self._size)
-        self._in_a_row = 0
+        self._portions = {
+            Way.PLACED: Portion(MOST_PAIRS),
+            Way.INITCODE: Portion(packed.INITCODE_PAIRS),
+            Way.MULTICALL3: Portion(MOST_MULTICALL_PAIRS),
+        }
 
     @property
     def way(self) -> Way | None:
@@ -140,7 +141,7 @@ class BalanceReader:
     async def _step_back(self, way: Way, size: int, *, block: BlockRef, refusal: Exception) -> None:
         """After a refusal of a chunk: half as much at once, or the next way, or the refusal is raised."""
         if size > 1 and await self._serves(way, block):
-            self._shrink(way, size // 2)
+            self._portions[way].refused(size)
             return
         below = self._ways[self._ways.index(way) + 1 :]
         self._way = await self._first_served(below, block) if below else None
@@ -165,7 +166,7 @@ class BalanceReader:
     def _next_chunks(self, open_: deque[range], way: Way) -> list[range]:
         """Taken off what is open: a few to be asked at once, of about the same size when they are large."""
         share = max(WORTH_SHARING_PAIRS, -(-sum(map(len, open_)) // AT_ONCE))
-        size = min(self._size[way], share)
+        size = min(self._portions[way].size, share)
         chunks: list[range] = []
         while open_ and len(chunks) < AT_ONCE:
             first = open_.popleft()
@@ -174,18 +175,11 @@ class BalanceReader:
                 open_.appendleft(first[size:])
         return chunks
 
-    def _shrink(self, way: Way, size: int) -> None:
-        self._size[way] = min(size, self._size[way])
-        self._in_a_row = 0
-
     def _answered(self, way: Way, *, asked: int, found: int) -> None:
         if found < asked:
-            self._shrink(way, found)
-            return
-        self._in_a_row += 1
-        if self._in_a_row >= GROW_AFTER:
-            self._size[way] = min(self._most[way], 2 * self._size[way])
-            self._in_a_row = 0
+            self._portions[way].refused(2 * found)
+        else:
+            self._portions[way].answered(asked)
 
     # -- the ways -----------------------------------------------------------------------------------------
 
@@ -220,7 +214,7 @@ class BalanceReader:
                 values[index] = value
             if batch.had_gas:
                 break
-            self._shrink(Way.MULTICALL3, max(1, len(chunk) // 2))
+            self._portions[Way.MULTICALL3].refused(len(chunk))
             failed = [index for index in left if values[index] is None]
             if failed and failed[0] == left[0]:
                 # It had all the gas there was and may be who burned it: this token is asked without the others.
