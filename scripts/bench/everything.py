@@ -11,17 +11,21 @@ from typing import Final
 
 from rich.console import Console
 
-from scripts.bench import balances, jsonrpc, quotes
+from scripts.bench import balances, jsonrpc, quotes, state
 from scripts.bench.results import Bar, all_held, bars_table
 
 QUOTES: Final = 10_000
 """Random quotes of the proof."""
+BLOCKS: Final = 1_000
+"""Of order flow, through which states are held."""
+REORGS: Final = 100
 SEED: Final = 1
 
 Benchmark = Callable[[Console], list[Bar]]
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "quotes": lambda console: quotes.run(count=QUOTES, seed=SEED, peers=True, console=console),
+    "state": lambda console: state.run(blocks=BLOCKS, reorgs=REORGS, seed=SEED, console=console),
     "balances": lambda console: balances.run(seed=SEED, peers=True, console=console),
     "jsonrpc": lambda console: jsonrpc.run(seed=SEED, console=console),
 }
