@@ -27,9 +27,8 @@ import pytest
 
 from scripts.devnet import artifacts
 from scripts.devnet.catalogue import CHAINS
-from scripts.devnet.cheats import feed_answer, impersonate, set_feed, sync_clock
+from scripts.devnet.cheats import refresh_feeds, sync_clock
 from scripts.devnet.network import ALL, Devnet, LocalChain, Origin, start_forks, start_origins
-from scripts.devnet.placing import TREASURY
 from scripts.devnet.rpc import DevRpc
 
 CHAIN_FIXTURES = frozenset({"devnet", "ethereum", "polygon", "fresh_ethereum", "fresh_polygon"})
@@ -141,11 +140,7 @@ def _freshen(rpc: DevRpc, chain: LocalChain) -> None:
     rpc("anvil_setNextBlockBaseFeePerGas", head["baseFeePerGas"])
     sync_clock(rpc)
     if chain.base_url is not None:
-        spec = CHAINS[chain.name]
-        impersonate(rpc, TREASURY)
-        for base in spec.feeds:
-            set_feed(rpc, spec, base=base, answer=feed_answer(rpc, spec, base))
-        rpc("anvil_stopImpersonatingAccount", TREASURY)
+        refresh_feeds(rpc, CHAINS[chain.name])
 
 
 @contextmanager

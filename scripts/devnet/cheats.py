@@ -78,6 +78,17 @@ def set_feed(rpc: DevRpc, spec: ChainSpec, *, base: str, answer: int) -> None:
     Contract(rpc, aggregator).send("updateAnswer(int256)", answer, sender=TREASURY)
 
 
+def refresh_feeds(rpc: DevRpc, spec: ChainSpec) -> None:
+    """A new round of every feed with its present answer, one transaction each: nobody's oracles answer here.
+
+    Needs automine, or it waits for a block that does not come. Polygon's feeds are stale after minutes.
+    """
+    impersonate(rpc, TREASURY)
+    for base in spec.feeds:
+        set_feed(rpc, spec, base=base, answer=feed_answer(rpc, spec, base))
+    rpc("anvil_stopImpersonatingAccount", TREASURY)
+
+
 def install_mock_aggregators(rpc: DevRpc, spec: ChainSpec, *, toolbox: Toolbox) -> None:
     """On a fork of a real network: replace what answers behind each proxy by the mock, at its present answer."""
     impersonate(rpc, TREASURY)

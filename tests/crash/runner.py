@@ -20,7 +20,7 @@ from chains.signing.signer import UnlockedKey
 from chains.types import address_from_bytes
 from scripts.devnet import artifacts
 from scripts.devnet.catalogue import CHAINS
-from scripts.devnet.cheats import fund_native, fund_token, sync_clock
+from scripts.devnet.cheats import fund_native, fund_token, refresh_feeds, sync_clock
 from scripts.devnet.network import LocalChain, Origin, start_forks
 from scripts.devnet.rpc import DevRpc, RpcError
 from service.auth.secrets import MasterKey
@@ -208,6 +208,10 @@ class Ground:
         shutil.copyfile(self.template, folder / "data" / DATABASE)
         fund_native(fork.rpc, wallet, 1000 * ETHER)
         fund_token(fork.rpc, trial.chain, "USDC", wallet, 100_000 * 10**6)
+        # An order needs a price that Chainlink confirms; the fork may be older than its feeds' heartbeat by now.
+        fork.rpc("evm_setAutomine", True)
+        refresh_feeds(fork.rpc, CHAINS[trial.chain])
+        fork.rpc("evm_setAutomine", False)
         # Anvil 1.7.1 does not take back accounts and slots that did not exist before the blocks that it reorganises.
         fund_native(fork.rpc, destination, THERE_BEFORE)
         fund_token(fork.rpc, trial.chain, "USDC", destination, THERE_BEFORE)

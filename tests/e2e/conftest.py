@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.devnet import artifacts
-from scripts.devnet.cheats import sync_clock
+from scripts.devnet.catalogue import CHAINS
+from scripts.devnet.cheats import refresh_feeds, sync_clock
 from scripts.devnet.network import Devnet, LocalChain, Origin, start_forks
 from scripts.devnet.rpc import DevRpc
 
@@ -29,11 +30,20 @@ def own_forks(devnet: Devnet) -> Iterator[Devnet]:
 
 @pytest.fixture
 def ethereum(own_forks: Devnet) -> LocalChain:
-    """Chain 1."""
-    return own_forks.chains["ethereum"]
+    """Chain 1, with feeds of this moment."""
+    return _with_fresh_feeds(own_forks.chains["ethereum"])
 
 
 @pytest.fixture
 def polygon(own_forks: Devnet) -> LocalChain:
-    """Chain 137."""
-    return own_forks.chains["polygon"]
+    """Chain 137, with feeds of this moment."""
+    return _with_fresh_feeds(own_forks.chains["polygon"])
+
+
+def _with_fresh_feeds(chain: LocalChain) -> LocalChain:
+    # An order needs a price that Chainlink confirms, and Polygon's feeds are stale after minutes.
+    if chain.base_url is not None:
+        rpc = DevRpc(chain.rpc_url)
+        refresh_feeds(rpc, CHAINS[chain.name])
+        rpc.close()
+    return chain
