@@ -8,7 +8,7 @@ Not guaranteed: that an endpoint keeps answering; that is seen in use.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
@@ -154,8 +154,8 @@ async def build(settings: Settings, *, clock: Clock | None = None, nodes: Nodes 
             client = NotingClient(configs[key], meeting.before(pool), recent=recent_head, clock=clock)
             chains[key] = _runtime(
                 client, pool, recent_head, meeting=meeting, assets=listed[client.config.chain_id],
-                deployments=deployments, db=db, signers=signers, membership=membership, master=master,
-                metrics=metrics, heartbeats=heartbeats, clock=clock,
+                extra_fees=settings.v3_fee_tiers.get(key, ()), deployments=deployments, db=db, signers=signers,
+                membership=membership, master=master, metrics=metrics, heartbeats=heartbeats, clock=clock,
             )  # fmt: skip
         opened.pop_all()
     return Services(
@@ -197,6 +197,7 @@ def _runtime(
     *,
     meeting: Meeting,
     assets: AssetList,
+    extra_fees: Sequence[int],
     deployments: Deployments,
     db: Database,
     signers: Signers,
@@ -234,7 +235,13 @@ def _runtime(
         deployments=deployments,
         pools=pools,
         states=PoolStates(
-            client, assets=assets, deployments=deployments, directory=pools, recent=recent_head, clock=clock
+            client,
+            assets=assets,
+            deployments=deployments,
+            directory=pools,
+            recent=recent_head,
+            clock=clock,
+            extra_fees=extra_fees,
         ),
         fees=FeeBoard(),
         board=MarketBoard(),

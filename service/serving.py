@@ -39,6 +39,7 @@ from service.roles import Role, RoleNeedsPostgres
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.workers.heartbeats import LATE_S
+from service.workers.markets import run_markets
 from service.workers.runner import resend_stored, run_endpoints, run_workers
 
 GIVE_UP_S: Final = 9.5
@@ -85,6 +86,8 @@ async def serve(settings: Settings, *, keystore_password: str | None, role: Role
                 return await perform(services, name, params, operator)
 
             parts = [Worker(name="endpoints", run=partial(run_endpoints, services))]
+            if role.serves:
+                parts.append(Worker(name="markets", run=partial(run_markets, services)))
             if role.works:
                 parts.append(Worker(name="workers", run=partial(run_workers, services)))
                 parts.append(Worker(name="books", run=partial(_open_books, services)))

@@ -105,6 +105,8 @@ Place = Annotated[Path, AfterValidator(_home)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Bps = Annotated[int, Field(ge=0, le=10_000)]
+FeePips = Annotated[int, Field(ge=1, lt=1_000_000)]
+"""Hundredths of a basis point; 1,000,000 would be all of it."""
 
 
 class Settings(BaseSettings):
@@ -168,6 +170,9 @@ class Settings(BaseSettings):
     price_opinions: Required = Required.ANY
     max_block_age_s: int = Field(default=0, ge=0, le=86_400)
     """Orders are refused while the newest block is older, by its own time; 0: of any age, as on a local chain."""
+    v3_fee_tiers: Mapping[str, tuple[FeePips, ...]] = {}
+    """By chain: Uniswap V3 fees beside 100, 500, 3000 and 10000 whose pools are traded with too, where the pinned
+    factory has them."""
     order_deadline_s: int = Field(default=180, ge=30, le=3_600)
 
     # Market history: trades and candles of the listed markets, written by whichever process works.

@@ -46,6 +46,17 @@ _POOL_COUNTERS: Final[Mapping[str, str]] = {
     "quorum_disagreements": "Reads on which endpoints answered differently.",
     "quorum_degraded": "Such reads with a single endpoint configured.",
 }
+_MARKET_COUNTERS: Final[Mapping[str, str]] = {
+    "node_calls": "Calls made of the node for the pools in memory.",
+    "blocks": "Blocks applied to them.",
+    "removed": "Blocks taken back.",
+    "loads": "Pools read from the chain.",
+    "restarts": "Times that all of them were given up: a gap, a deep reorg, a disagreement.",
+    "inconsistent": "Pools given up since their logs did not fit their state.",
+    "checks": "Pools compared with the chain.",
+    "disagreements": "Compared pools that were not as on the chain.",
+    "failed_looks": "Looks at the head without an answer.",
+}
 _ENDPOINT_COUNTERS: Final[Mapping[str, str]] = {
     "requests": "Calls made.",
     "failures": "Requests without a usable answer.",
@@ -70,7 +81,7 @@ class _Waiting:
 
 async def page(services: Services) -> bytes:
     """The page, in the text format."""
-    families = [*_endpoints(services), *_workers(services)]
+    families = [*_endpoints(services), *_markets(services), *_workers(services)]
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S):
             waiting = await services.db.read(lambda c: _read(c, services, services.clock.now_ms()))
@@ -216,6 +227,28 @@ def _endpoints(services: Services) -> Iterator[Metric]:
             for key, pool in pools.items()
             for endpoint in pool.endpoints
             if endpoint.latency_ms is not None
+        ],
+    )
+
+
+def _markets(services: Services) -> Iterator[Metric]:
+    figures = {key: chain.states.figures() for key, chain in services.chains.items()}
+    for name, text in _MARKET_COUNTERS.items():
+        counter = CounterMetricFamily(f"cambist_market_{name}", text, labels=["chain"])
+        for key, one in figures.items():
+            counter.add_metric([key], getattr(one, name))
+        yield counter
+    yield _gauge(
+        "cambist_market_pools", "Pools held in memory.", ["chain"], [([key], one.pools) for key, one in figures.items()]
+    )
+    yield _gauge(
+        "cambist_market_behind_blocks",
+        "From the newest block served to the block of the pools in memory. Absent before the first view.",
+        ["chain"],
+        [
+            ([key], max(0, services.chains[key].endpoints.figures().served_head - one.head))
+            for key, one in figures.items()
+            if one.head is not None
         ],
     )
 

@@ -17,6 +17,7 @@ from service.db.models import lanes
 from service.observability.logs import configure_logging
 from service.observability.scraping import page
 from service.settings import Settings
+from service.workers.markets import run_markets
 from service.workers.runner import run_workers
 from tests.chainfixtures import manual_mining
 from tests.e2e.harness import BOB, running
@@ -92,6 +93,32 @@ async def test_running_engines_give_signs_of_life(ethereum: LocalChain, tmp_path
                         break
                     await asyncio.sleep(0.05)
             assert workers == {"engine-ethereum": "ok", "history-ethereum": "ok", "prune-nonces": "ok"}
+            stop.set()
+        assert (await stack.get("/readyz")).json()["workers"] == {}
+
+
+async def test_the_pools_in_memory_show_what_they_are_and_what_they_cost(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        shown = await page(stack.services)
+        assert of(shown, "cambist_market_pools", chain="ethereum") == 0
+        assert of(shown, "cambist_market_behind_blocks", chain="ethereum") is None
+        assert (await stack.get("/v1/ethereum/quote?market=ETHUSDC&side=sell&base_amount=1")).status_code == 200
+        shown = await page(stack.services)
+        assert (of(shown, "cambist_market_pools", chain="ethereum") or 0) > 3
+        assert of(shown, "cambist_market_behind_blocks", chain="ethereum") == 0
+        assert (of(shown, "cambist_market_node_calls_total", chain="ethereum") or 0) > 3
+        assert of(shown, "cambist_market_disagreements_total", chain="ethereum") == 0
+
+
+async def test_the_loops_of_the_pools_give_signs_of_life_and_end_when_told(
+    ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_markets(stack.services, stop))
+            await asyncio.sleep(0)
+            assert (await stack.get("/readyz")).json()["workers"] == {"markets-ethereum": "ok"}
             stop.set()
         assert (await stack.get("/readyz")).json()["workers"] == {}
 

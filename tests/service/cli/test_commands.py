@@ -62,7 +62,9 @@ def test_status_tells_where_the_server_listens_and_that_it_is_well(stack: Stack,
         "database": "ok",
         "chains": {"ethereum": "ok", "polygon": "ok"},
         "workers": dict.fromkeys(
-            ("engine-ethereum", "history-ethereum", "engine-polygon", "history-polygon", "prune-nonces", "books"), "ok"
+            [f"{loop}-{chain}" for chain in ("ethereum", "polygon") for loop in ("engine", "history", "markets")]
+            + ["prune-nonces", "books"],
+            "ok",
         ),
     }
 
