@@ -21,9 +21,19 @@ MAX_MS = 2**52
 
 MarketSymbol = Annotated[str, Query(max_length=48, examples=["ETHUSDC"])]
 Limit = Annotated[int, Query(ge=1, le=MOST, examples=[100])]
-FromId = Annotated[int | None, Query(ge=0, lt=2**53, description="The oldest from this id on.")]
+FromId = Annotated[
+    int | None, Query(ge=0, lt=2**53, description="The oldest from this id on.", examples=[23_900_000_000_123])
+]
 StartMs = Annotated[int | None, Query(ge=0, le=MAX_MS, examples=[1_795_367_000_000])]
-EndMs = Annotated[int | None, Query(ge=0, le=MAX_MS, description="Included; the newest up to it without start_ms.")]
+EndMs = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=MAX_MS,
+        description="Included; without start_ms the newest up to it.",
+        examples=[1_795_367_295_041],
+    ),
+]
 
 
 @router.get("/{chain}/trades")
