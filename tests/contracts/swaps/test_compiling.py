@@ -118,10 +118,15 @@ def test_a_leg_that_sells_nothing_gets_no_share(weights: list[int]) -> None:
         shares(10, weights)
 
 
-@pytest.mark.parametrize(("max_in", "min_out"), [(899, 80), (901, 80), (900, 0), (0, 80)])
+@pytest.mark.parametrize(("max_in", "min_out"), [(899, 80), (901, 80), (0, 80)])
 def test_the_exact_amount_of_an_exact_input_is_the_routes(max_in: int, min_out: int) -> None:
-    with pytest.raises(UnsafeSwap):
+    with pytest.raises(UnsafeSwap, match="as quoted"):
         _compile(_routed(LEG, OTHER, exact="in"), max_in=max_in, min_out=min_out)
+
+
+def test_a_trade_without_a_minimum_gets_no_calldata() -> None:
+    with pytest.raises(UnsafeSwap):
+        _compile(_routed(LEG, OTHER, exact="in"), max_in=900, min_out=0)
 
 
 @pytest.mark.parametrize(("max_in", "min_out"), [(1_101, 99), (1_101, 101), (1_101, 102), (0, 100), (2, 100)])
