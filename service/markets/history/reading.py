@@ -211,7 +211,8 @@ def _made(c: Connection, pair: Pair, *, seconds: int, start_s: int, end_s: int) 
     if base is None:
         trades = trades_between(c, pair.id, start_ms=start_s * 1000, end_ms=end_s * 1000)
         return of_trades(trades, seconds=seconds)
-    return merged(candles_between(c, pair.id, seconds=base, start_s=start_s, end_s=end_s), seconds=seconds)
+    kept = candles_between(c, pair.id, seconds=base, start_s=start_s, end_s=end_s)
+    return kept if base == seconds else merged(kept, seconds=seconds)
 
 
 def _before(c: Connection, pair: Pair, start_s: int, seconds: int) -> Candle | None:

@@ -16,8 +16,9 @@ from chains.config import load_chains
 from chains.errors import RpcError, RpcRefused
 from chains.rpc.transport import HttpTransport, Transport
 from chains.tx.leases import SoleLeases
+from chains.types import ChainId
 from contracts.assets import load_assets
-from contracts.deployments import load_deployments
+from contracts.deployments import Venue, load_deployments
 from scripts.devnet.flow import OrderFlow
 from scripts.devnet.network import LocalChain
 from scripts.devnet.rpc import DevRpc
@@ -70,6 +71,13 @@ async def transport(fresh_ethereum: LocalChain) -> AsyncIterator[HttpTransport]:
 
 
 @pytest.fixture
+async def polygon_transport(fresh_polygon: LocalChain) -> AsyncIterator[HttpTransport]:
+    found = HttpTransport(fresh_polygon.rpc_url, name="anvil")
+    yield found
+    await found.close()
+
+
+@pytest.fixture
 def urls(tmp_path: Path, sqlite_template: Path) -> tuple[str, str]:
     """Two empty databases."""
     for name in ("kept", "fresh"):
@@ -77,8 +85,8 @@ def urls(tmp_path: Path, sqlite_template: Path) -> tuple[str, str]:
     return f"sqlite:///{tmp_path}/kept.sqlite", f"sqlite:///{tmp_path}/fresh.sqlite"
 
 
-def on_anvil(db: Database, transport: Transport) -> Ingester:
-    config, deployments = load_chains()["ethereum"], load_deployments()
+def on_anvil(db: Database, transport: Transport, *, chain: str = "ethereum") -> Ingester:
+    config, deployments = load_chains()[chain], load_deployments()
     return Ingester(
         ConfirmedChain(EvmClient(config, transport), deployments=deployments),
         config=config,
@@ -125,9 +133,9 @@ def swaps_of(rpc: DevRpc, pools: Mapping[str, int], *, upto: int) -> list[tuple[
     return sorted(found)
 
 
-async def is_history_of(db: Database, rpc: DevRpc) -> int:
+async def is_history_of(db: Database, rpc: DevRpc, *, chain: str = "ethereum") -> int:
     """How many trades are stored, once they were found to be all of the chain, and the candles theirs."""
-    head = await db.read(lambda c: storage.head_of(c, load_chains()["ethereum"].chain_id))
+    head = await db.read(lambda c: storage.head_of(c, load_chains()[chain].chain_id))
     assert head is not None
     latest = rpc("eth_getBlockByNumber", "latest", False)
     assert head.hash == latest["parentHash"]
@@ -223,3 +231,19 @@ async def test_the_newest_swap_shows_once_another_block_is_there(
     rpc("evm_mine")
     await one.step()
     assert await is_history_of(sqlite_db, rpc) > before
+
+
+async def test_pools_of_other_venues_are_followed_alike(
+    fresh_polygon: LocalChain, polygon_transport: HttpTransport, sqlite_db: Database
+) -> None:
+    rpc = DevRpc(fresh_polygon.rpc_url)
+    flow = OrderFlow([fresh_polygon], seed=8)
+    flow.prepare()
+    for _ in range(60):
+        flow.step()
+    flow.close()
+    rpc("evm_mine")
+    await finish(on_anvil(sqlite_db, polygon_transport, chain="polygon"))
+    assert await is_history_of(sqlite_db, rpc, chain="polygon") > 30
+    venues = {pool.venue for pool in await sqlite_db.read(lambda c: storage.pools_of(c, ChainId(137)))}
+    assert venues == {Venue.UNISWAP_V3, Venue.QUICKSWAP_V2}
