@@ -70,3 +70,53 @@ def make_pool(
         Contract(desk.rpc, address).send("transfer(address,uint256)", pair, amount, sender=desk.wallet)
     Contract(desk.rpc, pair).send("mint(address)", desk.wallet, sender=desk.wallet)
     return Address(to_checksum_address(pair))
+
+
+def trap(desk: Desk, token: Hostile, *, condition: bytes) -> None:
+    """Put a trap before the token: transfers for which the condition leaves a true word on the stack revert.
+
+    `condition` is EVM code that reads the call as it is. All else goes on to an honest copy of the token's code, over
+    the token's own storage.
+    """
+    honest = place_token(desk).address
+    # CALLDATACOPY(0, 0, size); DELEGATECALL(gas, honest, 0, size, 0, 0); RETURNDATACOPY(0, 0, size)
+    copied = bytes.fromhex("36600060003760006000366000")
+    forward = copied + b"\x73" + bytes.fromhex(honest[2:]) + bytes.fromhex("5af43d600060003e")
+    # PUSH2 <revert> JUMPI, then the forwarded call, PUSH2 <return> JUMPI, RETURNDATASIZE PUSH1 0 REVERT.
+    head = len(condition) + 4 + len(forward) + 4
+    fail, done = head + 4, head + 10
+    code = (
+        condition
+        + b"\x61" + fail.to_bytes(2, "big") + b"\x57"
+        + forward
+        + b"\x61" + done.to_bytes(2, "big") + b"\x57"
+        + bytes.fromhex("3d6000fd")  # what the copy reverted with
+        + bytes.fromhex("5b60006000fd")  # the trap
+        + bytes.fromhex("5b3d6000f3")  # what the copy answered
+    )  # fmt: skip
+    desk.rpc("anvil_setCode", token.address, "0x" + code.hex())
+    desk.rpc("evm_mine")
+
+
+def sends_to(target: Address) -> bytes:
+    """transfer(target, ...) or transferFrom(..., target, ...): what a honeypot forbids of its pool."""
+    address = b"\x73" + bytes.fromhex(target[2:])
+    transfer = _selector_is("a9059cbb") + bytes.fromhex("600435") + address + bytes.fromhex("1416")
+    pull = _selector_is("23b872dd") + bytes.fromhex("602435") + address + bytes.fromhex("1416")
+    return transfer + pull + b"\x17"
+
+
+def pulled_by(spender: Address) -> bytes:
+    """transferFrom called by that spender: what a trap for one router forbids."""
+    return _selector_is("23b872dd") + b"\x33\x73" + bytes.fromhex(spender[2:]) + bytes.fromhex("1416")
+
+
+def moves_more_than(amount: int) -> bytes:
+    """transfer(..., more than amount)."""
+    word = b"\x7f" + amount.to_bytes(32, "big")
+    return _selector_is("a9059cbb") + word + bytes.fromhex("6024351116")
+
+
+def _selector_is(selector: str) -> bytes:
+    """CALLDATALOAD(0) >> 224 == selector."""
+    return bytes.fromhex("60003560e01c63" + selector + "14")

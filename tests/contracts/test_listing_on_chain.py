@@ -10,7 +10,16 @@ from contracts.listing_transfers import Move, Tried, try_transfers
 from contracts.pools import PoolDirectory, discover, pool_keys, read_states
 from scripts.devnet.calls import hexed
 from tests.contracts.desk import Desk, fresh_address
-from tests.contracts.hostile import SUPPLY, Hostile, make_pool, place_token
+from tests.contracts.hostile import (
+    SUPPLY,
+    Hostile,
+    make_pool,
+    moves_more_than,
+    place_token,
+    pulled_by,
+    sends_to,
+    trap,
+)
 
 pytestmark = pytest.mark.chain
 POOLED = 10**22
@@ -232,3 +241,42 @@ async def test_a_paused_token_cannot_be_bought(ethereum_desk: Desk) -> None:
     trip = await round_trip(ethereum_desk, token)
     assert trip.failed is not None
     assert trip.failed.startswith("buying")
+
+
+async def test_a_honeypot_that_refuses_sales_is_found_on_the_way_into_the_pool(ethereum_desk: Desk) -> None:
+    """F53."""
+    token, pool = await pooled(ethereum_desk)
+    trap(ethereum_desk, token, condition=sends_to(pool))
+    found = await tried(ethereum_desk, token.address, holder=pool, held=POOLED)
+    assert {one.move for one in found.troubles} == {Move.INTO_POOL}
+    assert all(one.reverted for one in found.troubles)
+    trip = await round_trip(ethereum_desk, token)
+    assert (trip.failed or "").startswith("selling")
+
+
+async def test_a_trap_for_the_router_alone_is_found_by_the_round_trip(ethereum_desk: Desk) -> None:
+    """F53: every transfer that is tried works, and what is bought cannot be sold through the router."""
+    desk = ethereum_desk
+    token, pool = await pooled(desk)
+    router = desk.deployments.address(desk.chain_id, "uniswap_v2_router")
+    trap(desk, token, condition=pulled_by(router))
+    assert (await tried(desk, token.address, holder=pool, held=POOLED)).troubles == ()
+    trip = await round_trip(desk, token)
+    assert (trip.failed or "").startswith("selling")
+    assert trip.bought_tokens == trip.quoted_tokens
+    assert not trip.is_honest
+
+
+async def test_a_limit_on_large_transfers_is_told_apart_from_small_ones(ethereum_desk: Desk) -> None:
+    token, pool = await pooled(ethereum_desk)
+    trap(ethereum_desk, token, condition=moves_more_than(POOLED // 100))
+    found = await tried(ethereum_desk, token.address, holder=pool, held=POOLED)
+    assert [one.amount for one in found.troubles] == [POOLED // 10, POOLED // 2]
+
+
+async def test_a_trap_that_nothing_springs_lets_the_token_be_itself(ethereum_desk: Desk) -> None:
+    """The trap of the tests above is what is found, not the delegation in it."""
+    token, pool = await pooled(ethereum_desk)
+    trap(ethereum_desk, token, condition=sends_to(fresh_address()))
+    assert (await tried(ethereum_desk, token.address, holder=pool, held=POOLED)).troubles == ()
+    assert (await round_trip(ethereum_desk, token)).is_honest
