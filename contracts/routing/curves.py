@@ -79,6 +79,8 @@ def _v3(pool: V3Pool, exact: Exact, *, zero_for_one: bool) -> Curve:
 def _v2(pool: v2.V2Pool, exact: Exact, *, zero_for_one: bool) -> Curve:
     kept, whole = pool.fee.kept, pool.fee.whole
     held, offered = (pool.reserve0, pool.reserve1) if zero_for_one else (pool.reserve1, pool.reserve0)
+    # Reserves are uint112: a swap that brings more reverts, whatever the router says of it.
+    room = v2.MAX_RESERVE - held
     # d/dx of kept x offered / (held whole + kept x)
     steepness, base = kept * whole * held * offered << RATE_BITS, held * whole
     at_start = Point(0, steepness // base**2, 0)
@@ -86,6 +88,8 @@ def _v2(pool: v2.V2Pool, exact: Exact, *, zero_for_one: bool) -> Curve:
     def bought(amount: int) -> Point:
         if amount <= 0:
             return at_start
+        if amount > room:
+            raise InsufficientLiquidity("the pair does not take so much")
         received = v2.quote_exact_in(pool, amount, zero_for_one=zero_for_one).amount_out
         return Point(received, steepness // (base + kept * amount) ** 2, 0)
 
@@ -93,6 +97,8 @@ def _v2(pool: v2.V2Pool, exact: Exact, *, zero_for_one: bool) -> Curve:
         if amount <= 0:
             return at_start
         paid = v2.quote_exact_out(pool, amount, zero_for_one=zero_for_one).amount_in
+        if paid > room:
+            raise InsufficientLiquidity("the pair does not take so much")
         return Point(paid, steepness // (base + kept * paid) ** 2, 0)
 
     return bought if exact == "in" else cost

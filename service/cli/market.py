@@ -209,9 +209,9 @@ def routes(
         [
             "→" if one["chosen"] else "",
             one["path"],
-            shortened(one["amount"]) if one["amount"] is not None else one["problem"],
-            "-" if one["net"] is None else shortened(one["net"]),
-            str(one["gas_units"] or "-"),
+            shortened(one["amount"]),
+            shortened(one["net"]),
+            f"{one['gas_units']:,}",
         ]
         for one in answer["candidates"]
     ]

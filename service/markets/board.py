@@ -161,7 +161,14 @@ class MarketBoard:
         filters = coarser(look.filters, ticks_a_level)
         key = (look.view.header.hash, look.market.symbol, levels, filters.tick_places)
         if (found := self._books.get(key)) is None:
-            found = build_book(look.market, look.pools, assets=chain.assets, filters=filters, levels=levels)
+            found = build_book(
+                look.market,
+                look.pools,
+                assets=chain.assets,
+                routers=chain.deployments.routers(chain.config.chain_id),
+                filters=filters,
+                levels=levels,
+            )
             self._books[key] = found
             if len(self._books) > MAX_BOOKS:
                 self._books.popitem(last=False)

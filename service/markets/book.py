@@ -1,14 +1,17 @@
 """The order book that a market's direct pools amount to: what can be bought or sold at each price step.
 
 Pools have no orders. A level at a price holds what a taker could trade at that price or better, less what the levels
-before it hold: the LP fee is inside the price, and all direct pools of the pair are summed.
+before it hold: the LP fee is inside the price. The direct pools of the pair are summed as far as one transaction can
+trade with them: where no router reaches them all (QuickSwap's and Uniswap's do not mix on Polygon), a side is that of
+the router with the best first price.
 
     asks  prices rounded up to the tick: a taker never pays more than the level says
     bids  prices rounded down: a taker never gets less
 
 Guarantees: the amounts of the first n levels are what the pools give up to that price, to the base unit; walking the
-book for a size costs what the best split of that size over the direct pools costs, within one tick. Not guaranteed:
-what routes over other pairs would add, gas, or that the levels stand when a trade is mined.
+book for a size costs what the best split of that size over those pools costs, within one tick. Not guaranteed: what
+routes over other pairs or the other router would give, gas, or that the levels stand when a trade is mined. A bid above
+an ask is possible while pools disagree by more than their fees: nobody has taken the difference yet.
 """
 
 from collections.abc import Sequence
@@ -17,6 +20,7 @@ from typing import Final
 
 from chains.types import Address
 from contracts.assets import AssetList, Market
+from contracts.deployments import Router
 from contracts.depth import swap_to_price, taker_price
 from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
@@ -25,8 +29,6 @@ from service.markets.filters import Filters, tick_ratio
 MAX_LEVELS: Final = 1_000
 STEPS_A_LEVEL: Final = 8
 """Price steps looked at for each level wanted: where liquidity has gaps, steps are empty and are left out."""
-COARSER: Final = (1, 10, 100, 1_000)
-"""How many ticks a level may span."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +50,16 @@ class Book:
     asks: tuple[Level, ...]
 
 
-def build_book(market: Market, pools: Sequence[GraphPool], *, assets: AssetList, filters: Filters, levels: int) -> Book:
-    """At most `levels` a side. Pools of other pairs are left out.
+def build_book(
+    market: Market,
+    pools: Sequence[GraphPool],
+    *,
+    assets: AssetList,
+    routers: Sequence[Router],
+    filters: Filters,
+    levels: int,
+) -> Book:
+    """At most `levels` a side. Pools of other pairs, and those that none of the routers reaches, are left out.
 
     Raises:
         TicksNotLoaded: a pool's ticks are not loaded as far as the book goes.
@@ -57,12 +67,30 @@ def build_book(market: Market, pools: Sequence[GraphPool], *, assets: AssetList,
     base, quote = (assets.token_of(asset).token_address for asset in (market.base, market.quote))
     direct = [pool for pool in pools if pool.key.pair == {base, quote}]
     tick = tick_ratio(market, filters)
+    together = _together(direct, routers)
+    bids = [side for group in together if (side := _bids(group, base, tick, levels=levels))]
+    asks = [side for group in together if (side := _asks(group, quote, tick, levels=levels))]
     return Book(
         market=market,
         filters=filters,
-        bids=tuple(_bids(direct, base, tick, levels=levels)),
-        asks=tuple(_asks(direct, quote, tick, levels=levels)),
+        bids=tuple(sorted(bids, key=_bid_order)[-1]) if bids else (),
+        asks=tuple(sorted(asks, key=_ask_order)[0]) if asks else (),
     )
+
+
+def _together(pools: Sequence[GraphPool], routers: Sequence[Router]) -> list[list[GraphPool]]:
+    """The pools that one transaction can trade with, for each router that reaches more than another one does."""
+    reached = {frozenset(pool.key.venue for pool in pools) & router.venues for router in routers}
+    widest = [venues for venues in reached if venues and not any(venues < other for other in reached)]
+    return [[pool for pool in pools if pool.key.venue in venues] for venues in sorted(widest, key=sorted)]
+
+
+def _bid_order(side: Sequence[Level]) -> tuple[int, int]:
+    return side[0].ticks, side[0].base
+
+
+def _ask_order(side: Sequence[Level]) -> tuple[int, int]:
+    return side[0].ticks, -side[0].base
 
 
 def _asks(pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, levels: int) -> list[Level]:

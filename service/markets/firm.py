@@ -18,6 +18,7 @@ from contracts.swaps import SwapCall, compile_route
 from service.errors import ApiError
 from service.markets.needs import QuotedChain
 from service.markets.quotes import PricedTrade
+from service.plans.refusals import not_enough
 
 MIN_DEADLINE_S: Final = 60
 
@@ -48,7 +49,7 @@ async def tried(chain: QuotedChain, priced: PricedTrade, *, wallet: Address, clo
     """Simulate the trade after the quote's block.
 
     Raises:
-        ApiError: would_revert, with the chain's reason; insufficient funds show as that, too.
+        ApiError: insufficient_balance, insufficient_gas; would_revert, with the chain's reason.
         ChainError: the node did not answer, or cannot simulate.
     """
     header = priced.header
@@ -56,6 +57,10 @@ async def tried(chain: QuotedChain, priced: PricedTrade, *, wallet: Address, clo
     swap = compiled(chain, priced, wallet=wallet, deadline_s=deadline_s)
     sold, bought = priced.trade.sold, priced.trade.bought
     looks = [_balance(chain, asset, wallet) for asset in (sold, bought)]
+    spend = swap.spend
+    held = await execute(chain.client, looks[0], block=header.ref)
+    if held < spend.raw:
+        raise not_enough(chain, spend.asset.id, wanted=spend.raw, free=held)
     approvals = await _approvals(chain, swap, wallet=wallet, priced=priced)
     calls = [*_requests(looks), *approvals, swap.call, *_requests(looks)]
     results = await chain.client.simulate(calls, sender=wallet, block=header)

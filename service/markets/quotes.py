@@ -14,6 +14,7 @@ from chains.types import Address, Fees, Header
 from chains.units import format_units, mul_div_up
 from contracts.assets import Asset
 from contracts.errors import InvalidTradeAmount, UnlistedAsset
+from contracts.routing.explain import Explanation, explain
 from contracts.routing.gas import GasPricing, judged_asset
 from contracts.routing.graph import PoolGraph
 from contracts.routing.model import Leg, RoutedSwap
@@ -71,6 +72,31 @@ async def price_trade(
         return _priced(chain, trade, view, fees=fees, slippage_bps=slippage_bps)
 
     # That look is the newest there is, so that this is of it, or of a newer one.
+    return await chain.states.ask(tokens, work)
+
+
+async def explain_trade(chain: QuotedChain, trade: Trade) -> tuple[Explanation, MarketView]:
+    """The ways that the trade could go at the head, and why the best one is. Raises: as `price_trade`."""
+    tokens = _tokens(chain, trade)
+    fees = await chain.fees.suggested(chain.client, block=(await chain.states.view(tokens)).block)
+
+    def work(view: MarketView) -> tuple[Explanation, MarketView]:
+        graph = PoolGraph.of(view.pools.values())
+        gas = _gas_pricing(chain, trade, graph, fees=fees, header=view.header)
+        found = explain(
+            graph,
+            assets=chain.assets,
+            deployments=chain.deployments,
+            sold=trade.sold,
+            bought=trade.bought,
+            amount=trade.amount,
+            exact=trade.exact,
+            gas=gas,
+            block=view.block,
+            venue=trade.venue,
+        )
+        return found, view
+
     return await chain.states.ask(tokens, work)
 
 

@@ -9,10 +9,12 @@ from service.errors import ApiError
 from service.markets import contract_call
 from service.markets.book import MAX_LEVELS
 from service.markets.documents import depth_document, pools_document
+from service.markets.explaining import routes_document
 from service.markets.firm import is_firm, tried
+from service.markets.history.days import day_documents
 from service.markets.listing import asset_document, block_of, chain_documents, market_document
 from service.markets.lookup import ChainName, Here, TradeQuery, asked_trade, chain_named, market_named
-from service.markets.quotes import price_trade, quote_document
+from service.markets.quotes import explain_trade, price_trade, quote_document
 from service.markets.schemas import (
     Assets,
     Chains,
@@ -24,11 +26,11 @@ from service.markets.schemas import (
     Pong,
     PoolsOut,
     QuoteOut,
-    TickerOut,
-    Tickers,
+    RoutesOut,
     Time,
 )
 from service.markets.ticker import ticker_document
+from service.markets.ticker_schemas import TickerOut, Tickers
 
 router = APIRouter(prefix="/v1", tags=["markets"])
 
@@ -79,11 +81,14 @@ async def ticker(chain: ChainName, caller: PublicCaller, services: Here, symbol:
     wanted = list(runtime.assets.markets.values()) if symbol is None else [market_named(runtime, symbol)]
     found, view = await runtime.board.tickers(runtime, wanted)
     now_ms = services.clock.now_ms()
+    days = await services.db.read(lambda c: day_documents(c, runtime.assets, wanted, now_ms=now_ms))
     return Tickers(
         chain=runtime.config.key,
         block=block_of(view.header, now_ms=now_ms),
         checked_ms=view.checked_ms,
-        tickers=[TickerOut.model_validate(ticker_document(one, day=None, now_ms=now_ms)) for one in found],
+        tickers=[
+            TickerOut.model_validate(ticker_document(one, day=days[one.market.symbol], now_ms=now_ms)) for one in found
+        ],
     )
 
 
@@ -94,11 +99,13 @@ async def depth(
     services: Here,
     market: MarketSymbol,
     limit: Annotated[int, Query(ge=1, le=MAX_LEVELS, description="Levels a side.", examples=[100])] = 100,
-    aggregate: Annotated[Literal[1, 10, 100, 1000], Query(description="Ticks that a level spans.")] = 1,
+    aggregate: Annotated[Literal["1", "10", "100", "1000"], Query(description="Ticks that a level spans.")] = "1",
 ) -> DepthOut:
     """The order book that the market's direct pools amount to: what they trade up to each price, fees inside."""
     runtime = chain_named(services, chain)
-    book, look = await runtime.board.book(runtime, market_named(runtime, market), levels=limit, ticks_a_level=aggregate)
+    book, look = await runtime.board.book(
+        runtime, market_named(runtime, market), levels=limit, ticks_a_level=int(aggregate)
+    )
     if not look.pools:
         raise ApiError("no_route", f"{market} has no pool of its own; a quote may still find a way")
     return DepthOut.model_validate(depth_document(runtime, book, look=look, now_ms=services.clock.now_ms()))
@@ -135,6 +142,16 @@ async def quote(
     if firm:
         was_firm = is_firm(priced, await tried(runtime, priced, wallet=caller.wallet.address, clock=services.clock))
     return QuoteOut.model_validate(quote_document(runtime, priced, firm=was_firm, clock=services.clock))
+
+
+@router.get("/{chain}/routes")
+async def routes(chain: ChainName, caller: ReadCaller, services: Here, asked: TradeQuery) -> RoutesOut:
+    """The ways that a trade could go, each alone, the split that was found, and why the chosen one won."""
+    runtime = chain_named(services, chain)
+    trade = asked_trade(runtime, asked)
+    found, view = await explain_trade(runtime, trade)
+    document = routes_document(runtime, trade, found, view=view, now_ms=services.clock.now_ms())
+    return RoutesOut.model_validate(document)
 
 
 @router.post("/{chain}/contracts/call")

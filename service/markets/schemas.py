@@ -109,47 +109,6 @@ class Reference(Document):
     age_ms: AgeMs
 
 
-class DayOut(Document):
-    """The last 24 hours of the market's direct pools, whoever traded."""
-
-    open: PriceText | None
-    high: PriceText | None
-    low: PriceText | None
-    last: PriceText | None
-    change: str | None = Field(examples=["-12.4"])
-    change_bps: int | None = Field(examples=[-41])
-    base_volume: str = Field(examples=["1250.5"])
-    quote_volume: str = Field(examples=["3751500"])
-    trades: int = Field(examples=[4_210])
-    from_ms: Millis
-
-
-class TickerOut(Document):
-    market: MarketName
-    status: Literal["ok", "routed", "unknown"]
-    """`routed`: the market has no pool of its own; bid and ask are what a small amount trades at by the best route."""
-    problem: str | None = Field(examples=[None])
-    """Why there is no book: `no_pool`, `no_liquidity` or `block_moved` (ask again)."""
-    bid: PriceText | None
-    bid_amount: str | None = Field(examples=["0.41"])
-    """Base at that price. Bid and ask are the top of `/depth`, pool fees inside."""
-    ask: PriceText | None
-    ask_amount: str | None = Field(examples=["0.41"])
-    mid: PriceText | None
-    last: PriceText | None
-    day: DayOut | None
-    """None where the market's history is not kept yet."""
-    reference: Reference | None
-
-
-class Tickers(Document):
-    chain: ChainKey
-    block: Block
-    checked_ms: Millis
-    """When the node last said that this block is its head."""
-    tickers: list[TickerOut]
-
-
 class HopOut(Document):
     venue: str = Field(examples=["uniswap_v3"])
     pool: AddressText
@@ -248,23 +207,27 @@ class PoolsOut(Document):
 
 class CandidateOut(Document):
     path: str = Field(examples=["WETH -uniswap_v3/500-> USDC"])
+    router: str = Field(examples=["swap_router_02"])
     chosen: bool
-    amount: str | None = Field(examples=["1499.21"])
-    """What the path alone gives (or takes, where the bought amount is fixed), in `judged_in`."""
-    net: str | None = Field(examples=["1497.9"])
+    amount: str = Field(examples=["1499.21"])
+    """What this way alone gives (or takes, where the bought amount is fixed), in `judged_in`."""
+    net: str = Field(examples=["1497.9"])
     """The same after the gas that it costs."""
-    gas_units: int | None = Field(examples=[128_000])
-    problem: str | None = Field(examples=[None])
+    gas_units: int = Field(examples=[128_000])
 
 
 class RoutesOut(Document):
     chain: ChainKey
     market: MarketName
+    exact: Literal["sell", "buy"]
     judged_in: str = Field(examples=["USDC"])
+    """The asset whose amount is not fixed; gas is counted in it."""
     candidates: list[CandidateOut]
-    """Each path alone, the best first, then the split if there is one."""
+    """The best splits, if any, then each path that fills the trade alone, the best first."""
     route: Route
     net: str = Field(examples=["1498.0"])
+    gain: str = Field(examples=["0.31"])
+    """How much better the winner's net is than the best single path's."""
     reason: str = Field(examples=["two legs give 0.31 USDC more than the best path alone, after 0.12 USDC more of gas"])
     block: Block
     checked_ms: Millis

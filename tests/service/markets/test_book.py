@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chains.types import Address, ChainId
 from contracts.assets import load_assets
-from contracts.deployments import Venue
+from contracts.deployments import Router, RouterKind, Venue, load_deployments
 from contracts.pools import PoolKey
 from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
@@ -25,6 +25,7 @@ from tests.contracts.uniswap_v3.pools import ADDRESS, SPACINGS, make_pool
 ASSETS = load_assets(ChainId(1))
 ETHUSDC = ASSETS.markets["ETHUSDC"]
 WETH, USDC = (ASSETS.by_symbol(symbol).token_address for symbol in ("WETH", "USDC"))
+ROUTERS = load_deployments().routers(ChainId(1))
 OTHER = Address("0x00000000000000000000000000000000000000FF")
 PRICE = 3_000
 LEVELS = 40
@@ -51,7 +52,7 @@ def filters(price: int = PRICE) -> Filters:
 
 
 def book_of(*pools: GraphPool, levels: int = LEVELS, steps: Filters | None = None) -> Book:
-    return build_book(ETHUSDC, pools, assets=ASSETS, filters=steps or filters(), levels=levels)
+    return build_book(ETHUSDC, pools, assets=ASSETS, routers=ROUTERS, filters=steps or filters(), levels=levels)
 
 
 POOLS = [[v3_pool()], [v2_pair()], [v3_pool(), v2_pair()], [v3_pool(), v3_pool(3_000, liquidity=10**18), v2_pair()]]
@@ -143,6 +144,25 @@ def test_pools_of_other_pairs_and_empty_ones_are_left_out() -> None:
     assert book_of(pool, replace(pool, key=key), empty, unpriced) == book_of(pool)
 
 
+def test_a_side_is_of_the_router_with_the_best_first_price_where_none_reaches_all_pools() -> None:
+    alone = [
+        Router(kind=RouterKind.SWAP_ROUTER_02, address=ADDRESS, venues=frozenset({Venue.UNISWAP_V3})),
+        Router(kind=RouterKind.ROUTER_02, address=OTHER, venues=frozenset({Venue.UNISWAP_V2})),
+    ]
+    # The pair has the higher fee, and stands so high that selling to it is better all the same.
+    v3, v2 = v3_pool(), v2_pair(price=3_015)
+    book = build_book(ETHUSDC, [v3, v2], assets=ASSETS, routers=alone, filters=filters(), levels=LEVELS)
+    assert book.asks == book_of(v3).asks
+    assert book.bids == book_of(v2).bids
+
+
+def test_a_router_that_reaches_less_than_another_one_changes_nothing() -> None:
+    only_v3 = Router(kind=RouterKind.SWAP_ROUTER_02, address=ADDRESS, venues=frozenset({Venue.UNISWAP_V3}))
+    routers = [only_v3, *ROUTERS]
+    book = build_book(ETHUSDC, POOLS[3], assets=ASSETS, routers=routers, filters=filters(), levels=LEVELS)
+    assert book == book_of(*POOLS[3])
+
+
 def test_a_book_ends_where_the_liquidity_does() -> None:
     book = book_of(v3_pool(width=1), levels=1_000)
     assert 0 < len(book.asks) < 1_000
@@ -150,5 +170,6 @@ def test_a_book_ends_where_the_liquidity_does() -> None:
 
 
 def test_the_wrapped_markets_book_is_the_native_ones() -> None:
-    wrapped = build_book(ASSETS.markets["WETHUSDC"], POOLS[3], assets=ASSETS, filters=filters(), levels=LEVELS)
+    market = ASSETS.markets["WETHUSDC"]
+    wrapped = build_book(market, POOLS[3], assets=ASSETS, routers=ROUTERS, filters=filters(), levels=LEVELS)
     assert replace(wrapped, market=ETHUSDC) == book_of(*POOLS[3])
