@@ -41,8 +41,10 @@ MOST_MULTICALL_PAIRS: Final = 2_000
 """Through aggregate3: 260 kB of calldata and about 20 million gas. To run out of it costs more here."""
 AT_ONCE: Final = 4
 """Chunks that are on their way at the same time: a node works on each with a core of its own."""
+CHUNKS: Final = 8
+"""Into which a read is split, so that some are decoded here while others are read there."""
 WORTH_SHARING_PAIRS: Final = 1_000
-"""What takes a node a few milliseconds is not split up to be asked at once."""
+"""A chunk is not made smaller than this for it: it takes a node some milliseconds."""
 _ALONE_AT_ONCE: Final = 8
 """Calls of single pairs at the same time."""
 _ALONE_GAS: Final = 21_000 + 36 * 16 + STIPEND_GAS
@@ -116,37 +118,35 @@ class BalanceReader:
             chains.errors.RpcRefused, ExecutionReverted, RpcProtocolError, UndecodableReturn: no way is served, or
             the block is not known (any more).
         """
-        values: list[Balance] = [None] * len(pairs)
-        open_ = deque([range(len(pairs))] if pairs else [])
-        """Of which pairs there is no answer yet."""
-        while open_:
+        reading = _Reading(pairs)
+        while reading.left:
             way = self._way = self._way or await self._first_served(self._ways, block)
-            chunks = self._next_chunks(open_, way)
-            asked = (self._ask(way, pairs[chunk.start : chunk.stop], block) for chunk in chunks)
-            refusal: Exception | None = None
-            for chunk, outcome in zip(chunks, await asyncio.gather(*asked, return_exceptions=True), strict=True):
-                if isinstance(outcome, list):
-                    values[chunk.start : chunk.start + len(outcome)] = outcome
-                    self._answered(way, asked=len(chunk), found=len(outcome))
-                    left = chunk[len(outcome) :]
-                elif isinstance(outcome, _REFUSED):
-                    refusal, left = outcome, chunk
-                else:
-                    raise outcome
-                open_.extend([left] if left else [])
-            if refusal is not None:
-                await self._step_back(way, max(map(len, chunks)), block=block, refusal=refusal)
-        return values
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(AT_ONCE):
+                        group.create_task(self._read_on(reading, way, block))
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+            if reading.refused:
+                await self._step_back(way, reading.refused, block=block)
+                reading.refused.clear()
+        return reading.values
 
-    async def _step_back(self, way: Way, size: int, *, block: BlockRef, refusal: Exception) -> None:
-        """After a refusal of a chunk: half as much at once, or the next way, or the refusal is raised."""
-        if size > 1 and await self._serves(way, block):
-            self._portions[way].refused(size)
-            return
-        below = self._ways[self._ways.index(way) + 1 :]
-        self._way = await self._first_served(below, block) if below else None
-        if not below:
-            raise refusal
+    async def _read_on(self, reading: "_Reading", way: Way, block: BlockRef) -> None:
+        """Chunk after chunk, until all is read or somebody's was refused."""
+        while reading.left and not reading.refused:
+            chunk = reading.take(self._portions[way].size)
+            try:
+                found = await self._ask(way, reading.pairs[chunk.start : chunk.stop], block)
+            except _REFUSED as refusal:
+                reading.refused.append((len(chunk), refusal))
+                reading.left.append(chunk)
+                return
+            reading.answered(chunk, found)
+            if len(found) < len(chunk):
+                self._portions[way].refused(2 * len(found))
+            else:
+                self._portions[way].answered(len(chunk))
 
     # -- which way, and how much at once ------------------------------------------------------------------
 
@@ -163,23 +163,16 @@ class BalanceReader:
         except _REFUSED:
             return False
 
-    def _next_chunks(self, open_: deque[range], way: Way) -> list[range]:
-        """Taken off what is open: a few to be asked at once, of about the same size when they are large."""
-        share = max(WORTH_SHARING_PAIRS, -(-sum(map(len, open_)) // AT_ONCE))
-        size = min(self._portions[way].size, share)
-        chunks: list[range] = []
-        while open_ and len(chunks) < AT_ONCE:
-            first = open_.popleft()
-            chunks.append(first[:size])
-            if len(first) > size:
-                open_.appendleft(first[size:])
-        return chunks
-
-    def _answered(self, way: Way, *, asked: int, found: int) -> None:
-        if found < asked:
-            self._portions[way].refused(2 * found)
-        else:
-            self._portions[way].answered(asked)
+    async def _step_back(self, way: Way, refused: Sequence[tuple[int, Exception]], *, block: BlockRef) -> None:
+        """After refusals of chunks of some sizes: half as much at once, or the next way, or a refusal is raised."""
+        size, refusal = max(refused, key=lambda each: each[0])
+        if size > 1 and await self._serves(way, block):
+            self._portions[way].refused(size)
+            return
+        below = self._ways[self._ways.index(way) + 1 :]
+        self._way = await self._first_served(below, block) if below else None
+        if not below:
+            raise refusal
 
     # -- the ways -----------------------------------------------------------------------------------------
 
@@ -247,6 +240,31 @@ class BalanceReader:
                 return None
             raise
         return int.from_bytes(answer[:WORD_BYTES], "big") if len(answer) >= WORD_BYTES else None
+
+
+class _Reading:
+    """One read on its way: values so far, and the pairs that have none yet."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+        self.values: list[Balance] = [None] * len(pairs)
+        self.left = deque([range(len(pairs))] if pairs else [])
+        self.refused: list[tuple[int, Exception]] = []
+        """How many pairs were refused together, and with what."""
+        self._share = max(WORTH_SHARING_PAIRS, -(-len(pairs) // CHUNKS))
+
+    def take(self, most: int) -> range:
+        """Some of what is open, which it then is no longer."""
+        first, size = self.left.popleft(), min(most, self._share)
+        if len(first) > size:
+            self.left.appendleft(first[size:])
+        return first[:size]
+
+    def answered(self, chunk: range, found: Sequence[Balance]) -> None:
+        """The values of the chunk, or of its first pairs; the others are open again."""
+        self.values[chunk.start : chunk.start + len(found)] = found
+        if len(found) < len(chunk):
+            self.left.appendleft(chunk[len(found) :])
 
 
 @cache

@@ -135,7 +135,8 @@ async def test_many_pairs_are_asked_in_a_few_chunks_at_once() -> None:
     reader = BalanceReader(node, multicall=MULTICALL, ways=[Way.PLACED])
     assert await reader.read(pairs_of(5_000), block=BLOCK) == values_of(5_000)
     assert await reader.read(pairs_of(20_000), block=BLOCK) == values_of(20_000)
-    assert [count for _, count in node.asked] == [*[1_250] * 4, *[4_000] * 4, *[1_000] * 4]
+    assert await reader.read(pairs_of(40_000), block=BLOCK) == values_of(40_000)
+    assert [count for _, count in node.asked] == [*[1_000] * 5, *[2_500] * 8, *[4_000] * 10]
 
 
 async def test_a_node_without_overrides_gets_initcode_and_one_without_both_gets_multicall() -> None:
