@@ -4,7 +4,8 @@
     SwapLeg   one path of it, with its share
 
 Guarantees: a `Swap` that `check` lets pass cannot spend more than `max_in` nor give less than `min_out` to `recipient`
-without reverting, whatever the pools do. Not guaranteed: that the limits are good ones, or that it would succeed.
+without reverting, whatever the pools do. Not guaranteed: that the limits are good ones, or that it would succeed; a
+bought token that keeps a part of each transfer (the routers count before the last one; such tokens are not listed).
 """
 
 from collections.abc import Sequence
