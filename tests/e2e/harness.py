@@ -237,6 +237,12 @@ def on_venue(stack: Stack, chain: str, venue: Venue) -> Stack:
     return replace(stack, services=services, client=client_of(services))
 
 
+def with_settings(stack: Stack, **changes: Any) -> Stack:
+    """The same service with other settings."""
+    services = replace(stack.services, settings=stack.services.settings.model_copy(update=changes))
+    return replace(stack, services=services, client=client_of(services))
+
+
 def client_of(services: Services) -> httpx.AsyncClient:
     """A client of the app over those services."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=create_app(services)), base_url="http://127.0.0.1")
