@@ -17,7 +17,7 @@ from chains.errors import ExecutionReverted, RpcError, RpcProtocolError, RpcRefu
 from chains.fees import FeeHistory
 from chains.rpc import codec
 from chains.rpc.transport import Transport
-from chains.types import Address, BlockHash, BlockRef, BlockTag, CallRequest, ChainId, Header, Receipt, TxHash
+from chains.types import Address, BlockHash, BlockRef, BlockTag, CallRequest, ChainId, Fees, Header, Receipt, TxHash
 
 T = TypeVar("T")
 Block = BlockRef | BlockTag | int
@@ -181,6 +181,7 @@ class EvmClient:
         sender: Address | Sequence[Address],
         block: Block | Header = "latest",
         balances_wei: Mapping[Address, int] | None = None,
+        fees: Fees | None = None,
     ) -> list[SimResult]:
         """`eth_simulateV1`: the calls in order, each on the state that the ones before it left.
 
@@ -188,7 +189,8 @@ class EvmClient:
         (Anvil 1.7.1 runs them in the block itself, whose time a deadline may have passed or not reached).
         `sender` may be one a call, contracts too; `balances_wei` are native balances to assume.
 
-        Fees are not charged. One result a call; a reverted call does not stop the ones after it.
+        Gas is free, which a contract can see, unless `fees` are given: then the senders pay for it, with a `Header` at
+        its base fee. One result a call; a reverted call does not stop the ones after it.
 
         Raises:
             MethodUnavailable: the node does not have the method.
@@ -198,13 +200,19 @@ class EvmClient:
         block_call: dict[str, Any] = {
             "calls": [codec.call_param(call, by) for call, by in zip(calls, senders, strict=True)]
         }
+        if fees is not None:
+            paid = {"maxFeePerGas": hex(fees.max_fee_wei), "maxPriorityFeePerGas": hex(fees.priority_fee_wei)}
+            block_call["calls"] = [call | paid for call in block_call["calls"]]
+            if isinstance(block, Header):
+                block_call["blockOverrides"] = {"baseFeePerGas": hex(block.base_fee_wei)}
         if balances_wei:
             block_call["stateOverrides"] = {
                 address: {"balance": hex(balance)} for address, balance in balances_wei.items()
             }
         if isinstance(block, Header):
             next_time_s = block.timestamp_s + max(1, self.config.block_time_ms // 1000)
-            block_call["blockOverrides"] = {"number": hex(block.number + 1), "time": hex(next_time_s)}
+            overrides = block_call.setdefault("blockOverrides", {})
+            overrides |= {"number": hex(block.number + 1), "time": hex(next_time_s)}
             block = block.ref
         payload = {
             "blockStateCalls": [block_call],

@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from chains.client import EvmClient, SimResult
-from chains.types import CallRequest, Header
+from chains.types import Address, CallRequest, Header
 from contracts import erc20
 from contracts.abi import encode_call, load_abi
 from contracts.assets import Asset, AssetList
 from contracts.deployments import MULTICALL3, Deployments
 from contracts.errors import AmountTooSmall
-from contracts.listing_transfers import probe_address
+from contracts.listing_transfers import probe_address, simulate_paid
 from contracts.pools import PoolDirectory
 from contracts.quoting import SwapQuote, best_quote
 from contracts.swaps import SwapCall, compile_swap
 
 SPENT_WEI: Final = (10**16, 10**18, 10**20)
 """Native units tried in turn, until one buys something: the token may be dear, or have no decimals."""
-PURSE_WEI: Final = 10**24
 RETURNED_AT_LEAST_BPS: Final = 9_900
 """What selling must bring, of what the quote before the purchase said: the purchase itself made the token dearer, so
 that an honest token brings a little more; routes through other pools may differ a little."""
@@ -89,26 +88,39 @@ async def try_round_trip(
         buying = await quote(assets.native, token, amount=largest)
         selling = await quote(token, assets.native, amount=buying.amount_out)
 
-    trader = probe_address(f"trader of {token.token_address}")
+    trader, payee, reader = (
+        probe_address(f"{role} of {token.token_address}") for role in ("trader", "payee", "reader")
+    )
 
-    def compiled(priced: SwapQuote) -> SwapCall:
+    def compiled(priced: SwapQuote, *, recipient: Address) -> SwapCall:
         return compile_swap(
             priced,
             deployments=deployments,
             assets=assets,
-            recipient=trader,
+            recipient=recipient,
             max_in=priced.amount_in,
             min_out=1,
             deadline_s=block.timestamp_s + DEADLINE_S,
         )
 
-    buy, sell = compiled(buying), compiled(selling)
+    # The trader pays for gas in what the sale brings: it goes to somebody who pays for nothing.
+    buy, sell = compiled(buying, recipient=trader), compiled(selling, recipient=payee)
     multicall = deployments.address(assets.chain_id, MULTICALL3)
     tokens = erc20.balance_of(token.token_address, trader).request
-    native = CallRequest(to=multicall, data=encode_call(load_abi("multicall3").function("getEthBalance"), trader))
+    native = CallRequest(to=multicall, data=encode_call(load_abi("multicall3").function("getEthBalance"), payee))
     approve = erc20.approve_call(token.token_address, sell.spender, amount=sell.spend.raw)
-    calls = [buy.call, tokens, native, approve, sell.call, native]
-    results = await client.simulate(calls, sender=trader, block=block, balances_wei={trader: PURSE_WEI})
+    results = await simulate_paid(
+        client,
+        [
+            (trader, buy.call),
+            (reader, tokens),
+            (reader, native),
+            (trader, approve),
+            (trader, sell.call),
+            (reader, native),
+        ],
+        block=block,
+    )
     return _outcome(results, buying=buying, selling=selling)
 
 

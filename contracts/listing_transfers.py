@@ -5,13 +5,14 @@ one, on by an allowance as a router moves it, and back to the holder (what a sel
 compared before and after each move.
 
 Guarantees: a move that takes more or brings less than told, or that answers `false`, is found at the amounts tried; the
-simulation is of one block, by an account that the token has never seen.
+simulation is of one block, by an account that the token has never seen, and which pays for gas as a real one does (a
+token that behaves while the gas price is zero is found out).
 Not guaranteed: the same tomorrow, for other accounts, or for amounts in between. A tax can be switched on; a token can
 know that the sender is a pool that never signs. What then stands between: the limit in each swap's calldata, and the
 simulation before each signature.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -19,15 +20,16 @@ from typing import Final, Protocol
 from eth_utils.crypto import keccak
 
 from chains.client import SimResult
-from chains.types import Address, BlockRef, CallRequest, Header, address_from_bytes
+from chains.types import Address, BlockRef, CallRequest, Fees, Header, address_from_bytes
 from contracts import erc20
 from contracts.abi import encode_call, load_abi
 from contracts.errors import ContractError, TokenRefused
 
 DIVISORS: Final = (1_000_000, 1_000, 10, 2)
 """Parts of what the holder has that are tried: from what a person trades to half of a pool, smallest first."""
-_READS: Final = 4
-"""Balances around a move: of the giver and the taker, before and after."""
+PURSE_WEI: Final = 10**24
+"""What everybody has in a simulation, to pay for gas."""
+_TIP_WEI: Final = 10**9
 
 
 class Move(StrEnum):
@@ -74,7 +76,13 @@ class Simulator(Protocol):
     """`chains.client.EvmClient` is one."""
 
     async def simulate(
-        self, calls: Sequence[CallRequest], *, sender: Address | Sequence[Address], block: BlockRef | Header = ...
+        self,
+        calls: Sequence[CallRequest],
+        *,
+        sender: Address | Sequence[Address],
+        block: BlockRef | Header = ...,
+        balances_wei: Mapping[Address, int] | None = None,
+        fees: Fees | None = None,
     ) -> list[SimResult]: ...
 
 
@@ -104,9 +112,7 @@ async def try_transfers(client: Simulator, token: Address, *, holder: Address, h
     moves = [list(_moves(token, holder, amount=amount)) for amount in amounts]
     approvals = _approvals(token)
     planned = [call for group in moves for move in group for call in move.calls]
-    results = await client.simulate(
-        [call for _, call in (*planned, *approvals)], sender=[by for by, _ in (*planned, *approvals)], block=block
-    )
+    results = await simulate_paid(client, [*planned, *approvals], block=block)
     troubles: list[Trouble] = []
     outputs: list[bytes] = []
     at = 0
@@ -125,6 +131,19 @@ async def try_transfers(client: Simulator, token: Address, *, holder: Address, h
         troubles=tuple(troubles),
         no_return=not any(outputs),
         approve_reset=set_once.succeeded and not set_again.succeeded,
+    )
+
+
+async def simulate_paid(
+    client: Simulator, calls: Sequence[tuple[Address, CallRequest]], *, block: Header
+) -> list[SimResult]:
+    """The calls in order, each by its sender, all of whom have the means to pay for gas, and do."""
+    return await client.simulate(
+        [call for _, call in calls],
+        sender=[by for by, _ in calls],
+        block=block,
+        balances_wei={by: PURSE_WEI for by, _ in calls},
+        fees=Fees(max_fee_wei=2 * block.base_fee_wei + _TIP_WEI, priority_fee_wei=_TIP_WEI),
     )
 
 

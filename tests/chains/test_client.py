@@ -13,7 +13,7 @@ from chains.config import load_chains
 from chains.errors import ExecutionReverted, MethodUnavailable, RpcError, RpcProtocolError, RpcRefused, WrongChain
 from chains.rpc import codec
 from chains.rpc.provider import ReadsOnly, web3_over
-from chains.types import Address, BlockHash, BlockRef, CallRequest, Header, TxHash
+from chains.types import Address, BlockHash, BlockRef, CallRequest, Fees, Header, TxHash
 
 WALLET = Address("0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2")
 TOKEN = Address("0x0d500B1d8E8eF31E21C99d1Db9A6444d3ADf1270")
@@ -364,6 +364,20 @@ async def test_simulated_calls_may_each_have_a_sender_and_money_from_nowhere() -
     (block_call,) = transport.asked[-1][1][0]["blockStateCalls"]
     assert [call["from"] for call in block_call["calls"]] == [WALLET, TOKEN]
     assert block_call["stateOverrides"] == {WALLET: {"balance": "0xff"}}
+
+
+async def test_a_simulation_with_fees_has_a_gas_price_and_the_head_s_base_fee() -> None:
+    client, transport = client_with(HEADER, simulated({"status": "0x1", "gasUsed": "0x5208", "returnData": "0x"}))
+    head = await client.head()
+    fees = Fees(max_fee_wei=10, priority_fee_wei=2)
+    await client.simulate([CallRequest(to=TOKEN)], sender=WALLET, block=head, fees=fees)
+    (block_call,) = transport.asked[-1][1][0]["blockStateCalls"]
+    assert (block_call["calls"][0]["maxFeePerGas"], block_call["calls"][0]["maxPriorityFeePerGas"]) == ("0xa", "0x2")
+    assert block_call["blockOverrides"] == {
+        "number": hex(head.number + 1),
+        "time": hex(head.timestamp_s + 12),
+        "baseFeePerGas": hex(head.base_fee_wei),
+    }
 
 
 async def test_a_storage_slot_is_32_bytes_however_the_node_writes_it() -> None:

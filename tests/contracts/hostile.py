@@ -117,6 +117,11 @@ def moves_more_than(amount: int) -> bytes:
     return _selector_is("a9059cbb") + word + bytes.fromhex("6024351116")
 
 
+def is_paid_for() -> bytes:
+    """Any transfer in a transaction that pays for gas: what a token does that behaves in simulations."""
+    return _selector_is("a9059cbb") + b"\x3a" + bytes.fromhex("151516")
+
+
 def _selector_is(selector: str) -> bytes:
     """CALLDATALOAD(0) >> 224 == selector."""
     return bytes.fromhex("60003560e01c63" + selector + "14")

@@ -13,6 +13,7 @@ from tests.contracts.desk import Desk, fresh_address
 from tests.contracts.hostile import (
     SUPPLY,
     Hostile,
+    is_paid_for,
     make_pool,
     moves_more_than,
     place_token,
@@ -265,6 +266,14 @@ async def test_a_trap_for_the_router_alone_is_found_by_the_round_trip(ethereum_d
     assert (trip.failed or "").startswith("selling")
     assert trip.bought_tokens == trip.quoted_tokens
     assert not trip.is_honest
+
+
+async def test_a_token_that_behaves_while_gas_is_free_is_found_out(ethereum_desk: Desk) -> None:
+    token, pool = await pooled(ethereum_desk)
+    trap(ethereum_desk, token, condition=is_paid_for())
+    found = await tried(ethereum_desk, token.address, holder=pool, held=POOLED)
+    assert len(found.troubles) == len(found.amounts)
+    assert (await round_trip(ethereum_desk, token)).failed is not None
 
 
 async def test_a_limit_on_large_transfers_is_told_apart_from_small_ones(ethereum_desk: Desk) -> None:
