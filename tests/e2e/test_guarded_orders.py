@@ -1,4 +1,4 @@
-"""Orders that must not go through: a paused token, a pushed pool, too little, a node that is gone. And after it is over."""
+"""Orders that must not go through: a paused token, a pushed pool, too little, an old block. And what works afterwards."""
 
 import asyncio
 import time
