@@ -41,7 +41,7 @@ async def trades(
     chain: ChainName,
     caller: PublicCaller,
     services: Here,
-    symbol: MarketSymbol,
+    market: MarketSymbol,
     limit: Limit = 500,
     from_id: FromId = None,
     start_ms: StartMs = None,
@@ -49,21 +49,21 @@ async def trades(
 ) -> TradesOut:
     """Swaps in the market's pools, oldest first: the newest ones, or with from_id or start_ms the oldest from there."""
     runtime = chain_named(services, chain)
-    market = market_named(runtime, symbol)
+    listed = market_named(runtime, market)
     if from_id is not None and start_ms is not None:
         raise ApiError("invalid_parameters", "give from_id or start_ms, not both")
     _check_order(start_ms, end_ms)
     wanted = TradesWanted(limit=limit, from_id=from_id, start_ms=start_ms, end_ms=end_ms)
     page, pools = await services.db.read(
-        lambda c: (read_trades(c, runtime.assets, market, wanted), storage.pools_of(c, runtime.config.chain_id))
+        lambda c: (read_trades(c, runtime.assets, listed, wanted), storage.pools_of(c, runtime.config.chain_id))
     )
     by_id = {pool.id: pool for pool in pools}
     return TradesOut(
         chain=runtime.config.key,
-        market=market.symbol,
+        market=listed.symbol,
         block=Block.model_validate(block_document(page.extent, now_ms=services.clock.now_ms())),
         complete_from_ms=page.extent.complete_from_ms,
-        trades=[TradeOut.model_validate(trade_document(market, one, pools=by_id)) for one in page.trades],
+        trades=[TradeOut.model_validate(trade_document(listed, one, pools=by_id)) for one in page.trades],
     )
 
 
@@ -72,7 +72,7 @@ async def candles(
     chain: ChainName,
     caller: PublicCaller,
     services: Here,
-    symbol: MarketSymbol,
+    market: MarketSymbol,
     interval: IntervalName,
     limit: Limit = 500,
     start_ms: StartMs = None,
@@ -80,19 +80,19 @@ async def candles(
 ) -> CandlesOut:
     """Candles of a market, oldest first, the open one included: the newest ones, or with start_ms those from there."""
     runtime = chain_named(services, chain)
-    market = market_named(runtime, symbol)
+    listed = market_named(runtime, market)
     _check_order(start_ms, end_ms)
     wanted = CandlesWanted(seconds=INTERVALS[interval], limit=limit, start_ms=start_ms, end_ms=end_ms)
     now_ms = services.clock.now_ms()
-    page = await services.db.read(lambda c: read_candles(c, runtime.assets, market, wanted, now_ms=now_ms))
+    page = await services.db.read(lambda c: read_candles(c, runtime.assets, listed, wanted, now_ms=now_ms))
     head = head_of(page.extent)
     return CandlesOut(
         chain=runtime.config.key,
-        market=market.symbol,
+        market=listed.symbol,
         interval=interval,
         block=Block.model_validate(block_document(page.extent, now_ms=now_ms)),
         complete_from_ms=page.extent.complete_from_ms,
-        candles=[CandleOut.model_validate(candle_document(market, one, head=head)) for one in page.candles],
+        candles=[CandleOut.model_validate(candle_document(listed, one, head=head)) for one in page.candles],
     )
 
 

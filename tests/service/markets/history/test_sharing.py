@@ -2,20 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection, func, select
 
 from chains.errors import RpcUnavailable
 from chains.tx.leases import LeaseLost
 from chains.types import Address, Header
+from service.db import models as m
 from service.db.engine import Database
 from service.db.errors import CommitFailed
 from service.markets.history.backfill import Filled
+from service.markets.history.candles import DAY_S
 from service.markets.history.ingester import history_lease
 from service.markets.history.storage import head_of
 from service.workers.membership import TTL_S, Membership
 from tests.clock import FakeClock
-from tests.service.markets.history.forkable import Silent, TradingChain, ingester
+from tests.service.markets.history.forkable import POLICY, TIME_S, Silent, TradingChain, clock_at, ingester
 from tests.service.markets.history.rows import ETHEREUM
 from tests.service.markets.history.test_ingester import finish, is_history_of
 
@@ -141,3 +145,60 @@ async def test_the_loops_tell_that_they_live_and_what_is_missing(sqlite_db: Data
         await until(done)
         stop.set()
     await is_history_of(sqlite_db, chain)
+
+
+async def test_what_is_too_old_goes_while_history_runs(sqlite_db: Database) -> None:
+    chain, stop = TradingChain(16_000), asyncio.Event()
+    await finish(ingester(sqlite_db, chain, policy=replace(POLICY, backfill_ms=7 * DAY_S * 1000)))
+    before = await is_history_of(sqlite_db, chain)
+    policy = replace(POLICY, trades_kept_ms=DAY_S * 1000 + 1, minutes_kept_ms=DAY_S * 1000 + 1)
+    one = ingester(sqlite_db, chain, policy=policy)
+    clock = clock_at(chain)
+    kept_from_s = (clock.now_ms() // 1000 - DAY_S - 1) // DAY_S * DAY_S
+    assert before[0].time_ms < kept_from_s * 1000
+
+    def oldest(c: Connection) -> tuple[int, ...]:
+        times = (m.market_trades.c.time_ms, 1_000), (m.market_candles.c.start_s, 1)
+        return tuple(c.execute(select(func.min(column))).scalar_one() // unit for column, unit in times)
+
+    async def is_pruned() -> bool:
+        minutes = select(func.min(m.market_candles.c.start_s)).where(m.market_candles.c.seconds == 60)
+        first, _ = await sqlite_db.read(oldest)
+        return first >= kept_from_s and await sqlite_db.read(lambda c: c.execute(minutes).scalar_one()) >= kept_from_s
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one.run(stop))
+        await until(is_pruned)
+        stop.set()
+    first, first_candle = await sqlite_db.read(oldest)
+    assert first < kept_from_s + 600
+    # Longer candles stay.
+    assert first_candle == TIME_S
+
+
+@pytest.mark.postgres
+async def test_a_lease_that_another_worker_should_have_is_given_back(two: tuple[Database, Database]) -> None:
+    chain, clock, stop = TradingChain(100), FakeClock(), asyncio.Event()
+    first = Membership(two[0], clock=clock, wallets=nobody)
+    await first.turn()
+    await first.claim([LEASE])
+    # Who should have it follows from random ids: workers come until it is another one.
+    for _ in range(100):
+        second = Membership(two[1], clock=clock, wallets=nobody)
+        await second.turn()
+        await first.turn()
+        if LEASE in first.unwanted():
+            break
+        await second.leave()
+    else:
+        pytest.fail("the first worker should have it beside a hundred others")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ingester(two[0], chain, leases=first).run(stop))
+
+        async def is_given() -> bool:
+            return not first.holds(LEASE)
+
+        await until(is_given)
+        stop.set()
+    await second.claim([LEASE])
+    assert second.holds(LEASE)
