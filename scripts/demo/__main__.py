@@ -118,7 +118,7 @@ def _say_what_next(screen: Screen, url: str, place: Path) -> None:
     screen.chapter("What next")
     for what, command in (
         ("every route, with examples", f"curl -s {url}/v1/openapi.json"),
-        ("a price, without a key", f"curl -s '{url}/v1/ethereum/ticker?symbol=ETHUSDC'"),
+        ("a price, without a key", f"curl -s '{url}/v1/ethereum/ticker?market=ETHUSDC'"),
         ("the keys of this demo, for your shell", f"set -a; . {shown}/env; set +a"),
         ("a signed request with curl", "bash docs/examples/request.sh read GET /v1/ethereum/balances"),
         (

@@ -70,7 +70,7 @@ def ticker(
     json: JsonOption = False,
 ) -> None:
     """Best bid and ask, and the last 24 hours."""
-    answer = _public(f"/v1/{chain}/ticker", {} if market is None else {"symbol": market})
+    answer = _public(f"/v1/{chain}/ticker", {} if market is None else {"market": market})
     if json:
         print_json(answer)
         return
@@ -168,8 +168,14 @@ def trades(chain: ChainArgument, market: MarketArgument, limit: LimitOption = 20
         print_json(answer)
         return
     rows = [
-        [moment(one["time_ms"]), one["side"], shortened(one["price"]), shortened(one["base"]), shortened(one["quote"])]
-        for one in answer["trades"]
+        [
+            moment(one["time_ms"]),
+            "sold" if one["is_buyer_maker"] else "bought",
+            shortened(one["price"]),
+            shortened(one["base"]),
+            shortened(one["quote"]),
+        ]
+        for one in reversed(answer["trades"])
     ]
     print_table(["time (UTC)", "taker", "price", "base", "quote"], rows, title=market, right="price, base, quote")
 

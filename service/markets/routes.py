@@ -75,10 +75,10 @@ async def markets(chain: ChainName, caller: PublicCaller, services: Here) -> Mar
 
 
 @router.get("/{chain}/ticker")
-async def ticker(chain: ChainName, caller: PublicCaller, services: Here, symbol: MarketSymbol | None = None) -> Tickers:
+async def ticker(chain: ChainName, caller: PublicCaller, services: Here, market: MarketSymbol | None = None) -> Tickers:
     """Best bid and ask, mid price and the last 24 hours of one market or of all, at one block."""
     runtime = chain_named(services, chain)
-    wanted = list(runtime.assets.markets.values()) if symbol is None else [market_named(runtime, symbol)]
+    wanted = list(runtime.assets.markets.values()) if market is None else [market_named(runtime, market)]
     found, view = await runtime.board.tickers(runtime, wanted)
     now_ms = services.clock.now_ms()
     days = await services.db.read(lambda c: day_documents(c, runtime.assets, wanted, now_ms=now_ms))

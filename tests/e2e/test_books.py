@@ -70,7 +70,7 @@ async def test_a_book_is_shown_with_its_tick_block_and_age(stack: Stack) -> None
     assert (shown["base"], shown["quote"], shown["tick"], shown["synthetic"]) == ("ETH", "USDC", "0.01", True)
     assert (len(shown["bids"]), len(shown["asks"])) == (5, 5)
     assert shown["block"]["number"] == (await stack.chain().client.head()).number
-    (ticker,) = (await stack.get("/v1/ethereum/ticker", key=None, symbol="ETHUSDC")).json()["tickers"]
+    (ticker,) = (await stack.get("/v1/ethereum/ticker", key=None, market="ETHUSDC")).json()["tickers"]
     assert [ticker["bid"], ticker["bid_amount"]] == shown["bids"][0]
     assert [ticker["ask"], ticker["ask_amount"]] == shown["asks"][0]
 
@@ -103,7 +103,7 @@ async def test_the_pools_of_a_market_are_shown_as_they_are(stack: Stack) -> None
         ("depth", {"market": "ETHUSDC", "limit": "1001"}, "invalid_request"),
         ("depth", {"market": "ETHUSDC", "aggregate": "7"}, "invalid_request"),
         ("pools", {"market": "nope"}, "unknown_market"),
-        ("ticker", {"symbol": "nope"}, "unknown_market"),
+        ("ticker", {"market": "nope"}, "unknown_market"),
         ("quote", {"market": "ETHUSDC", "side": "sell"}, "invalid_parameters"),
         ("quote", {"market": "ETHUSDC", "side": "sell", "base_amount": "0"}, "amount_too_small"),
         ("quote", {"market": "ETHUSDC", "side": "sell", "base_amount": "-1"}, "invalid_amount"),

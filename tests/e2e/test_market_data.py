@@ -62,7 +62,7 @@ async def test_a_market_whose_contracts_do_not_answer_is_unknown_not_zero(
         for name in ("uniswap_v3_factory", "uniswap_v2_factory"):
             await asyncio.to_thread(stack.rpcs["ethereum"], "anvil_setCode", contracts[name], "0x")
         await stack.mine("ethereum")
-        (ticker,) = (await stack.get("/v1/ethereum/ticker", key=None, symbol="ETHUSDC")).json()["tickers"]
+        (ticker,) = (await stack.get("/v1/ethereum/ticker", key=None, market="ETHUSDC")).json()["tickers"]
         assert ticker["status"] == "unknown"
         assert (ticker["bid"], ticker["ask"], ticker["mid"]) == (None, None, None)
 

@@ -26,7 +26,7 @@ async def read_to_the_end(stack: Stack) -> None:
     async with asyncio.timeout(60):
         while True:
             head = await stack.chain().client.head()
-            answer = await stack.get("/v1/ethereum/trades", key=None, symbol="WETHUSDC")
+            answer = await stack.get("/v1/ethereum/trades", key=None, market="WETHUSDC")
             told = answer.json() if answer.status_code == 200 else {"block": {"hash": None}}
             if told["block"]["hash"] == head.parent_hash and told["complete_from_ms"] is None:
                 return
@@ -37,7 +37,7 @@ async def test_what_was_traded_is_told_by_trade_and_by_candle(fresh_ethereum: Lo
     flow = OrderFlow([fresh_ethereum], seed=9)
     await asyncio.to_thread(flow.prepare)
     async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
-        early = await stack.get("/v1/ethereum/candles", key=None, symbol="ETHUSDC", interval="1m")
+        early = await stack.get("/v1/ethereum/candles", key=None, market="ETHUSDC", interval="1m")
         assert (early.status_code, early.json()["code"]) == (503, "history_not_ready")
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -49,19 +49,19 @@ async def test_what_was_traded_is_told_by_trade_and_by_candle(fresh_ethereum: Lo
             stop.set()
         flow.close()
 
-        answer = await traded(stack, symbol="WETHUSDC", limit="1000")
+        answer = await traded(stack, market="WETHUSDC", limit="1000")
         trades = answer["trades"]
         assert len(trades) > 5
         assert [one["id"] for one in trades] == sorted(one["id"] for one in trades)
         for one in trades:
             paid = Decimal(one["quote"]) / Decimal(one["base"])
             assert abs(paid / Decimal(one["price"]) - 1) < Decimal("1e-9")
-        assert (await traded(stack, symbol="ETHUSDC", limit="1000"))["trades"] == trades
+        assert (await traded(stack, market="ETHUSDC", limit="1000"))["trades"] == trades
         middle = trades[len(trades) // 2]["id"]
-        page = await traded(stack, symbol="WETHUSDC", from_id=str(middle), limit="2")
+        page = await traded(stack, market="WETHUSDC", from_id=str(middle), limit="2")
         assert page["trades"] == [one for one in trades if one["id"] >= middle][:2]
 
-        asked = {"symbol": "WETHUSDC", "interval": "1m", "start_ms": "0", "limit": "1000"}
+        asked = {"market": "WETHUSDC", "interval": "1m", "start_ms": "0", "limit": "1000"}
         candles = (await stack.get("/v1/ethereum/candles", key=None, **asked)).json()["candles"]
         assert candles[0]["open_ms"] <= trades[0]["time_ms"] <= candles[0]["close_ms"]
         for before, after in pairwise(candles):
@@ -77,16 +77,16 @@ async def test_what_was_traded_is_told_by_trade_and_by_candle(fresh_ethereum: Lo
 @pytest.mark.parametrize(
     ("path", "query", "status", "code"),
     [
-        ("trades", {"symbol": "ETHMOON"}, 404, "unknown_market"),
-        ("trades", {"symbol": "ETHUSDC", "limit": "1001"}, 422, "invalid_request"),
-        ("trades", {"symbol": "ETHUSDC", "limit": "0"}, 422, "invalid_request"),
-        ("trades", {"symbol": "ETHUSDC", "from_id": "1", "start_ms": "1"}, 400, "invalid_parameters"),
-        ("trades", {"symbol": "ETHUSDC", "start_ms": "2", "end_ms": "1"}, 400, "invalid_parameters"),
-        ("trades", {"symbol": "ETHUSDC", "start_ms": "99999999999999999999"}, 422, "invalid_request"),
-        ("candles", {"symbol": "ETHUSDC"}, 422, "invalid_request"),
-        ("candles", {"symbol": "ETHUSDC", "interval": "1w"}, 422, "invalid_request"),
-        ("candles", {"symbol": "ETHMOON", "interval": "1m"}, 404, "unknown_market"),
-        ("candles", {"symbol": "ETHUSDC", "interval": "1m", "start_ms": "-1"}, 422, "invalid_request"),
+        ("trades", {"market": "ETHMOON"}, 404, "unknown_market"),
+        ("trades", {"market": "ETHUSDC", "limit": "1001"}, 422, "invalid_request"),
+        ("trades", {"market": "ETHUSDC", "limit": "0"}, 422, "invalid_request"),
+        ("trades", {"market": "ETHUSDC", "from_id": "1", "start_ms": "1"}, 400, "invalid_parameters"),
+        ("trades", {"market": "ETHUSDC", "start_ms": "2", "end_ms": "1"}, 400, "invalid_parameters"),
+        ("trades", {"market": "ETHUSDC", "start_ms": "99999999999999999999"}, 422, "invalid_request"),
+        ("candles", {"market": "ETHUSDC"}, 422, "invalid_request"),
+        ("candles", {"market": "ETHUSDC", "interval": "1w"}, 422, "invalid_request"),
+        ("candles", {"market": "ETHMOON", "interval": "1m"}, 404, "unknown_market"),
+        ("candles", {"market": "ETHUSDC", "interval": "1m", "start_ms": "-1"}, 422, "invalid_request"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused_with_a_code(
