@@ -29,6 +29,9 @@ SPAN_BLOCKS: Final = 2_000
 """Blocks asked for at once, at most: what public endpoints allow (QuickNode and others 10,000, Alchemy 2,000)."""
 _ADDRESSES_KEPT: Final = 4_096
 """Checksummed ones; making one takes longer than the rest of a log."""
+_TOPICS_KEPT: Final = 256
+_INDEXES_KEPT: Final = 2_048
+"""A full block has so many logs."""
 _METHOD: Final = "eth_getLogs"
 _place: Final = attrgetter("block.number", "log_index")
 
@@ -106,21 +109,30 @@ def decode_logs(value: Any) -> list[Log]:
     """The items of an `eth_getLogs` answer, in its order. Raises: codec.Malformed."""
     logs: list[Log] = []
     last_block, last_number = BlockRef(number=0, hash=BlockHash("")), ""
+    last_tx, last_tx_text = TxHash(""), ""
     for item in codec.sequence(value):
         if not isinstance(item, dict) or item.get("removed") is True:
             raise codec.Malformed("a log is no object, or a removed one")
         try:
-            number, block_hash = item["blockNumber"], item["blockHash"]
+            # Logs of a block, and of a transaction, come together: what they share is made once.
+            number, block_hash, tx_hash = item["blockNumber"], item["blockHash"], item["transactionHash"]
             if block_hash != last_block.hash or number != last_number:
                 last_number = number
                 last_block = BlockRef(number=codec.quantity(number), hash=BlockHash(_hash(block_hash)))
+            if tx_hash != last_tx_text:
+                last_tx, last_tx_text = TxHash(_hash(tx_hash)), tx_hash
+            data = item["data"]
+            raw = bytes.fromhex(data[2:])
+            if data[:2] != "0x" or 2 * len(raw) + 2 != len(data):
+                raise codec.Malformed("a log's data is not 0x hex")
+            topics = item["topics"]
             logs.append(
                 Log(
                     address=_address(item["address"]),
-                    topics=tuple([_word(topic) for topic in item["topics"]]),
-                    data=codec.data(item["data"]),
-                    log_index=codec.quantity(item["logIndex"]),
-                    tx_hash=TxHash(_hash(item["transactionHash"])),
+                    topics=(_first_topic(topics[0]), *map(_word, topics[1:])) if topics else (),
+                    data=raw,
+                    log_index=_index(item["logIndex"]),
+                    tx_hash=last_tx,
                     block=last_block,
                 )
             )
@@ -175,6 +187,11 @@ def _word(value: str) -> bytes:
 
 def _hash(value: str) -> str:
     return "0x" + _word(value).hex()
+
+
+_first_topic: Final = lru_cache(maxsize=_TOPICS_KEPT)(_word)
+"""Which event it is: one of few."""
+_index: Final = lru_cache(maxsize=_INDEXES_KEPT)(codec.quantity)
 
 
 @lru_cache(maxsize=_ADDRESSES_KEPT)

@@ -113,6 +113,14 @@ def jsonrpc(
     judge("JSON-RPC", run(seed=seed, console=Console()))
 
 
+@app.command()
+def logs(seed: Annotated[int, typer.Option(help="Which recipients and amounts.")] = 1) -> None:
+    """10,000 logs in one eth_getLogs, beside web3.py and the floor."""
+    from scripts.bench.logs import run
+
+    judge("logs", run(seed=seed, console=Console()))
+
+
 @app.command(name="all")
 def everything() -> None:
     """Quotes, routing, balances, logs and JSON-RPC in turn, and one table of their bars."""

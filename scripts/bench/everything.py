@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from scripts.bench import balances, jsonrpc, quotes, state
+from scripts.bench import balances, jsonrpc, logs, quotes, state
 from scripts.bench.results import Bar, all_held, bars_table
 
 QUOTES: Final = 10_000
@@ -27,6 +27,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "quotes": lambda console: quotes.run(count=QUOTES, seed=SEED, peers=True, console=console),
     "state": lambda console: state.run(blocks=BLOCKS, reorgs=REORGS, seed=SEED, console=console),
     "balances": lambda console: balances.run(seed=SEED, peers=True, console=console),
+    "logs": lambda console: logs.run(seed=SEED, console=console),
     "jsonrpc": lambda console: jsonrpc.run(seed=SEED, console=console),
 }
 """Name to what runs it; each prints its own figures and returns its bars."""
