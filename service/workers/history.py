@@ -30,6 +30,11 @@ class HistoryFigures:
     def turned(self, config: ChainConfig) -> None:
         self._heartbeats.beat(history_loop(config))
 
+    def without_lease(self, config: ChainConfig) -> None:
+        metrics = self._metrics
+        for gauge in (metrics.history_block, metrics.history_age_seconds, metrics.history_missing_blocks):
+            gauge.remove(config.key)
+
     def followed(self, config: ChainConfig, done: Followed, *, now_ms: int) -> None:
         metrics = self._metrics
         metrics.history_block.labels(config.key).set(done.head.number)

@@ -75,6 +75,10 @@ class HistoryWatcher(Protocol):
         """The loop is alive, whether or not this process has the lease."""
         ...
 
+    def without_lease(self, config: ChainConfig) -> None:
+        """Another process keeps this history, or nobody: what was told before is old."""
+        ...
+
     def followed(self, config: ChainConfig, done: Followed, *, now_ms: int) -> None: ...
 
     def filled(self, config: ChainConfig, done: Filled) -> None: ...
@@ -157,6 +161,7 @@ class Ingester:
         await self._claim()
         if not self._leases.holds(self._lease):
             self._follower.forget()
+            self._watcher.without_lease(self._config)
         elif (done := await self._follower.turn()) is not None:
             self._watcher.followed(self._config, done, now_ms=self._clock.now_ms())
         if self._lease in self._leases.unwanted():

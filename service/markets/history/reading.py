@@ -36,6 +36,8 @@ from service.markets.history.writing import candle_of, candles_between, trade_of
 
 MOST: Final = 1_000
 """Trades or candles of one answer."""
+_OF_TRADES: Final = 1
+"""Seconds of the candles that are made of trades."""
 _TRADES: Final = m.market_trades
 _CANDLES: Final = m.market_candles
 
@@ -46,7 +48,8 @@ class Extent:
 
     head: HistoryHead | None
     complete_from_ms: int | None
-    """None: since the chain's first block."""
+    """Since when nothing is missing, neither unread nor pruned; None: since the chain's first block. Of a market of which
+    no pool was found it is the head's time: what there was before is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ class CandlesWanted:
 def read_trades(c: Connection, assets: AssetList, market: Market, wanted: TradesWanted) -> TradesPage:
     """In a read of the database (`db.read`)."""
     pair, turned = _pair(c, assets, market)
-    extent = _extent(c, assets.chain_id, pair)
+    extent = _extent(c, assets.chain_id, pair, seconds=_OF_TRADES)
     if pair is None:
         return TradesPage(extent=extent, trades=())
     return TradesPage(extent=extent, trades=[_seen(one, turned) for one in _trades(c, pair, wanted)])
@@ -124,18 +127,18 @@ def read_candles(
 ) -> CandlesPage:
     """In a read of the database. None begins after now; none before the first trade that is kept."""
     pair, turned = _pair(c, assets, market)
-    extent = _extent(c, assets.chain_id, pair)
+    extent = _extent(c, assets.chain_id, pair, seconds=wanted.seconds)
     if pair is None or extent.head is None:
         return CandlesPage(extent=extent, candles=())
     seconds, limit = wanted.seconds, min(wanted.limit, MOST)
     # The clock of the machine may be behind the chain's.
     last_s = max(now_ms, extent.head.time_ms) // 1000
     end_s = aligned(last_s if wanted.end_ms is None else min(wanted.end_ms // 1000, last_s), seconds) + seconds
-    kept_from_s = _kept_from_s(c, pair, seconds)
-    if kept_from_s is None:
+    kept = _kept(c, pair, seconds)
+    if kept is None:
         return CandlesPage(extent=extent, candles=())
     wanted_s = end_s - limit * seconds if wanted.start_ms is None else wanted.start_ms // 1000
-    start_s = aligned(max(wanted_s, kept_from_s), seconds)
+    start_s = aligned(max(wanted_s, kept.from_s), seconds)
     end_s = min(end_s, start_s + limit * seconds)
     if start_s >= end_s:
         return CandlesPage(extent=extent, candles=())
@@ -148,7 +151,7 @@ def read_candles(
 def read_day(c: Connection, assets: AssetList, market: Market, *, now_ms: int) -> Day:
     """The rolling 24 hours, to the millisecond; in a read of the database."""
     pair, turned = _pair(c, assets, market)
-    extent = _extent(c, assets.chain_id, pair)
+    extent = _extent(c, assets.chain_id, pair, seconds=_OF_TRADES)
     from_ms = now_ms - DAY_S * 1000
     if pair is None or extent.head is None:
         return Day(extent=extent, from_ms=from_ms, to_ms=now_ms, trades=None, last=None)
@@ -172,11 +175,16 @@ def _pair(c: Connection, assets: AssetList, market: Market) -> tuple[Pair | None
     return pair, pair is not None and pair.token1 == base
 
 
-def _extent(c: Connection, chain_id: ChainId, pair: Pair | None) -> Extent:
+def _extent(c: Connection, chain_id: ChainId, pair: Pair | None, *, seconds: int) -> Extent:
+    """For an answer that is made of candles of this length, or of trades (`_OF_TRADES`)."""
     head = storage.head_of(c, chain_id)
-    if head is None:
-        return Extent(head=None, complete_from_ms=None)
-    return Extent(head=head, complete_from_ms=None if pair is None else storage.complete_from_ms(c, pair.id))
+    if head is None or pair is None:
+        return Extent(head=head, complete_from_ms=None if head is None else head.time_ms)
+    read_from_ms = storage.complete_from_ms(c, pair.id)
+    kept = _kept(c, pair, seconds)
+    if kept is None or not kept.is_pruned:
+        return Extent(head=head, complete_from_ms=read_from_ms)
+    return Extent(head=head, complete_from_ms=max(kept.from_s * 1000, read_from_ms or 0))
 
 
 def _trades(c: Connection, pair: Pair, wanted: TradesWanted) -> list[Trade]:
@@ -241,7 +249,15 @@ def _before(c: Connection, pair: Pair, start_s: int, seconds: int) -> Candle | N
     return None
 
 
-def _kept_from_s(c: Connection, pair: Pair, seconds: int) -> int | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """Since when there is something; whether there was more, and it was pruned."""
+
+    from_s: int
+    is_pruned: bool
+
+
+def _kept(c: Connection, pair: Pair, seconds: int) -> _Kept | None:
     """Since when candles of that length can be made, flat ones included; None: nothing was ever traded.
 
     Rows are pruned by whole days. Whether they were shows in the candles of a day, which are not.
@@ -262,9 +278,11 @@ def _kept_from_s(c: Connection, pair: Pair, seconds: int) -> int | None:
         oldest = None if row is None else (row.first_id, row.start_s)
     if oldest is None:
         # All are pruned: nothing was traded since the last day that has a candle.
-        return int(c.execute(days.order_by(_CANDLES.c.start_s.desc())).one().start_s) + DAY_S
+        newest_day = c.execute(days.order_by(_CANDLES.c.start_s.desc())).one()
+        return _Kept(from_s=newest_day.start_s + DAY_S, is_pruned=True)
     first_id, first_s = oldest
-    return int(first_s) if first_id == oldest_day.first_id else aligned(int(first_s), DAY_S)
+    is_pruned = first_id != oldest_day.first_id
+    return _Kept(from_s=aligned(first_s, DAY_S) if is_pruned else first_s, is_pruned=is_pruned)
 
 
 def _since(c: Connection, pair: Pair, from_ms: int, *, upto_ms: int) -> list[Candle]:

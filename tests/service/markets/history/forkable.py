@@ -109,6 +109,8 @@ class Silent:
 
     def turned(self, config: ChainConfig) -> None: ...
 
+    def without_lease(self, config: ChainConfig) -> None: ...
+
     def followed(self, config: ChainConfig, done: Followed, *, now_ms: int) -> None:
         self.done.append(done)
 

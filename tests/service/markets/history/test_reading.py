@@ -332,6 +332,29 @@ async def test_each_answer_says_since_when_nothing_is_missing(
     assert page.extent.complete_from_ms == 77
     other = await db.read(lambda c: read_trades(c, ASSETS, STRAIGHT, TradesWanted(limit=1)))
     assert other.extent.complete_from_ms is None
+    # No pool of it was found: what there was is not known.
+    unknown = await db.read(lambda c: read_trades(c, ASSETS, ASSETS.markets["WBTCUSDT"], TradesWanted(limit=1)))
+    assert unknown.extent.head is not None
+    assert unknown.extent.complete_from_ms == unknown.extent.head.time_ms
+
+
+async def test_what_was_pruned_is_not_called_complete(db: Database, pools: tuple[FollowedPool, FollowedPool]) -> None:
+    first_kept_s = START_S + DAY_S
+    await write(db, [trade(pools[0], 1), trade(pools[0], 2, time_s=first_kept_s + 100)])
+
+    async def complete_from(seconds: int) -> int | None:
+        wanted = CandlesWanted(seconds=seconds, limit=1)
+        page = await db.read(lambda c: read_candles(c, ASSETS, TURNED, wanted, now_ms=first_kept_s * 1000))
+        return page.extent.complete_from_ms
+
+    assert (await complete_from(1), await complete_from(60), await complete_from(DAY_S)) == (None, None, None)
+    await db.run(lambda c: prune_trades(c, pools[0].pair_id, before_ms=first_kept_s * 1000))
+    page = await db.read(lambda c: read_trades(c, ASSETS, TURNED, TradesWanted(limit=1)))
+    assert page.extent.complete_from_ms == first_kept_s * 1000
+    assert (await complete_from(1), await complete_from(60)) == (first_kept_s * 1000, None)
+    later_ms = (first_kept_s + 50) * 1000
+    await db.run(lambda c: storage.add_gaps(c, [pools[0].id], first=0, last=1, complete_from_ms=later_ms))
+    assert (await complete_from(1), await complete_from(60)) == (later_ms, later_ms)
 
 
 def test_the_intervals_of_the_api_are_those_there_are() -> None:
