@@ -129,7 +129,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, nodes: Nodes 
     """
     clock = SystemClock() if clock is None else clock
     configs = load_chains(settings.chains_file)
-    if unknown := sorted(set(settings.rpc) - set(configs)):
+    if unknown := sorted({*settings.rpc, *settings.v3_fee_tiers} - set(configs)):
         raise ChainNotConfigured(f"no chain is called {', '.join(unknown)}; known: {', '.join(configs)}")
     deployments = load_deployments()
     listed = {chain_id: listed_assets(settings, chain_id) for chain_id in deployments.chain_ids()}

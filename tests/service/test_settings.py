@@ -52,6 +52,15 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert [str(proxy) for proxy in settings.trusted_proxies] == ["10.0.0.0/8"]
 
 
+def test_more_fee_tiers_are_named_by_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("cambist.toml").write_text("[v3_fee_tiers]\npolygon = [200]\n")
+    assert load_settings().v3_fee_tiers == {"polygon": (200,)}
+    monkeypatch.setenv("CAMBIST_V3_FEE_TIERS", '{"ethereum": [200, 400]}')
+    assert load_settings().v3_fee_tiers["ethereum"] == (200, 400)
+    monkeypatch.setenv("CAMBIST_V3_FEE_TIERS", '{"ethereum": [1000000]}')
+    assert "v3_fee_tiers" in refusal()
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMBIST_DATA_DRI", CANARY)
     message = refusal()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chains.errors import RpcError, RpcUnavailable
 from chains.recent import NotingClient, RecentHead
 from chains.types import Address
+from contracts.deployments import Venue
 from contracts.pools import ABSENT_FOR_BLOCKS
 from contracts.uniswap_v2.pool import V2Pool
 from service.markets.state.following import WINDOW
@@ -31,6 +32,7 @@ from tests.clock import FakeClock
 from tests.service.markets.state.v2chain import (
     CONFIG,
     DAI,
+    DEPLOYMENTS,
     USDC,
     USDT,
     WBTC,
@@ -353,6 +355,20 @@ async def test_a_block_that_leaves_the_chain_while_it_is_read_is_looked_at_again
 
     chain.fault = moves_once
     assert same(await newest(states), chain)
+
+
+async def test_configured_fee_tiers_are_asked_for_beside_the_usual_ones(chain: V2Chain, clock: FakeClock) -> None:
+    asked = []
+    answer = chain._answer
+
+    def listening(to: Address, data: bytes, state: Mapping[Address, Reserves]) -> tuple[bool, bytes]:
+        asked.append((to, int.from_bytes(data[68:100], "big")))
+        return answer(to, data, state)
+
+    chain._answer = listening  # type: ignore[method-assign]
+    await newest(states_of(chain, clock, extra_fees=(200, 500)), WETH)
+    fees = [fee for to, fee in asked if to == DEPLOYMENTS.venue(CONFIG.chain_id, Venue.UNISWAP_V3).factory]
+    assert sorted(fees) == sorted([100, 200, 500, 3_000, 10_000] * 3)
 
 
 async def test_too_many_tokens_are_refused(states: PoolStates) -> None:

@@ -154,7 +154,12 @@ def refused(text: str) -> RpcRefused:
 
 
 def states_of(
-    chain: V2Chain, clock: FakeClock, *, recent: RecentHead | None = None, config: ChainConfig = CONFIG
+    chain: V2Chain,
+    clock: FakeClock,
+    *,
+    recent: RecentHead | None = None,
+    config: ChainConfig = CONFIG,
+    extra_fees: Sequence[int] = (),
 ) -> PoolStates:
     return PoolStates(
         EvmClient(config, chain),
@@ -163,6 +168,7 @@ def states_of(
         directory=PoolDirectory(CONFIG.chain_id),
         recent=recent or RecentHead(clock),
         clock=clock,
+        extra_fees=extra_fees,
     )
 
 
