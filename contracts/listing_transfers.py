@@ -8,8 +8,7 @@ Guarantees: a move that takes more or brings less than told, or that answers `fa
 simulation is of one block, by an account that the token has never seen, and which pays for gas as a real one does (a
 token that behaves while the gas price is zero is found out).
 Not guaranteed: the same tomorrow, for other accounts, or for amounts in between. A tax can be switched on; a token can
-know that the sender is a pool that never signs. What then stands between: the limit in each swap's calldata, and the
-simulation before each signature.
+know that the sender is a pool that never signs. What then bounds a loss is in `docs/assets.md`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
