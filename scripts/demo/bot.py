@@ -175,7 +175,7 @@ class _Bot:
             for ticker in answer["tickers"]:
                 if ticker["market"] not in SHOWN_MARKETS[trip.chain]:
                     continue
-                check(ticker["status"] == "ok", f"{ticker['market']} has a price on {trip.chain}: {ticker['problem']}")
+                check(ticker["status"] != "unknown", f"{ticker['market']} has a price on {trip.chain}: {ticker['problem']}")
                 feed = ticker["reference"]
                 prices = [ticker["bid"], ticker["ask"], feed["price"] if feed else None]
                 rows.append([trip.chain, ticker["market"], *(amount(price) for price in prices)])
