@@ -66,9 +66,8 @@ class HeldPools:
         self._undo.clear()
 
     def put(self, pools: Iterable[GraphPool]) -> None:
-        """States that were read at the tip. What was held of the same pools is forgotten, for the blocks before too."""
+        """States that were read at the tip. Taking it back gives these pools up, whatever was held of them before."""
         for pool in pools:
-            self.drop([pool.address])
             self._pools[pool.address] = pool
             if self._undo:
                 self._undo[-1].before[pool.address] = None

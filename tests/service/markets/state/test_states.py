@@ -116,7 +116,8 @@ async def test_logs_of_other_contracts_and_of_pools_nobody_asked_for_change_noth
 async def test_a_reorg_takes_blocks_back_exactly(chain: V2Chain, states: PoolStates, depth: int) -> None:
     await newest(states)
     for number in range(1, 10):
-        chain.trade((ETH_USDC, (number, number)), *([(ETH_DAI, (number, 1))] if number % 2 else []))
+        both = [(ETH_DAI, (number, 1)), (ETH_DAI, (number, 2))] if number % 2 else []
+        chain.trade((ETH_USDC, (number, number)), (ETH_USDC, (number, 7)), *both)
     await newest(states)
     calls = chain.asked["eth_call"]
     chain.undo(depth)
