@@ -223,7 +223,8 @@ def routes(
     ]
     columns = ["", "path", f"{answer['judged_in']}", "net of gas", "gas"]
     print_table(columns, rows, title=block_title(answer), right=f"{answer['judged_in']}, net of gas, gas")
-    stdout().print(answer["reason"])
+    gain = "" if answer["gain"] == "0" else f": {shortened(answer['gain'])} {answer['judged_in']}"
+    stdout().print(answer["reason"] + gain)
 
 
 def _public(path: str, query: dict[str, str] | None = None) -> dict[str, Any]:

@@ -242,7 +242,7 @@ def _route(route: dict[str, Any]) -> str:
     for leg in route["legs"]:
         path = " → ".join([leg["hops"][0]["token_in"], *(hop["token_out"] for hop in leg["hops"])])
         venues = ", ".join(dict.fromkeys(hop["venue"] for hop in leg["hops"]))
-        share = "" if len(route["legs"]) == 1 else f"{leg['share_bps'] // 100} % "
+        share = "" if len(route["legs"]) == 1 else f"{(leg['share_bps'] + 50) // 100} % "
         legs.append(f"{share}{path} ({venues})")
     return "; ".join(legs)
 
