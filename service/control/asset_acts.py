@@ -17,7 +17,8 @@ from chains.units import format_units
 from contracts.abi import load_abi
 from contracts.assets import MAX_SYMBOL, Asset, AssetList, Feed, is_symbol
 from contracts.call import call_one, execute
-from contracts.chainlink import feed_decimals, latest_round
+from contracts.chainlink import cross_rate, feed_decimals, latest_answers, latest_round
+from contracts.deployments import MULTICALL3
 from contracts.errors import ContractError, InvalidData
 from contracts.listing_text import shown
 from contracts.pools import PoolState
@@ -27,6 +28,8 @@ from service.assets.usage import usage_of
 from service.build import ChainRuntime, Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
+from service.markets.guards import deviates, deviation_bps
+from service.markets.guards_reading import feed_address
 
 AT_NEXT_START: Final = "It is in use after the next start of every Cambist process of this installation."
 
@@ -116,6 +119,8 @@ async def add(services: Services, params: AddAsset) -> dict[str, Any]:
     if unseen := [one for one in report.warnings if one.code not in params.accepted]:
         codes = ",".join(dict.fromkeys(one.code for one in unseen))
         raise ActFailed("warnings", _texts(unseen), hint=f"If that is as you want it: --accept {codes}")
+    if feed is not None:
+        await _check_feed(services, runtime, feed, report=report, asset=report.asset)
     markets = tuple(f"{label}/{quote}" for quote in params.quotes)
     asset = Asset(
         id=report.asset.id,
@@ -217,6 +222,36 @@ async def _feed(runtime: ChainRuntime, params: AddAsset, *, label: str) -> Feed 
     return Feed(
         name=name, heartbeat_s=params.heartbeat_s, decimals=decimals, description=shown(said) or name, address=address
     )
+
+
+async def _check_feed(services: Services, runtime: ChainRuntime, feed: Feed, *, report: Report, asset: Asset) -> None:
+    """That the feed says what the token's deepest pool says: it may be another token's, or not in USD.
+
+    Raises: ActFailed.
+    """
+    for pool in report.pools:
+        token = asset.token_address
+        other = next(one for one in (pool.key.token0, pool.key.token1) if one != token)
+        quote = runtime.assets.by_address(other)
+        quote_feed = feed_address(runtime, quote)
+        if quote_feed is None:
+            continue
+        own_feed = feed.address or runtime.deployments.address(runtime.config.chain_id, feed.name)
+        multicall = runtime.deployments.address(runtime.config.chain_id, MULTICALL3)
+        answers = await latest_answers(runtime.client, [own_feed, quote_feed], multicall=multicall, block=report.block)
+        own, its = answers[own_feed], answers[quote_feed]
+        if own is None or its is None:
+            raise ActFailed("not_a_feed", f"{own_feed} or {quote_feed} has no valid answer now")
+        told, pooled = cross_rate(asset, quote, base_usd=own, quote_usd=its), pool.price_from(token)
+        bound = services.settings.max_price_deviation_bps
+        if deviates(pooled, told, bps=bound):
+            raise ActFailed(
+                "feed_disagrees",
+                f"by its feed ({feed.description}) the token is {deviation_bps(pooled, told)} basis points away from"
+                f" its price in {quote.symbol} in pool {pool.address}, and the bound is {bound}",
+                hint="Is it this token's feed, and in USD?",
+            )
+        return
 
 
 def _opinions_text(listed: AssetList, feed: Feed | None, params: AddAsset) -> str:

@@ -75,9 +75,10 @@ async def refusal(services: Services, act: str, **params: Any) -> ActFailed:
     return refused.value
 
 
-def pooled(desk: Desk, **token: Any) -> Hostile:
+def pooled(desk: Desk, *, tokens: int = 10**22, **token: Any) -> Hostile:
+    """A token with a pool of 100 WETH."""
     made = place_token(desk, **token)
-    make_pool(desk, made)
+    make_pool(desk, made, tokens=tokens)
     return made
 
 
@@ -220,13 +221,31 @@ async def test_a_feed_and_an_unguarded_market_are_written_down(
     desk: Desk, services: Services, settings: Settings
 ) -> None:
     feed = services.chains["ethereum"].deployments.address(desk.chain_id, "chainlink_dai_usd")
-    done = await add(services, pooled(desk).address, feed=feed, heartbeat_s=3600)
+    worth_a_dollar = pooled(desk, tokens=300_000 * 10**18)
+    done = await add(services, worth_a_dollar.address, feed=feed, heartbeat_s=3600)
     assert done["opinions"] == "Chainlink has a second opinion on its price."
     blind = await add(services, pooled(desk).address, label="HOT", quotes=["DAI"], unguarded=True)
     assert "without a second opinion" in blind["opinions"]
     written = json.loads(settings.assets_file(1).read_text())
     assert written["feeds"]["added_hos_usd"]["address"] == feed
     assert written["unguarded"] == ["HOT/DAI"]
+
+
+async def test_a_feed_of_something_else_is_refused(desk: Desk, services: Services, settings: Settings) -> None:
+    token = pooled(desk, tokens=300_000 * 10**18)
+    failed = await refusal(
+        services,
+        "add",
+        address=token.address,
+        label="HOS",
+        quotes=["ETH"],
+        accepted=ACCEPTED,
+        feed="chainlink_btc_usd",
+    )
+    assert failed.code == "feed_disagrees"
+    assert not settings.assets_file(1).exists()
+    done = await add(services, token.address, feed="chainlink_dai_usd")
+    assert done["opinions"] == "Chainlink has a second opinion on its price."
 
 
 async def test_an_added_asset_is_removed_once_no_wallet_has_any(
