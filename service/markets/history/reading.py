@@ -48,8 +48,8 @@ class Extent:
 
     head: HistoryHead | None
     complete_from_ms: int | None
-    """Since when nothing is missing, neither unread nor pruned; None: since the chain's first block. Of a market of which
-    no pool was found it is the head's time: what there was before is not known."""
+    """Since when nothing is missing, neither unread nor pruned; None: since the chain's first block. Of a market
+    without a known pool it is the head's time: what there was before is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
