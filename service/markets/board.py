@@ -7,6 +7,7 @@ memory, of which there is a bounded amount; a tick once published stays as `serv
 as the process runs. Not guaranteed: the same tick in two processes between two ticks.
 """
 
+import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,10 @@ from contracts.assets import Asset, Market
 from contracts.chainlink import FeedAnswer, latest_answers
 from contracts.deployments import MULTICALL3
 from contracts.depth import taker_price
+from contracts.errors import InsufficientLiquidity, TicksNotLoaded
 from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
-from service.markets.book import Book, build_book
+from service.markets.book import Book, build_book, building
 from service.markets.filters import Filters, coarser, derive
 from service.markets.needs import QuotedChain
 from service.markets.probing import probe, probe_size
@@ -30,7 +32,8 @@ from service.markets.ticker import Ticker
 
 MAX_BOOKS: Final = 256
 """Books remembered, of the newest blocks asked about: each market at a few depths."""
-TICKER_LEVELS: Final = 1
+MOST_LOADS: Final = 16
+"""Loads of more ticks for one book."""
 TRIES: Final = 3
 """All markets are looked at again when a block came between them."""
 
@@ -64,6 +67,8 @@ class MarketBoard:
 
     def __init__(self) -> None:
         self._filters: dict[str, Filters] = {}
+        self._building = asyncio.Lock()
+        """Who asks for a book that is being built waits for it."""
         self._books: OrderedDict[tuple[BlockHash, str, int, int], Book] = OrderedDict()
         self._feeds: tuple[BlockRef, dict[Address, FeedAnswer | None]] | None = None
 
@@ -84,15 +89,16 @@ class MarketBoard:
     async def book(self, chain: QuotedChain, market: Market, *, levels: int, ticks_a_level: int) -> tuple[Book, Look]:
         """The market's book at the newest block; empty where the market has no pool.
 
-        Raises: StaleMarket, ChainError.
+        Raises: StaleMarket, ChainError, InsufficientLiquidity.
         """
-        look = await self.look(chain, market)
-
-        def work(view: MarketView) -> tuple[Book, Look]:
-            seen = self._look_again(chain, look, view)
-            return self._book(chain, seen, levels=levels, ticks_a_level=ticks_a_level), seen
-
-        return await chain.states.ask(_tokens(chain, market), work)
+        async with self._building:
+            for _ in range(MOST_LOADS):
+                look = await self.look(chain, market)
+                try:
+                    return await self._built(chain, look, levels=levels, ticks_a_level=ticks_a_level), look
+                except TicksNotLoaded as exc:
+                    await chain.states.more(exc.pool, exc.word)
+        raise InsufficientLiquidity("the pools' ticks are not loaded so far")
 
     async def tickers(self, chain: QuotedChain, wanted: Sequence[Market]) -> tuple[list[Ticker], MarketView]:
         """Tickers of these markets at one block. Raises: StaleMarket, ChainError: there is no view at all."""
@@ -121,7 +127,7 @@ class MarketBoard:
             if not look.pools:
                 routed = probe(chain, market, view, amount=probe_size(market.base, base_usd))
                 return Ticker(market=market, routed=routed, reference=reference, problem="no_pool"), view
-            book = self._book(chain, look, levels=TICKER_LEVELS, ticks_a_level=1)
+            book = self._top(chain, look)
             problem = None if book.bids and book.asks else "no_liquidity"
             return Ticker(market=market, book=book, mid=look.mid, reference=reference, problem=problem), view
 
@@ -148,31 +154,35 @@ class MarketBoard:
         self._filters[market.symbol] = filters
         return Look(market=market, pools=pools, view=view, bid=look.bid, ask=look.ask, filters=filters)
 
-    def _look_again(self, chain: QuotedChain, look: Look, view: MarketView) -> Look:
-        """The same market on a view that may have more ticks, or be of a later block."""
-        if view is look.view:
-            return look
-        feeds = {} if self._feeds is None else _by_asset(chain, [look.market.quote], self._feeds[1])
-        return self._look(chain, look.market, view, feeds)
-
-    def _book(self, chain: QuotedChain, look: Look, *, levels: int, ticks_a_level: int) -> Book:
+    async def _built(self, chain: QuotedChain, look: Look, *, levels: int, ticks_a_level: int) -> Book:
+        """With a pause for others now and then. Raises: TicksNotLoaded."""
         if look.filters is None:
             return Book(market=look.market, filters=_NO_PRICE, bids=(), asks=())
         filters = coarser(look.filters, ticks_a_level)
         key = (look.view.header.hash, look.market.symbol, levels, filters.tick_places)
         if (found := self._books.get(key)) is None:
-            found = build_book(
-                look.market,
-                look.pools,
-                assets=chain.assets,
-                routers=chain.deployments.routers(chain.config.chain_id),
-                filters=filters,
-                levels=levels,
+            routers = chain.deployments.routers(chain.config.chain_id)
+            work = building(
+                look.market, look.pools, assets=chain.assets, routers=routers, filters=filters, levels=levels
             )
+            while found is None:
+                try:
+                    next(work)
+                except StopIteration as done:
+                    found = done.value
+                else:
+                    await asyncio.sleep(0)
             self._books[key] = found
             if len(self._books) > MAX_BOOKS:
                 self._books.popitem(last=False)
         return found
+
+    def _top(self, chain: QuotedChain, look: Look) -> Book:
+        """The first level of each side. Raises: TicksNotLoaded."""
+        if look.filters is None:
+            return Book(market=look.market, filters=_NO_PRICE, bids=(), asks=())
+        routers = chain.deployments.routers(chain.config.chain_id)
+        return build_book(look.market, look.pools, assets=chain.assets, routers=routers, filters=look.filters, levels=1)
 
     async def _answers(
         self, chain: QuotedChain, wanted: Sequence[Asset], *, block: BlockRef

@@ -14,7 +14,7 @@ routes over other pairs or the other router would give, gas, or that the levels 
 an ask is possible while pools disagree by more than their fees: nobody has taken the difference yet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +27,8 @@ from contracts.routing.model import GraphPool
 from service.markets.filters import Filters, tick_ratio
 
 MAX_LEVELS: Final = 1_000
+STEPS_A_TURN: Final = 100
+"""Price steps without a break: about a millisecond a pool."""
 STEPS_A_LEVEL: Final = 8
 """Price steps looked at for each level wanted: where liquidity has gaps, steps are empty and are left out."""
 
@@ -59,7 +61,29 @@ def build_book(
     filters: Filters,
     levels: int,
 ) -> Book:
+    """`building` in one go. Raises: TicksNotLoaded."""
+    work = building(market, pools, assets=assets, routers=routers, filters=filters, levels=levels)
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            book: Book = done.value
+            return book
+
+
+def building(
+    market: Market,
+    pools: Sequence[GraphPool],
+    *,
+    assets: AssetList,
+    routers: Sequence[Router],
+    filters: Filters,
+    levels: int,
+) -> Generator[None, None, Book]:
     """At most `levels` a side. Pools of other pairs, and those that none of the routers reaches, are left out.
+
+    A book of a thousand levels takes tens of milliseconds: every `STEPS_A_TURN` price steps the generator yields, so
+    that an event loop can do something else in between.
 
     Raises:
         TicksNotLoaded: a pool's ticks are not loaded as far as the book goes.
@@ -68,8 +92,12 @@ def build_book(
     direct = [pool for pool in pools if pool.key.pair == {base, quote}]
     tick = tick_ratio(market, filters)
     together = _together(direct, routers)
-    bids = [side for group in together if (side := _bids(group, base, tick, levels=levels))]
-    asks = [side for group in together if (side := _asks(group, quote, tick, levels=levels))]
+    bids, asks = [], []
+    for group in together:
+        if side := (yield from _bids(group, base, tick, levels=levels)):
+            bids.append(side)
+        if side := (yield from _asks(group, quote, tick, levels=levels)):
+            asks.append(side)
     return Book(
         market=market,
         filters=filters,
@@ -93,7 +121,9 @@ def _ask_order(side: Sequence[Level]) -> tuple[int, int]:
     return side[0].ticks, -side[0].base
 
 
-def _asks(pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, levels: int) -> list[Level]:
+def _asks(
+    pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, levels: int
+) -> Generator[None, None, list[Level]]:
     best = [price.inverse for pool in pools if (price := _first(pool, quote)) is not None]
     if not best:
         return []
@@ -101,6 +131,8 @@ def _asks(pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, levels: in
     found: list[Level] = []
     had_base = had_quote = 0
     for ticks in range(first, first + levels * STEPS_A_LEVEL):
+        if (ticks - first) % STEPS_A_TURN == STEPS_A_TURN - 1:
+            yield
         worst = Ratio.of(tick.den, tick.num * ticks)  # base for quote, at that price
         sums = [swap_to_price(pool.state, worst, token0_in=pool.zero_for_one(quote)) for pool in pools]
         got_quote, got_base = sum(one.amount_in for one in sums), sum(one.amount_out for one in sums)
@@ -112,7 +144,7 @@ def _asks(pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, levels: in
     return found
 
 
-def _bids(pools: Sequence[GraphPool], base: Address, tick: Ratio, *, levels: int) -> list[Level]:
+def _bids(pools: Sequence[GraphPool], base: Address, tick: Ratio, *, levels: int) -> Generator[None, None, list[Level]]:
     best = [price for pool in pools if (price := _first(pool, base)) is not None]
     if not best:
         return []
@@ -120,6 +152,8 @@ def _bids(pools: Sequence[GraphPool], base: Address, tick: Ratio, *, levels: int
     found: list[Level] = []
     had_base = had_quote = 0
     for ticks in range(first, max(0, first - levels * STEPS_A_LEVEL), -1):
+        if (first - ticks) % STEPS_A_TURN == STEPS_A_TURN - 1:
+            yield
         worst = Ratio.of(tick.num * ticks, tick.den)
         sums = [swap_to_price(pool.state, worst, token0_in=pool.zero_for_one(base)) for pool in pools]
         got_base, got_quote = sum(one.amount_in for one in sums), sum(one.amount_out for one in sums)
