@@ -18,10 +18,11 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from chains.config import ChainConfig
 from chains.heads import HeadFollower, HeadPolicy, ReorgTooDeep
 from chains.headstate import Added, HeadStep, Skipped
 from chains.tx.store import Clock, UnitOfWork
-from chains.types import Address, ChainId, Header
+from chains.types import Address, Header
 from contracts.assets import AssetList
 from contracts.deployments import Deployments
 from contracts.pools import PoolKey, pool_keys
@@ -32,9 +33,10 @@ from service.markets.history.source import HistorySource
 from service.markets.history.storage import HistoryBlocks
 from service.markets.history.writing import Touched, add_trades, clear_some, rebuild, remove_from
 
-WINDOW: Final = 64
-"""Blocks read one by one at a start or after a pause; older ones are a gap, and read in ranges."""
-KEPT: Final = 512
+LEAST_WINDOW: Final = 64
+"""Blocks read one by one at a start or after a pause, at least as many as a chain needs to be final: older ones are a
+gap, and read in ranges by number."""
+LEAST_KEPT: Final = 512
 """Blocks remembered, so that a reorg of so many is followed: Polygon's deepest had 187."""
 _NEVER: Final = 2**62
 """Depth at which a block would be final. None is: history follows every reorg."""
@@ -68,22 +70,25 @@ class Follower:
         self,
         source: HistorySource,
         *,
-        chain_id: ChainId,
+        config: ChainConfig,
         assets: AssetList,
         deployments: Deployments,
         uow: UnitOfWork[Connection],
         clock: Clock,
     ) -> None:
+        window = max(LEAST_WINDOW, config.finality.min_final_depth)
         self._source: Final = source
-        self._chain_id: Final = chain_id
+        self._chain_id: Final = config.chain_id
         self._uow: Final = uow
         self._keys: Final = listed_keys(assets, deployments)
         self._heads: Final = HeadFollower(
             source,
-            chain_id=chain_id,
+            chain_id=config.chain_id,
             store=HistoryBlocks(),
             uow=uow,
-            policy=HeadPolicy(final_depth=_NEVER, use_finalized_tag=False, window=WINDOW, keep=KEPT),
+            policy=HeadPolicy(
+                final_depth=_NEVER, use_finalized_tag=False, window=window, keep=max(LEAST_KEPT, 2 * window)
+            ),
             clock=clock,
         )
         self._pools: list[FollowedPool] | None = None

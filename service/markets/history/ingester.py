@@ -108,7 +108,7 @@ class Ingester:
         self._clock: Final = clock
         self._uow: Final = FencedUnitOfWork(uow, leases)
         self._follower: Final = Follower(
-            source, chain_id=config.chain_id, assets=assets, deployments=deployments, uow=self._uow, clock=clock
+            source, config=config, assets=assets, deployments=deployments, uow=self._uow, clock=clock
         )
         self._backfill: Final = Backfill(
             source,

@@ -14,7 +14,7 @@ from contracts.trades import PoolTrade
 from service.db.engine import Database
 from service.markets.history import backfill, storage
 from service.markets.history.candles import BASES, DAY_S, of_trades
-from service.markets.history.following import KEPT, WINDOW, rows_of
+from service.markets.history.following import LEAST_KEPT, LEAST_WINDOW, rows_of
 from service.markets.history.ingester import Ingester
 from service.markets.history.model import Trade
 from service.markets.history.storage import gaps_of, head_of, pools_of
@@ -67,7 +67,7 @@ async def test_a_first_start_reads_the_newest_blocks_at_once_and_the_rest_from_t
     chain = TradingChain(2_000)
     one = ingester(sqlite_db, chain)
     await one.step()
-    assert chain.ranges[0][1] == 1_999 - WINDOW
+    assert chain.ranges[0][1] == 1_999 - LEAST_WINDOW
     await finish(one)
     assert [upto for _, upto in chain.ranges] == sorted((upto for _, upto in chain.ranges), reverse=True)
     assert len(await is_history_of(sqlite_db, chain)) > 1_000
@@ -102,7 +102,7 @@ async def test_random_reorgs_restarts_and_pauses_end_in_the_history_of_the_chain
                 chain.mine(1)
                 one = ingester(db, chain)
             case 3:
-                chain.mine(WINDOW + chance.randrange(1, 40))
+                chain.mine(LEAST_WINDOW + chance.randrange(1, 40))
             case _:
                 chain.reorg(chance.randrange(1, 9), chance.randrange(9, 90))
         if turn % 2:
@@ -144,8 +144,8 @@ async def test_a_pause_longer_than_the_window_is_filled_in_and_not_complete_unti
     chain.mine(400)
     await one._follower.turn()
     [gap, *_] = await sqlite_db.read(lambda c: gaps_of(c, ETHEREUM))
-    assert (gap.first, gap.last) == (200, 599 - WINDOW)
-    assert gap.complete_from_ms == (TIME_S + 12 * (600 - WINDOW)) * 1000
+    assert (gap.first, gap.last) == (200, 599 - LEAST_WINDOW)
+    assert gap.complete_from_ms == (TIME_S + 12 * (600 - LEAST_WINDOW)) * 1000
     await finish(one)
     await is_history_of(sqlite_db, chain)
     assert await sqlite_db.read(lambda c: gaps_of(c, ETHEREUM)) == []
@@ -218,9 +218,9 @@ async def test_a_reorg_of_all_kept_blocks_begins_anew(sqlite_db: Database) -> No
     chain = TradingChain(700)
     one = ingester(sqlite_db, chain)
     await finish(one)
-    chain.mine(KEPT)
+    chain.mine(LEAST_KEPT)
     await finish(one)
-    chain.reorg(KEPT + 50, KEPT + 60)
+    chain.reorg(LEAST_KEPT + 50, LEAST_KEPT + 60)
     assert await one._follower.turn() is None
     assert await sqlite_db.read(lambda c: head_of(c, ETHEREUM)) is None
     await finish(ingester(sqlite_db, chain))
