@@ -29,8 +29,10 @@ TICKS_AROUND: Final = 4_096
 """
 POOLS_AT_ONCE: Final = 32
 """Read together: some 3 to 33 words and as many ticks each, so that a round is a few eth_calls."""
+LEAST_WORDS: Final = 64
+"""More words of one pool in one step, one eth_call: all of one direction at a spacing of 60."""
 WORDS_AT_ONCE: Final = 1_024
-"""More words of one pool in one step at most, three eth_calls; a pool with a spacing of 1 has 6,932."""
+"""The same at most, three eth_calls; a pool with a spacing of 1 has 6,932."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +170,9 @@ def _guarded(plan: Plan[GraphPool]) -> Plan[GraphPool | InconsistentPool]:
 
 
 def _next_words(ticks: TickMap, word: int) -> WordRange:
-    """On the side of `word`, as many words as there are already."""
+    """On the side of `word`, as many words as there are already, within bounds."""
     every, loaded = WordRange.all_of(ticks.spacing), ticks.loaded
-    more = min(WORDS_AT_ONCE, loaded.last - loaded.first + 1)
+    more = min(WORDS_AT_ONCE, max(LEAST_WORDS, loaded.last - loaded.first + 1))
     if word < loaded.first:
         return WordRange(first=max(every.first, loaded.first - more), last=loaded.first - 1)
     return WordRange(first=loaded.last + 1, last=min(every.last, loaded.last + more))

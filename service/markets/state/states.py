@@ -36,7 +36,7 @@ from chains.tx.store import Clock
 from chains.types import Address, Header
 from contracts.assets import AssetList
 from contracts.deployments import MULTICALL3, Deployments
-from contracts.errors import InconsistentPool, TicksNotLoaded
+from contracts.errors import InconsistentPool, InsufficientLiquidity, TicksNotLoaded
 from contracts.pools import PoolDirectory, PoolKey, discover, pool_keys
 from contracts.routing.model import GraphPool
 from contracts.uniswap_v3.pool import V3Pool
@@ -63,8 +63,9 @@ MAX_TOKENS: Final = 24
 """In one view, connectors included: 276 pairs, some 1,400 possible pools, asked of the factories in three calls."""
 FAILED_FOR_BLOCKS: Final = 20
 """A pool that could not be read is tried again after so many."""
-MOST_STEPS: Final = 16
-"""Loads of more ticks for one `ask`: with twice as many words each time all of a pool's are there after fewer."""
+MOST_STEPS: Final = 48
+"""Loads of more ticks for one `ask`, each of one pool in one direction: all are there after one at a spacing of 60,
+four at 10, eight at 1. An absurd amount walks through many pools; what is loaded stays."""
 TURN_S: Final = 15.0
 """The idle loop shows a sign of life this often."""
 SLOWEST_S: Final = 10.0
@@ -146,7 +147,7 @@ class PoolStates:
     ) -> T:
         """What `work` makes of the view; where it runs out of a pool's ticks, more are loaded and it is asked again.
 
-        Raises: as `view`; what `work` raises.
+        Raises: as `view`; what `work` raises; InsufficientLiquidity: after `MOST_STEPS` it is not there yet.
         """
         wanted = frozenset(tokens)
         for _ in range(MOST_STEPS):
@@ -155,7 +156,7 @@ class PoolStates:
                 return work(view)
             except TicksNotLoaded as exc:
                 await self.more(exc.pool, exc.word)
-        return work(await self.view(wanted, max_age_s=max_age_s))
+        raise InsufficientLiquidity("the amount goes beyond all prices that are looked at")
 
     async def more(self, pool: Address, word: int) -> None:
         """Load more of a pool's ticks, towards this word of its bitmap. Views after this have them.

@@ -14,6 +14,7 @@ from chains.errors import RpcError, RpcUnavailable
 from chains.recent import NotingClient, RecentHead
 from chains.types import Address
 from contracts.deployments import Venue
+from contracts.errors import InsufficientLiquidity, TicksNotLoaded
 from contracts.pools import ABSENT_FOR_BLOCKS
 from contracts.uniswap_v2.pool import V2Pool
 from service.markets.state.following import WINDOW
@@ -370,6 +371,14 @@ async def test_configured_fee_tiers_are_asked_for_beside_the_usual_ones(chain: V
     await newest(states_of(chain, clock, extra_fees=(200, 500)), WETH)
     fees = [fee for to, fee in asked if to == DEPLOYMENTS.venue(CONFIG.chain_id, Venue.UNISWAP_V3).factory]
     assert sorted(fees) == sorted([100, 200, 500, 3_000, 10_000] * 3)
+
+
+async def test_what_never_has_enough_ticks_ends_as_too_little_liquidity(chain: V2Chain, states: PoolStates) -> None:
+    def insatiable(view: MarketView) -> None:
+        raise TicksNotLoaded(ETH_USDC, 1)
+
+    with pytest.raises(InsufficientLiquidity):
+        await states.ask((WETH,), insatiable)
 
 
 async def test_too_many_tokens_are_refused(states: PoolStates) -> None:
