@@ -1,4 +1,4 @@
-"""What would arrive in a wallet: a plan simulated with the balance read before and after it.
+"""What a plan would move in a wallet: simulated, with the balances read before and after it.
 
 A swap's limit holds for what the pools pay out. A token that taxes transfers takes its share behind that, and neither
 V3's routers nor Router02 look at what arrives: the balance does.
@@ -8,6 +8,7 @@ that mines the plan.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from chains.client import SimResult
@@ -30,28 +31,50 @@ class Simulator(Protocol):
     ) -> list[SimResult]: ...
 
 
-async def arriving(
-    client: Simulator, calls: Sequence[CallRequest], *, wallet: Address, bought: Asset, multicall: Address, head: Header
-) -> int:
-    """How much more of `bought` the wallet has after the calls that it sends, in base units; gas is not charged.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What the calls changed of each asset asked about, base units (less is negative), and the last call's gas."""
+
+    changes: tuple[int, ...]
+    gas_used: int
+
+
+async def moved(
+    client: Simulator,
+    calls: Sequence[CallRequest],
+    *,
+    wallet: Address,
+    assets: Sequence[Asset],
+    multicall: Address,
+    head: Header,
+) -> Moved:
+    """How much more of each asset the wallet has after the calls that it sends; gas is not charged.
 
     Raises:
         ExecutionReverted: one of the calls fails.
         UndecodableReturn: a balance could not be read.
         MethodUnavailable, RpcRefused: the node does not simulate, or refused to.
     """
-    if bought.is_native:
-        data = encode_call(load_abi("multicall3").function("getEthBalance"), wallet)
-        read = CallRequest(to=multicall, data=data)
-    else:
-        read = erc20.balance_of(bought.token_address, wallet).request
-    before, *done, after = await client.simulate(
-        [read, *calls, read], sender=[_READER, *[wallet] * len(calls), _READER], block=head
+    reads = [_read(asset, wallet, multicall) for asset in assets]
+    results = await client.simulate(
+        [*reads, *calls, *reads],
+        sender=[*[_READER] * len(reads), *[wallet] * len(calls), *[_READER] * len(reads)],
+        block=head,
     )
+    done = results[len(reads) : len(results) - len(reads)]
     for result in done:
         if not result.succeeded:
             raise ExecutionReverted(result.reason, data=result.output)
-    return _balance(after) - _balance(before)
+    pairs = zip(results[: len(reads)], results[len(results) - len(reads) :], strict=True)
+    return Moved(
+        changes=tuple(_balance(after) - _balance(before) for before, after in pairs), gas_used=done[-1].gas_used
+    )
+
+
+def _read(asset: Asset, wallet: Address, multicall: Address) -> CallRequest:
+    if asset.is_native:
+        return CallRequest(to=multicall, data=encode_call(load_abi("multicall3").function("getEthBalance"), wallet))
+    return erc20.balance_of(asset.token_address, wallet).request
 
 
 def _balance(result: SimResult) -> int:

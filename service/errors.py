@@ -101,6 +101,7 @@ _ROWS: Final = (
     ("not_deployed", 409, "A contract that is needed is not on this chain", "Choose another chain or market."),
     ("insufficient_balance", 409, "Not enough of the asset is free", "Ask for less, or wait for what is in progress."),
     ("insufficient_gas", 409, "Not enough of the native asset is free", "Leave enough of it for gas, or send some in."),
+    ("taxed_transfer", 409, "Less would arrive than the pools pay out", "The token taxes transfers: do not trade it."),
     ("would_revert", 409, "The transaction would fail on the chain", "The message has the reason; nothing was sent."),
     ("conflict_client_id", 409, "The client id was used for something else", "Take a new client id."),
     ("destination_unsafe", 400, "The destination would lose the coins", "Give the address of a wallet."),

@@ -10,7 +10,7 @@ from service.markets import contract_call
 from service.markets.book import MAX_LEVELS
 from service.markets.documents import depth_document, pools_document
 from service.markets.explaining import routes_document
-from service.markets.firm import is_firm, tried
+from service.markets.firm import is_firm
 from service.markets.history.days import day_documents
 from service.markets.listing import asset_document, block_of, chain_documents, market_document
 from service.markets.lookup import ChainName, Here, TradeQuery, asked_trade, chain_named, market_named
@@ -140,7 +140,13 @@ async def quote(
     priced = await price_trade(runtime, trade, slippage_bps=bps)
     was_firm: bool | None = None
     if firm:
-        was_firm = is_firm(priced, await tried(runtime, priced, wallet=caller.wallet.address, clock=services.clock))
+        was_firm = await is_firm(
+            runtime,
+            priced,
+            wallet=caller.wallet.address,
+            clock=services.clock,
+            deadline_s=settings.order_deadline_s,
+        )
     return QuoteOut.model_validate(quote_document(runtime, priced, firm=was_firm, clock=services.clock))
 
 

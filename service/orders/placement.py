@@ -8,18 +8,18 @@ however many requests race; whatever is refused has reserved and queued nothing.
 Not guaranteed: that the swap succeeds. The lane simulates it again before it takes a nonce.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
 
+from chains.errors import ExecutionReverted, RpcRefused
 from chains.tx.model import Lane, PlanId
 from chains.types import CallRequest
 from chains.units import format_units
-from contracts import erc20
 from contracts.assets import AssetId, Market
-from contracts.call import execute
 from contracts.swaps import SwapCall
 from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
@@ -27,7 +27,7 @@ from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import new_id, order_plan_id
 from service.journal import books, reservations
-from service.markets.firm import compiled
+from service.markets.firm import compiled, refuse_taxed, router_allowance, simulated
 from service.markets.guards import check_price, check_price_impact, market_price
 from service.markets.quotes import APPROVE_GAS, PricedTrade, price_trade, snapshot
 from service.markets.state.model import require_fresh
@@ -156,16 +156,16 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
     now_s = services.clock.now_ms() // 1000
     deadline_s = max(now_s, priced.header.timestamp_s) + settings.order_deadline_s
-    swap = compiled(runtime, priced, wallet=caller.wallet.address, deadline_s=deadline_s)
+    wallet = caller.wallet.address
+    swap = compiled(runtime, priced, wallet=wallet, deadline_s=deadline_s)
+    allowance = await router_allowance(runtime, priced, swap, wallet=wallet)
+    balances = await balances_at(runtime, wallet, [asked.trade.sold, runtime.assets.native], block=priced.header.ref)
+    if balances[swap.spend.asset.id] >= swap.spend.raw:
+        # What reverts is the lane's to judge, on the state that it is sent on.
+        with contextlib.suppress(ExecutionReverted, RpcRefused):
+            refuse_taxed(priced, await simulated(runtime, priced, swap, wallet=wallet, allowance=allowance))
     return Prepared(
-        asked=asked,
-        priced=priced,
-        swap=swap,
-        allowance=await _allowance(runtime, caller, swap=swap, priced=priced),
-        balances=await balances_at(
-            runtime, caller.wallet.address, [asked.trade.sold, runtime.assets.native], block=priced.header.ref
-        ),
-        deadline_s=deadline_s,
+        asked=asked, priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s
     )
 
 
@@ -179,14 +179,6 @@ async def _check_least(runtime: ChainRuntime, market: Market, priced: PricedTrad
         raise ApiError(
             "amount_too_small", f"an order on {market.symbol} is worth {least} {market.quote.symbol} or more"
         )
-
-
-async def _allowance(runtime: ChainRuntime, caller: Caller, *, swap: SwapCall, priced: PricedTrade) -> int:
-    sold = priced.trade.sold
-    if sold.is_native:
-        return 0
-    call = erc20.allowance(sold.token_address, caller.wallet.address, spender=swap.spender)
-    return await execute(runtime.client, call, block=priced.header.ref)
 
 
 def _calls(c: Connection, caller: Caller, prepared: Prepared) -> Sequence[CallRequest]:

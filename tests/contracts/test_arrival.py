@@ -3,7 +3,7 @@
 import pytest
 
 from chains.errors import ExecutionReverted
-from contracts.arrival import arriving
+from contracts.arrival import moved
 from contracts.assets import Asset, AssetList, token_id
 from contracts.quoting import SwapQuote, best_quote
 from contracts.swaps import compile_swap
@@ -48,9 +48,10 @@ async def arrived(desk: Desk, assets: AssetList, quote: SwapQuote, *, min_out: i
         deadline_s=FOREVER_S,
     )
     head = await desk.client.head()
-    return await arriving(
-        desk.client, [swap.call], wallet=desk.wallet, bought=quote.bought, multicall=desk.multicall, head=head
+    found = await moved(
+        desk.client, [swap.call], wallet=desk.wallet, assets=[quote.bought], multicall=desk.multicall, head=head
     )
+    return found.changes[0]
 
 
 async def test_what_was_quoted_arrives(desk: Desk) -> None:

@@ -59,18 +59,24 @@ async def _trade(stack: Stack, token: Hostile) -> None:
     had = await stack.balance_of(stack.wallet.address, "HOS")
     assert had > 0
 
+    status, placed = await order(stack, market="HOSETH", quote_amount="1")
+    assert status == 202, placed
     token.misbehave(fee_bps=500)
     await stack.mine("ethereum")
     # Router02 does not look at what arrives behind a pool that paid in full: the fill tells what did, to the last unit.
-    status, taxed = await order(stack, market="HOSETH", quote_amount="1")
-    if status == 202:
-        ended = await stack.settle(f"/v1/orders/{taxed['id']}")
-        arrived = await stack.balance_of(stack.wallet.address, "HOS") - had
-        assert sum(stack.raw("HOS", fill["base"]) for fill in ended["fills"]) == arrived
+    ended = await stack.settle(f"/v1/orders/{placed['id']}")
+    assert ended["state"] == "FILLED"
+    arrived = await stack.balance_of(stack.wallet.address, "HOS") - had
+    assert sum(stack.raw("HOS", fill["base"]) for fill in ended["fills"]) == arrived
+    assert arrived < stack.raw("HOS", ended["limit"]["min_bought"])
+
+    # From now on what would arrive is seen before an order is taken on.
     had = await stack.balance_of(stack.wallet.address, "HOS")
-    status, taxed = await order(stack, market="HOSETH", side="sell", base_amount="10")
-    if status == 202:
-        assert (await stack.settle(f"/v1/orders/{taxed['id']}"))["state"] == "REJECTED"
+    status, refused = await order(stack, market="HOSETH", quote_amount="1")
+    assert (status, refused["code"]) == (409, "taxed_transfer")
+    status, sale = await order(stack, market="HOSETH", side="sell", base_amount="10")
+    assert status == 202, sale
+    assert (await stack.settle(f"/v1/orders/{sale['id']}"))["state"] == "REJECTED"
     assert await stack.balance_of(stack.wallet.address, "HOS") == had
     await stack.check_books()
 

@@ -1,4 +1,4 @@
-"""Orders that must not go through: a paused token, a pushed pool, too little, an old block. And what works afterwards."""
+"""Orders that must not go through: a paused token, a pushed pool, too little, an old block. And what works then."""
 
 import asyncio
 import time
