@@ -5,11 +5,11 @@ absent ones for a while. Guarantees: pools come from the pinned factories only; 
 node call. Not guaranteed: that a remembered pool has liquidity (its state says).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chains.types import ZERO_ADDRESS, Address, BlockRef, ChainId, address_bytes
+from chains.types import ZERO_ADDRESS, Address, BlockRef, ChainId, Log, address_bytes, address_from_bytes
 from contracts import erc20
 from contracts.abi import load_abi
 from contracts.call import Call, ContractReader, call_all, call_one
@@ -25,6 +25,7 @@ V2_FEE: Final = 3_000
 ABSENT_FOR_BLOCKS: Final = 300
 """A pool that did not exist is asked for again after so many blocks: an hour on Ethereum, ten minutes on Polygon."""
 _Q192: Final = 2**192
+_WORD: Final = 32
 _CALLS_A_V3_POOL: Final = 3
 """slot0 and two balances, see `_state_calls`."""
 
@@ -96,6 +97,35 @@ class PoolDirectory:
         else:
             self._found[key] = address
             self._absent.pop(key, None)
+
+    def made(self, key: PoolKey, address: Address) -> None:
+        """A factory made this pool. Only one that was asked for is remembered: factories make thousands."""
+        if key in self._absent:
+            self._found[key] = address
+            del self._absent[key]
+
+
+def created_topics() -> tuple[bytes, ...]:
+    """The first topics of the logs by which factories tell of new pools."""
+    return (
+        load_abi("uniswap_v3_factory").event("PoolCreated").topic,
+        load_abi("uniswap_v2_factory").event("PairCreated").topic,
+    )
+
+
+def created(log: Log, factories: Mapping[Address, Venue]) -> tuple[PoolKey, Address] | None:
+    """The pool that a log tells of, if it is one of these factories' (by address) and has that kind's shape."""
+    venue = factories.get(log.address)
+    if venue is None or not log.topics or log.topics[0] not in created_topics():
+        return None
+    is_v3 = venue is Venue.UNISWAP_V3
+    if len(log.topics) != (4 if is_v3 else 3) or len(log.data) != 2 * _WORD:
+        return None
+    tokens = address_from_bytes(log.topics[1][12:]), address_from_bytes(log.topics[2][12:])
+    fee = int.from_bytes(log.topics[3], "big") if is_v3 else V2_FEE
+    # PoolCreated: tick spacing, pool. PairCreated: pair, number of pairs.
+    at = log.data[_WORD + 12 : 2 * _WORD] if is_v3 else log.data[12:_WORD]
+    return PoolKey.of(venue, tokens, fee_pips=fee), address_from_bytes(at)
 
 
 def pool_keys(

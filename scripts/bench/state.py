@@ -1,8 +1,8 @@
 """`python -m scripts.bench state`: pool states held in memory against fresh loads, through order flow and reorgs.
 
 Each step makes a few blocks of everything that can happen to a pool (see `churn`), at times a reorg, and then asks for
-the market: every pool of the view has to equal a fresh load of the same words at the same block, and nothing may have
-been given up on the way (what is reloaded proves nothing).
+the market: every pool of the view has to equal a fresh load of the same words at the same block, nothing may have been
+given up on the way (what is reloaded proves nothing), and at the end every pool that the factories have is in the view.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import random
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Final
 
 from rich.console import Console
@@ -24,7 +26,7 @@ from chains.rpc.transport import HttpTransport
 from chains.types import Address, ChainId
 from contracts.assets import load_assets
 from contracts.deployments import MULTICALL3, load_deployments
-from contracts.pools import PoolDirectory
+from contracts.pools import PoolDirectory, discover, pool_keys
 from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.ticks import WordRange
 from scripts.bench.churn import Churn
@@ -33,7 +35,7 @@ from scripts.devnet.network import LocalChain, start_devnet
 from service.clock import SystemClock
 from service.markets.state.loading import PoolLoader
 from service.markets.state.model import StateFigures
-from service.markets.state.states import PoolStates
+from service.markets.state.states import PoolStates, has_price
 
 DEEPEST: Final = 8
 SHOWN: Final = 10
@@ -47,6 +49,8 @@ class Outcome:
     steps: int = 0
     compared: int = 0
     pools: int = 0
+    existing: int = 0
+    """Pools that the factories have at the end."""
     differences: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     figures: StateFigures | None = None
@@ -127,6 +131,7 @@ async def prove(chain: LocalChain, *, blocks: int, reorgs: int, seed: int) -> Ou
                     await asyncio.to_thread(churn.block)
             await _compare(states, fresh, tokens, done)
             await _walk_out(states, done, rng)
+        await _find_missing(states, fresh, client, tokens=tokens, done=done)
         began = time.perf_counter()
         for _ in range(WARM_VIEWS):
             await states.view(tokens, max_age_s=60)
@@ -149,6 +154,25 @@ async def _compare(states: PoolStates, fresh: PoolLoader, tokens: list[Address],
     done.compared += len(view.pools)
     done.pools = max(done.pools, len(view.pools))
     done.steps += 1
+
+
+async def _find_missing(
+    states: PoolStates, fresh: PoolLoader, client: EvmClient, *, tokens: Sequence[Address], done: Outcome
+) -> None:
+    """Every pool that the factories have by now, and that has a price, is in the view."""
+    view = await states.view(tokens, max_age_s=0)
+    chain_id, deployments = client.config.chain_id, load_deployments()
+    directory, venues = PoolDirectory(chain_id), [one.venue for one in deployments.venues(chain_id)]
+    keys = [key for pair in combinations(tokens, 2) for key in pool_keys(venues, pair)]
+    await discover(client, directory, deployments=deployments, keys=keys, block=view.block)
+    there = {address: key for key in keys if (address := directory.address(key)) is not None}
+    loaded = await fresh.load(there, block=view.block)
+    done.existing = len(loaded.pools)
+    done.differences += [
+        f"{pool.address} is not in the view"
+        for pool in loaded.pools
+        if has_price(pool) and pool.address not in view.pools
+    ]
 
 
 async def _walk_out(states: PoolStates, done: Outcome, rng: random.Random) -> None:

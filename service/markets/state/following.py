@@ -8,6 +8,7 @@ or was cancelled changed nothing, and the next one begins where it did; what can
 Not guaranteed: that the node tells all logs of a block.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -22,7 +23,9 @@ from chains.sizing import Portion, is_too_much
 from chains.tx.memory import MemoryState, MemoryUnitOfWork
 from chains.tx.memory_heads import MemoryHeadStore
 from chains.tx.store import Clock
-from chains.types import BlockRef, Header, Log
+from chains.types import Address, BlockRef, Header, Log
+from contracts.deployments import Venue
+from contracts.pools import PoolDirectory, created, created_topics
 from contracts.uniswap_v2 import pool as v2
 from contracts.uniswap_v3 import logs as v3_logs
 from service.markets.state.held import KEPT_BLOCKS, HeldPools, NotTheTip
@@ -39,7 +42,15 @@ _log: Final = structlog.get_logger("cambist.markets")
 class Follower:
     """One chain's held pools and the head they are at. One look at a time is the caller's business."""
 
-    def __init__(self, client: EvmClient, *, recent: RecentHead, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: EvmClient,
+        *,
+        directory: PoolDirectory,
+        factories: Mapping[Address, Venue],
+        recent: RecentHead,
+        clock: Clock,
+    ) -> None:
         self.held: Final = HeldPools()
         self.header: Header | None = None
         """Of the block that all states are of; None before the first look."""
@@ -52,6 +63,8 @@ class Follower:
         self.restarts = 0
         self.inconsistent = 0
         self._client: Final = client
+        self._directory: Final = directory
+        self._factories: Final = factories
         self._recent: Final = recent
         self._clock: Final = clock
         self._portion: Final = Portion(WINDOW)
@@ -138,11 +151,18 @@ class Follower:
                 _log.error(
                     "pool's logs do not fit", chain=self._client.config.key, pool=address, block=header.number, why=why
                 )
+            for log in of_block:
+                if (made := created(log, self._factories)) is not None:
+                    # Should its block be taken back, it cannot be read until it is made again, at the same address.
+                    self._directory.made(*made)
         self.removed += len(step.removed)
         self.applied += len(added)
 
     async def _logs(self, blocks: list[BlockRef]) -> list[list[Log]]:
-        query = LogQuery(addresses=frozenset(self.held), topics=frozenset((*v2.topics(), *v3_logs.topics())))
+        query = LogQuery(
+            addresses=frozenset((*self.held, *self._factories)),
+            topics=frozenset((*v2.topics(), *v3_logs.topics(), *created_topics())),
+        )
         found: list[list[Log]] = []
         while len(found) < len(blocks):
             asked = blocks[len(found) : len(found) + self._portion.size]

@@ -15,7 +15,7 @@ Guarantees:
   confirmed head for `USABLE_FOR_S`, then `StaleMarket`.
 
 Not guaranteed: that the node told all logs of a block; what it left out is found by the checks, not at once. A pool
-that is made is noticed within `contracts.pools.ABSENT_FOR_BLOCKS`. Tokens that tax transfers or are paused.
+that is made in a gap is noticed within `contracts.pools.ABSENT_FOR_BLOCKS`. Tokens that tax transfers or are paused.
 """
 
 import asyncio
@@ -101,7 +101,14 @@ class PoolStates:
         self._client: Final = NotingClient(client.config, self._calls, recent=recent, clock=clock)
         multicall = deployments.address(client.config.chain_id, MULTICALL3)
         self._loader: Final = PoolLoader(self._client, multicall=multicall)
-        self._follower: Final = Follower(self._client, recent=recent, clock=clock)
+        venues = deployments.venues(client.config.chain_id)
+        self._follower: Final = Follower(
+            self._client,
+            directory=directory,
+            factories={one.factory: one.venue for one in venues},
+            recent=recent,
+            clock=clock,
+        )
         self._within_s: Final = min(LOOK_WITHIN_S, client.config.block_time_ms / 4000)
         self._turn: Final = asyncio.Lock()
         self._demand: Final = asyncio.Event()
@@ -309,7 +316,7 @@ class PoolStates:
                 self._failed[address] = header.number
                 _log.warning("pool cannot be read", chain=self._config.key, pool=address, reason=reason)
         self._used_s.update(dict.fromkeys(found, now_s))
-        return {address: pool for address in found if (pool := held.get(address)) is not None and _has_price(pool)}
+        return {address: pool for address in found if (pool := held.get(address)) is not None and has_price(pool)}
 
     def _keys_of(self, wanted: frozenset[Address]) -> Sequence[PoolKey]:
         """Every pool that could be between two of the tokens and the connectors."""
@@ -354,7 +361,8 @@ class PoolStates:
         return self._used_s.get(address, 0.0)
 
 
-def _has_price(pool: GraphPool) -> bool:
+def has_price(pool: GraphPool) -> bool:
+    """Whether it was ever given one (V3), or holds anything (V2)."""
     state = pool.state
     return state.sqrt_price_x96 != 0 if isinstance(state, V3Pool) else bool(state.reserve0 and state.reserve1)
 

@@ -16,9 +16,12 @@ from contracts.errors import TicksNotLoaded
 from contracts.pools import PoolDirectory
 from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.quoting import quote_exact_in
-from scripts.bench.churn import Churn
+from scripts.bench.churn import CREATE, NEW_POOL_GAS, Churn
 from scripts.bench.state import prove
+from scripts.devnet.calls import call_data, submit_raw
+from scripts.devnet.catalogue import CHAINS
 from scripts.devnet.network import LocalChain
+from scripts.devnet.placing import TREASURY
 from service.markets.state.loading import PoolLoader
 from service.markets.state.model import USABLE_FOR_S, MarketView, StaleMarket
 from service.markets.state.states import PoolStates
@@ -95,6 +98,19 @@ async def test_held_states_are_those_of_fresh_loads_through_order_flow_and_reorg
     assert done.figures.removed >= REORGS
     # That the flow had everything in it.
     assert min(done.counts[kind] for kind in ("swaps", "mints", "burns", "donations", "V2 additions")) > 0
+
+
+async def test_a_pool_that_is_made_is_in_the_next_view(bench: Bench) -> None:
+    before = set((await bench.view()).pools)
+    spec = CHAINS["ethereum"]
+    token0, token1 = sorted((spec.tokens[each].address for each in ("DAI", "WBTC")), key=lambda each: int(each, 16))
+    manager = spec.contracts["NonfungiblePositionManager"]
+    data = call_data(CREATE, token0, token1, 3_000, 2**96)
+    submit_raw(bench.churn.rpc, manager, data=data, sender=TREASURY, gas=NEW_POOL_GAS)
+    bench.churn.block()
+    [made] = set((await bench.view()).pools) - before
+    assert (await bench.view()).pools[made].key.pair == {token0, token1}
+    assert await bench.differences() == []
 
 
 async def test_a_quote_that_walks_out_of_the_loaded_ticks_gets_more_of_them(bench: Bench) -> None:
