@@ -104,6 +104,11 @@ class PoolDirectory:
             self._found[key] = address
             del self._absent[key]
 
+    def unmade(self, key: PoolKey, *, block_number: int) -> None:
+        """The block in which it was made, of this number, left the chain."""
+        if self._found.pop(key, None) is not None:
+            self._absent[key] = block_number
+
 
 def created_topics() -> tuple[bytes, ...]:
     """The first topics of the logs by which factories tell of new pools."""

@@ -49,7 +49,7 @@ def test_a_log_of_anyone_else_or_of_another_shape_tells_nothing(other: Log) -> N
     assert created(other, FACTORIES) is None
 
 
-def test_only_a_pool_that_was_asked_for_is_remembered() -> None:
+def test_only_a_pool_that_was_asked_for_is_remembered_until_its_block_leaves_the_chain() -> None:
     directory = PoolDirectory(CHAIN)
     found = created(V3_MADE, FACTORIES)
     assert found is not None
@@ -60,3 +60,6 @@ def test_only_a_pool_that_was_asked_for_is_remembered() -> None:
     assert directory.unknown([key], block_number=4 + ABSENT_FOR_BLOCKS - 1) == []
     directory.made(key, address)
     assert directory.address(key) == address
+    directory.unmade(key, block_number=9)
+    assert directory.address(key) is None
+    assert directory.unknown([key], block_number=9 + ABSENT_FOR_BLOCKS - 1) == []

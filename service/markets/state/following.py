@@ -23,9 +23,9 @@ from chains.sizing import Portion, is_too_much
 from chains.tx.memory import MemoryState, MemoryUnitOfWork
 from chains.tx.memory_heads import MemoryHeadStore
 from chains.tx.store import Clock
-from chains.types import Address, BlockRef, Header, Log
+from chains.types import Address, BlockHash, BlockRef, Header, Log
 from contracts.deployments import Venue
-from contracts.pools import PoolDirectory, created, created_topics
+from contracts.pools import PoolDirectory, PoolKey, created, created_topics
 from contracts.uniswap_v2 import pool as v2
 from contracts.uniswap_v3 import logs as v3_logs
 from service.markets.state.held import KEPT_BLOCKS, HeldPools, NotTheTip
@@ -67,6 +67,8 @@ class Follower:
         self._factories: Final = factories
         self._recent: Final = recent
         self._clock: Final = clock
+        self._made: Final[dict[BlockHash, list[PoolKey]]] = {}
+        """Pools by the block that made them, the newest such blocks."""
         self._portion: Final = Portion(WINDOW)
         self._heads = self._new_heads()
 
@@ -144,6 +146,8 @@ class Follower:
     def _apply(self, step: HeadStep, added: list[Header], *, logs: list[list[Log]]) -> None:
         for block in step.removed:
             self.held.removed(block)
+            for key in self._made.pop(block.hash, ()):
+                self._directory.unmade(key, block_number=block.number)
         for header, of_block in zip(added, logs, strict=True):
             parent = BlockRef(number=header.number - 1, hash=header.parent_hash)
             for address, why in self.held.added(header.ref, parent, of_block).items():
@@ -151,10 +155,13 @@ class Follower:
                 _log.error(
                     "pool's logs do not fit", chain=self._client.config.key, pool=address, block=header.number, why=why
                 )
-            for log in of_block:
-                if (made := created(log, self._factories)) is not None:
-                    # Should its block be taken back, it cannot be read until it is made again, at the same address.
-                    self._directory.made(*made)
+            made = [pool for log in of_block if (pool := created(log, self._factories)) is not None]
+            for key, address in made:
+                self._directory.made(key, address)
+            if made:
+                self._made[header.hash] = [key for key, _ in made]
+        while len(self._made) > KEPT_BLOCKS:
+            del self._made[next(iter(self._made))]
         self.removed += len(step.removed)
         self.applied += len(added)
 
