@@ -1,6 +1,6 @@
 """`cambist market ...`: prices, books, candles, trades, pools and routes, through the HTTP API.
 
-All but routes is public: it needs the address of a service (CAMBIST_URL, else this host's settings) and no key.
+All but routes and check is public: it needs the address of a service (CAMBIST_URL, else this host's settings), no key.
 """
 
 import time
@@ -13,7 +13,9 @@ from rich.table import Table
 
 from service.cli.api import Api
 from service.cli.charts import MAX_CANDLES, candle_chart, depth_table
-from service.cli.options import JsonOption
+from service.cli.door import act
+from service.cli.failures import ExitStatus
+from service.cli.options import JsonOption, settings_of_host
 from service.cli.output import moment, print_json, print_table, shortened, stdout
 from service.cli.profile import load_profile, server_url
 from service.cli.trading import BaseOption, ChainArgument, ProfileOption, QuoteOption, Side, block_title, trade_params
@@ -225,6 +227,23 @@ def routes(
     print_table(columns, rows, title=block_title(answer), right=f"{answer['judged_in']}, net of gas, gas")
     gain = "" if answer["gain"] == "0" else f": {shortened(answer['gain'])} {answer['judged_in']}"
     stdout().print(answer["reason"] + gain)
+
+
+@app.command("check", epilog="Example:\n\n  cambist market check ethereum")
+def check(chain: ChainArgument, json: JsonOption = False) -> None:
+    """Compare the pools in the running server's memory with the chain, on this host. Status 1: some differed."""
+    answer = act(settings_of_host(), "market.check", {"chain": chain}, doing="comparing the pools with the chain")
+    if json:
+        print_json(answer)
+    else:
+        block = "" if answer["block"] is None else f" at block {answer['block']}"
+        stdout().print(
+            f"{chain}: {answer['pools']} pools in memory{block}, {answer['differing']} differ from the chain"
+        )
+        for difference in answer["differences"]:
+            stdout().print(f"  {difference}; loaded anew", markup=False)
+    if answer["differing"]:
+        raise typer.Exit(int(ExitStatus.REFUSED))
 
 
 def _public(path: str, query: dict[str, str] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from service.build import Services
-from service.control import asset_acts, chain_acts, key_acts, panic_acts, rejecting, tx_acts, wallet_acts
+from service.control import asset_acts, chain_acts, key_acts, market_acts, panic_acts, rejecting, tx_acts, wallet_acts
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from service.control.server import Operator
@@ -91,6 +91,9 @@ ACTS: Final[Mapping[str, Act]] = {
         run=asset_acts.remove,
         shown=("chain", "symbol", "despite_balances", "left_behind"),
         asks_chains=False,
+    ),
+    "market.check": Act(
+        params=market_acts.CheckPools, run=market_acts.check, shown=("chain", "block", "pools", "differing")
     ),
     "panic.status": Act(params=NoParams, run=panic_acts.status, asks_chains=False),
 }

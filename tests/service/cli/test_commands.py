@@ -218,7 +218,7 @@ def test_a_quote_says_what_would_be_traded(cambist: Cambist, as_client: dict[str
     answer = client_run(cambist, as_client, "quote", "ethereum", "ETHUSDC", "sell", "--base", "0.1")
     assert answer["sell"] == {"asset": "ETH", "amount": "0.1"}
     shown = call(cambist, "quote", "ethereum", "ETHUSDC", "sell", "--base", "0.1", extra=as_client)
-    assert re.search(r"^route +\w+: WETH → .*USDC", shown.stdout, re.MULTILINE)
+    assert re.search(r"^route +WETH → .*USDC", shown.stdout, re.MULTILINE)
 
 
 def test_an_order_can_be_tried_out(cambist: Cambist, as_client: dict[str, str]) -> None:
