@@ -4,7 +4,7 @@ import random
 from itertools import combinations
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from contracts.assets import Asset
@@ -12,7 +12,7 @@ from contracts.deployments import RouterKind, load_deployments
 from contracts.errors import QuoteError
 from contracts.routes import Exact
 from contracts.routing.execution import Share, execute
-from contracts.routing.gas import GasModel, GasPricing
+from contracts.routing.gas import V3_TICK, GasModel, GasPricing
 from contracts.routing.graph import PoolGraph
 from contracts.routing.model import GraphPool, RoutedSwap
 from contracts.routing.paths import find_paths
@@ -23,6 +23,8 @@ DEPLOYMENTS = load_deployments()
 GRID = 64
 """Parts of the amount that the exhaustive search deals out."""
 
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""A market is not made clearer by shrinking it, which takes minutes."""
 NOISE = st.floats(-0.01, 0.01)
 DEPTHS = st.integers(20, 5_000)
 SIZES = st.integers(1, 400)
@@ -83,7 +85,7 @@ def net(found: RoutedSwap, gas: GasPricing) -> int:
     return found.amount_out - cost if found.exact == "in" else -found.amount_in - cost
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, phases=PHASES)
 @given(parallel(), SIZES, GAS)
 def test_no_division_on_a_grid_is_better(pools: list[GraphPool], eth: int, gwei: int) -> None:
     amount = eth * 10**18
@@ -104,10 +106,11 @@ def test_no_division_on_a_grid_is_better(pools: list[GraphPool], eth: int, gwei:
         best = worth if best is None else max(best, worth)
     found = route(pools, WETH, USDC, amount=amount, exact="in", gwei=gwei)
     assert best is not None
-    assert net(found, gas) >= best - abs(best) // 1_000_000
+    # A division that just avoids crossing a tick may be better by that tick's gas: ticks are counted, hardly aimed at.
+    assert net(found, gas) >= best - abs(best) // 1_000_000 - gas.cost(V3_TICK)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, phases=PHASES)
 @given(webs(), SIZES, DIRECTIONS, GAS)
 def test_a_split_nets_no_less_than_the_best_path_alone(
     pools: list[GraphPool], eth: int, exact: Exact, gwei: int
@@ -127,7 +130,7 @@ def test_a_split_nets_no_less_than_the_best_path_alone(
     assert all(leg.amount_in > 0 and leg.amount_out > 0 for leg in found.legs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, phases=PHASES)
 @given(webs(), SIZES, DIRECTIONS)
 def test_an_amount_is_found_whatever_the_order_of_pools(pools: list[GraphPool], eth: int, exact: Exact) -> None:
     amount = units("WBTC" if exact == "in" else "WETH", eth=eth) // 8
@@ -138,7 +141,7 @@ def test_an_amount_is_found_whatever_the_order_of_pools(pools: list[GraphPool], 
     assert route(pools[::-1], WBTC, WETH, amount=amount, exact=exact, gwei=20) == found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, phases=PHASES)
 @given(webs(), SIZES)
 def test_no_subset_of_paths_is_much_better_than_the_choice(pools: list[GraphPool], eth: int) -> None:
     amount = units("WBTC", eth=eth) // 8
@@ -150,7 +153,14 @@ def test_no_subset_of_paths_is_much_better_than_the_choice(pools: list[GraphPool
         except QuoteError:
             continue
         # The gas price is counted from other pools' mid prices there; half a basis point is far below that of a leg.
-        assert net(found, gas) >= net(other, gas) - abs(net(other, gas)) // 20_000
+        assert net(found, gas) >= net(other, gas) - abs(net(other, gas)) // 20_000, (_told(found), _told(other))
+
+
+def _told(found: RoutedSwap) -> tuple[int, int, list[tuple[int, list[str]]]]:
+    legs = [
+        (leg.amount_in, [f"{hop.token_in[:6]} {hop.venue} {hop.fee_pips}" for hop in leg.hops]) for leg in found.legs
+    ]
+    return found.amount_out, found.gas_estimate, legs
 
 
 def _compositions(total: int, parts: int) -> list[tuple[int, ...]]:
