@@ -121,6 +121,19 @@ def logs(seed: Annotated[int, typer.Option(help="Which recipients and amounts.")
     judge("logs", run(seed=seed, console=Console()))
 
 
+@app.command()
+def routing(
+    cases: Annotated[int, typer.Option(min=10, help="Trades beside smart-order-router.")] = 200,
+    seed: Annotated[int, typer.Option(help="Which market and trades; the same seed gives the same ones.")] = 1,
+    peer: Annotated[bool, typer.Option(help="Install smart-order-router into the cache folder and run it too.")] = True,
+) -> None:
+    """Routes beside Uniswap's smart-order-router on the same Anvil, and beside the convex bound of any router."""
+    from scripts.bench.routing import run
+
+    quiet()
+    judge("routing", run(cases=cases, seed=seed, peer=peer, console=Console()))
+
+
 @app.command(name="all")
 def everything() -> None:
     """Quotes, routing, balances, logs and JSON-RPC in turn, and one table of their bars."""

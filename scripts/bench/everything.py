@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from scripts.bench import balances, jsonrpc, logs, quotes, state
+from scripts.bench import balances, jsonrpc, logs, quotes, routing, state
 from scripts.bench.results import Bar, all_held, bars_table
 
 QUOTES: Final = 10_000
@@ -19,12 +19,15 @@ QUOTES: Final = 10_000
 BLOCKS: Final = 1_000
 """Of order flow, through which states are held."""
 REORGS: Final = 100
+CASES: Final = 200
+"""Trades beside smart-order-router."""
 SEED: Final = 1
 
 Benchmark = Callable[[Console], list[Bar]]
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "quotes": lambda console: quotes.run(count=QUOTES, seed=SEED, peers=True, console=console),
+    "routing": lambda console: routing.run(cases=CASES, seed=SEED, peer=True, console=console),
     "state": lambda console: state.run(blocks=BLOCKS, reorgs=REORGS, seed=SEED, console=console),
     "balances": lambda console: balances.run(seed=SEED, peers=True, console=console),
     "logs": lambda console: logs.run(seed=SEED, console=console),
