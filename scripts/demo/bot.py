@@ -55,6 +55,8 @@ TRIPS = (
     Trip(chain="ethereum", market="ETHUSDC", sell_base="0.75", buy_with_quote="900"),
     Trip(chain="polygon", market="POLUSDC", sell_base="400", buy_with_quote="125", buy_on="quickswap_v2"),
 )
+LARGE = Trip(chain="ethereum", market="ETHUSDC", sell_base="300", buy_with_quote="0")
+"""Only looked at: what its route would be."""
 SHOWN_MARKETS = {
     "ethereum": ("ETHUSDC", "ETHUSDT", "WBTCUSDC", "DAIUSDC"),
     "polygon": ("POLUSDC", "POLUSDT", "WETHUSDC", "USDCEUSDC"),
@@ -132,6 +134,7 @@ def run(environment: Mapping[str, str], screen: Screen) -> None:
     with closing(_Bot(environment, screen)) as bot, localcontext() as context:
         context.prec = EXACT_DIGITS
         before = bot.look()
+        bot.look_deeper()
         moved: Moved = {}
         for trip in TRIPS:
             bot.trade(trip, moved)
@@ -175,13 +178,38 @@ class _Bot:
             for ticker in answer["tickers"]:
                 if ticker["market"] not in SHOWN_MARKETS[trip.chain]:
                     continue
-                check(ticker["status"] != "unknown", f"{ticker['market']} has a price on {trip.chain}: {ticker['problem']}")
+                check(
+                    ticker["status"] != "unknown",
+                    f"{ticker['market']} has a price on {trip.chain}: {ticker['problem']}",
+                )
                 feed = ticker["reference"]
                 prices = [ticker["bid"], ticker["ask"], feed["price"] if feed else None]
                 rows.append([trip.chain, ticker["market"], *(amount(price) for price in prices)])
             check(any(row[1] == trip.market for row in rows), f"{trip.market} is listed on {trip.chain}")
         self.screen.table(["chain", "market", "bid", "ask", "Chainlink"], rows, numbers=["bid", "ask", "Chainlink"])
         return found
+
+    def look_deeper(self) -> None:
+        """The order book that the pools amount to, and how a sale far above the wallet's means would be split."""
+        chain, market = LARGE.chain, LARGE.market
+        self.screen.chapter(f"The book of {market} on {chain}, and the best route for a sale of {LARGE.sell_base}")
+        book = self.nobody.get(f"/v1/{chain}/depth", market=market, limit="3", aggregate="10")
+        check(len(book["asks"]) == len(book["bids"]) == 3, "the book has levels on both sides")
+        levels = [("ask", *level) for level in reversed(book["asks"])] + [("bid", *level) for level in book["bids"]]
+        self.screen.table(
+            ["side", book["quote"], book["base"]],
+            [[side, price, amount(base)] for side, price, base in levels],
+            numbers=[book["quote"], book["base"]],
+        )
+        routes = self.reader.get(f"/v1/{chain}/routes", market=market, side="sell", base_amount=LARGE.sell_base)
+        for leg in routes["route"]["legs"]:
+            venues = ", ".join(dict.fromkeys(hop["venue"] for hop in leg["hops"]))
+            share = f"{(leg['share_bps'] + 50) // 100} %"
+            self.screen.note(f"{share:>5}  {path_of(leg)} ({venues}): {amount(leg['buy'])} {routes['judged_in']}")
+        self.screen.fact(
+            f"{len(routes['candidates'])} ways compared; after gas the chosen one brings"
+            f" {amount(routes['gain'])} {routes['judged_in']} more than the best path alone"
+        )
 
     def balances(self) -> Holdings:
         """Every listed asset on both chains, to the last digit."""
