@@ -11,6 +11,7 @@ A query names any number of addresses: over `ADDRESSES_AT_MOST` the node is aske
 Not guaranteed: that the node told all of them; and a range is canonical only as far as the hashes in it are.
 """
 
+import gc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -107,6 +108,21 @@ async def logs_in(
 
 def decode_logs(value: Any) -> list[Log]:
     """The items of an `eth_getLogs` answer, in its order. Raises: codec.Malformed."""
+    # Thousands of objects, none in a cycle: the collector would look through all of them again and again meanwhile,
+    # which takes as long as making them.
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _logs(value)
+    finally:
+        if was_collecting:
+            gc.enable()
+
+
+# -- private ----------------------------------------------------------------------------------------------
+
+
+def _logs(value: Any) -> list[Log]:
     logs: list[Log] = []
     last_block, last_number = BlockRef(number=0, hash=BlockHash("")), ""
     last_tx, last_tx_text = TxHash(""), ""
@@ -139,9 +155,6 @@ def decode_logs(value: Any) -> list[Log]:
         except (KeyError, TypeError, ValueError) as exc:
             raise codec.Malformed("a log without one of its fields, or one that is not hex") from exc
     return logs
-
-
-# -- private ----------------------------------------------------------------------------------------------
 
 
 def _decoded(transport: Transport, answer: Any) -> list[Log]:
