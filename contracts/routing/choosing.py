@@ -13,16 +13,20 @@ from itertools import permutations
 from typing import Final
 
 from contracts.errors import QuoteError
-from contracts.routing.splitting import FIRST_CHUNKS, Market, Split, fill, refine, without
+from contracts.routing.splitting import FIRST_CHUNKS, HALVINGS, Market, Split, fill, refine, without
 
 SPLIT_PATHS: Final = 48
 """Paths that a split may choose from: the best by rate at the start."""
-DROP_ROUNDS: Final = 3
+DROP_ROUNDS: Final = 2
+SMALLEST_LEGS: Final = 6
+"""Of many legs, only so many are looked at: what carries much is not dropped for its gas."""
 DROP_TRIALS: Final = 2
 """Legs tried, those that promise most first, before a split is left as it is."""
 ADD_TRIALS: Final = 3
 FEW_LEGS: Final = 4
 """Splits of so many legs are looked at with more care: a leg's gas is a large part of what they gain."""
+THINNED_LEGS: Final = 6
+THINNED_BY: Final = 3
 REFILL_CHUNKS: Final = 8
 """Chunks in which a dropped leg's amount goes to the others."""
 REFILL_HALVINGS: Final = 4
@@ -51,7 +55,7 @@ def best_split(market: Market, amount: int, *, single: int | None, cost: GasCost
             best = split
     if best is None:
         return None
-    return chooser.with_fewer_ticks(chooser.grown(best))
+    return chooser.with_fewer_ticks(chooser.thinned(chooser.grown(best)))
 
 
 class _Chooser:
@@ -106,6 +110,22 @@ class _Chooser:
             split = more
         return split
 
+    def thinned(self, split: Split) -> Split:
+        """Without two or three legs at once, where that pays: legs over the same pools crosswise hold each other up."""
+        best = fewer = split
+        if len(split.flows) > THINNED_LEGS:
+            return split
+        for _ in range(THINNED_BY):
+            if len(fewer.flows) <= 2:
+                break
+            dropped = self._dropped(fewer, most=len(fewer.flows) - 1)
+            if dropped is None:
+                break
+            fewer = refine(dropped, sorted(dropped.flows), self._amount // REFILL_CHUNKS, halvings=HALVINGS)
+            if self.net(fewer) > self.net(best):
+                best = fewer
+        return best
+
     def with_fewer_ticks(self, split: Split) -> Split:
         """Chunks moved where that saves crossing a tick whose gas is worth more than the better rate beyond it.
 
@@ -133,25 +153,27 @@ class _Chooser:
                     split.undo(pulled)
         return split
 
-    def _dropped(self, split: Split) -> Split | None:
-        """One leg less, where that pays or where there are too many."""
-        must = len(split.flows) > self._max_legs
+    def _dropped(self, split: Split, *, most: int | None = None) -> Split | None:
+        """One leg less, where that pays or where there are more than `most` (`max_legs` by default)."""
+        must = len(split.flows) > (self._max_legs if most is None else most)
         net = self.net(split)
         enough = net - abs(net) // LEAST_GAIN
-        smallest = [path for _, path in sorted((flow, path) for path, flow in split.flows.items())[:2]]
+        smallest = [path for _, path in sorted((flow, path) for path, flow in split.flows.items())[:SMALLEST_LEGS]]
         if must:
             trials = smallest
         else:
+            promises = {path: self._promise(split, path) for path in smallest}
+            paying = sorted((path for path in smallest if promises[path] >= enough), key=lambda path: -promises[path])
             # A bound may promise too much, so that the smallest legs are tried whatever it says of others.
-            promises = sorted((-self._promise(split, path), path) for path in sorted(split.flows))
-            paying = [path for promise, path in promises if -promise >= enough]
-            trials = [*paying[:DROP_TRIALS], *(path for path in smallest if path in paying[DROP_TRIALS:])]
+            trials = list(dict.fromkeys([*paying[:DROP_TRIALS], *(p for p in smallest[:DROP_TRIALS] if p in paying)]))
         best: Split | None = None
         best_path = -1
         for path in trials:
             fewer = without(split, path, chunks=REFILL_CHUNKS)
             if fewer is not None and (best is None or self.net(fewer) > self.net(best)):
                 best, best_path = fewer, path
+            if len(split.flows) > FEW_LEGS and best is not None and (must or self.net(best) >= enough):
+                return best
         if best is None or must or self.net(best) >= enough:
             return best
         saved = self._cost(sorted(split.flows), split.ticks_crossed) - self._cost(

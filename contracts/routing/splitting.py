@@ -20,7 +20,7 @@ from contracts.routing.curves import RATE_BITS, Curve, curve_of, joined
 from contracts.routing.graph import Edge
 from contracts.routing.paths import Path
 
-FIRST_CHUNKS: Final = 64
+FIRST_CHUNKS: Final = 32
 """Chunks of the first filling; the finest are `FIRST_CHUNKS << HALVINGS`."""
 HALVINGS: Final = 6
 MOVES_A_LEVEL: Final = 32
