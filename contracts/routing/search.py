@@ -4,7 +4,7 @@
 
 Guarantees: pure and deterministic, whatever the order in which the pools came; the amounts are those of `execution`, so
 of the transaction when it is the next one at that state; a split never nets less than the best path alone; a partial
-fill is not a fill. Equal nets: fewer legs, then the registry's first router, then the first path. Not guaranteed: the
+fill is not a fill. Equal nets: fewer legs, less gas, the registry's first router, the first path. Not guaranteed: the
 best of all possible routes; `scripts.bench routing` prints how far from the convex bound it is. Where the pools are not
 loaded whole, what lies beyond is asked for (`TicksNotLoaded`) once a split would go there, or nothing else fills.
 """
@@ -151,9 +151,16 @@ def offers(trade: Trade) -> list[Offer]:
 def options(trade: Trade, offered: Sequence[Offer]) -> Iterator[Option]:
     """Each router's best path alone, then its best split, as they would execute."""
     for offer in offered:
-        single = offer.singles[0] if offer.singles else None
-        if single is not None:
-            yield option(trade, offer, [Share(offer.market.paths[single.path], trade.amount)])
+        single = None
+        for candidate in offer.singles:
+            try:
+                alone = option(trade, offer, [Share(offer.market.paths[candidate.path], trade.amount)])
+            except QuoteError:
+                # The router's own sums say yes, and the pair itself would refuse: a reserve beyond uint112.
+                continue
+            single = candidate
+            yield alone
+            break
         if offer.router.kind is RouterKind.SWAP_ROUTER_02 and trade.max_splits > 1:
             split = _split(trade, offer, single)
             if split is not None:
@@ -164,7 +171,7 @@ def best_of(trade: Trade, offered: Sequence[Offer], found: Iterator[Option]) -> 
     """Raises: TicksNotLoaded, AmountTooSmall, InsufficientLiquidity: there is none, for that reason."""
     best = None
     for each in found:
-        if best is None or (each.worth, -len(each.shares)) > (best.worth, -len(best.shares)):
+        if best is None or (each.worth, -len(each.shares), -each.gas) > (best.worth, -len(best.shares), -best.gas):
             best = each
     if best is not None:
         return best

@@ -238,14 +238,21 @@ def refine(split: Split, paths: Sequence[int], chunk: int, *, halvings: int = HA
             if not level.move():
                 break
         if level.has_moved:
-            split = split.settled()
+            try:
+                split = split.settled()
+            except QuoteError:
+                # Some pool is taken to its end, and this order asks it for a little more: no finer than this.
+                return split
         chunk //= 2
     return split
 
 
 def without(split: Split, path: int, *, chunks: int) -> Split | None:
     """The same amount over the other paths in use; None where they cannot take it. Raises: TicksNotLoaded."""
-    rest = Split.of(split.market, [flow for flow in in_order(split.flows) if flow[0] != path])
+    try:
+        rest = Split.of(split.market, [flow for flow in in_order(split.flows) if flow[0] != path])
+    except QuoteError:
+        return None
     if not rest.flows or not fill(rest, sorted(rest.flows), split.flows[path], chunks=chunks):
         return None
     return rest

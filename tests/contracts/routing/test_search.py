@@ -83,6 +83,7 @@ def test_one_pair_gives_what_the_pair_gives() -> None:
     quote = v2.quote_exact_in(only.state, amount, zero_for_one=only.key.token0 == WETH.address)
     assert (found.amount_in, found.amount_out) == quote
     assert [leg.hops[0].pool for leg in found.legs] == [only.address]
+    assert found.router.kind is RouterKind.ROUTER_02  # which costs less gas for the same
 
 
 def test_native_coins_trade_through_the_wrapped_tokens_pools() -> None:
@@ -219,6 +220,14 @@ def test_amounts_that_no_trade_has_are_refused() -> None:
             route(pools, WETH, USDC, amount=amount)
     with pytest.raises(AmountTooSmall):
         route(pools, WETH, USDC, amount=1)
+
+
+def test_absurd_amounts_are_more_than_the_pools_can_fill() -> None:
+    pools = [pair("WETH", "USDC", eth=900), pool("WETH", "USDC", 500, eth=900), pair("WETH", "DAI", eth=900)]
+    for exact in ("in", "out"):
+        for bought in (USDC, DAI):
+            with pytest.raises(InsufficientLiquidity):
+                route(pools, WETH, bought, amount=MAX_TRADE, exact=exact)
 
 
 def test_pairs_that_are_no_trade_are_refused() -> None:
