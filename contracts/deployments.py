@@ -28,12 +28,11 @@ class Venue(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueContracts:
-    """Where to find a venue's pools, ask for amounts (QuoterV2, or a Router02's getAmounts) and send swaps."""
+    """Where to find a venue's pools and ask for amounts (QuoterV2, or a Router02's getAmounts)."""
 
     venue: Venue
     factory: Address
     quoter: Address
-    router: Address
 
 
 class RouterKind(StrEnum):
@@ -94,6 +93,16 @@ class Deployments:
     def routers(self, chain_id: ChainId) -> tuple[Router, ...]:
         """In the order of the file: of two routers that do the same, the first is meant. Raises: UnknownDeployment."""
         return self._chain(chain_id, "routers").routers
+
+    def router_of(self, chain_id: ChainId, venue: Venue) -> Router:
+        """The router for one path of that venue alone: of those that reach it the one that reaches least.
+
+        Raises: UnknownDeployment: the chain does not have the venue.
+        """
+        found = [router for router in self.routers(chain_id) if venue in router.venues]
+        if not found:
+            raise UnknownDeployment(chain_id, venue)
+        return min(found, key=lambda router: len(router.venues))
 
     def spenders(self, chain_id: ChainId) -> frozenset[Address]:
         """The contracts that may ever get an allowance: the routers swaps are sent to."""
@@ -164,8 +173,6 @@ def _venue(name: str, fields: Fields, *, contracts: Mapping[str, Address]) -> Ve
             raise InvalidData(f"{fields.where} {role}: {wanted!r} is not among the chain's contracts")
         return contracts[wanted]
 
-    venue = VenueContracts(
-        venue=Venue(name), factory=contract("factory"), quoter=contract("quoter"), router=contract("router")
-    )
+    venue = VenueContracts(venue=Venue(name), factory=contract("factory"), quoter=contract("quoter"))
     fields.refuse_unknown()
     return venue

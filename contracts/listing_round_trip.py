@@ -21,8 +21,9 @@ from contracts.deployments import MULTICALL3, Deployments
 from contracts.errors import AmountTooSmall
 from contracts.listing_transfers import probe_address, simulate_paid
 from contracts.pools import PoolDirectory
-from contracts.quoting import SwapQuote, best_quote
-from contracts.swaps import SwapCall, compile_swap
+from contracts.quoting import best_quote
+from contracts.routing.model import RoutedSwap
+from contracts.swaps import SwapCall, compile_route
 
 SPENT_WEI: Final = (10**16, 10**18, 10**20)
 """Native units tried in turn, until one buys something: the token may be dear, or have no decimals."""
@@ -63,7 +64,7 @@ async def try_round_trip(
     """
     pools = PoolDirectory(assets.chain_id)
 
-    async def quote(sold: Asset, bought: Asset, *, amount: int) -> SwapQuote:
+    async def quote(sold: Asset, bought: Asset, *, amount: int) -> RoutedSwap:
         return await best_quote(
             client,
             assets=assets,
@@ -92,8 +93,8 @@ async def try_round_trip(
         probe_address(f"{role} of {token.token_address}") for role in ("trader", "payee", "reader")
     )
 
-    def compiled(priced: SwapQuote, *, recipient: Address) -> SwapCall:
-        return compile_swap(
+    def compiled(priced: RoutedSwap, *, recipient: Address) -> SwapCall:
+        return compile_route(
             priced,
             deployments=deployments,
             assets=assets,
@@ -124,7 +125,7 @@ async def try_round_trip(
     return _outcome(results, buying=buying, selling=selling)
 
 
-def _outcome(results: Sequence[SimResult], *, buying: SwapQuote, selling: SwapQuote) -> RoundTrip:
+def _outcome(results: Sequence[SimResult], *, buying: RoutedSwap, selling: RoutedSwap) -> RoundTrip:
     bought, tokens, native_before, approved, sold, native_after = results
     failed = next(
         (

@@ -1,4 +1,7 @@
-"""What a trade would give right now, asked of the contracts themselves at one block.
+"""What a trade by one path would give, asked of the contracts themselves at one block.
+
+A second way to the same numbers: the service quotes from pools in memory (contracts.routing). This needs no state and
+believes only the chain. The checks of a token before it is listed use it, and tests compare with it.
 
 QuoterV2 and Router02's getAmounts are executed by the node over the block's state, so that an amount is what the
 swap would move if it were the next transaction. Guarantees: every number of a quote belongs to `block`; a partial
@@ -29,10 +32,8 @@ from contracts.errors import (
 from contracts.multicall import Ok, aggregate
 from contracts.paths import encode_path
 from contracts.pools import PoolDirectory, discover, pool_keys, read_states
-from contracts.ratio import Ratio
 from contracts.routes import (
     Exact,
-    Hop,
     Route,
     candidates,
     combined_fee_pips,
@@ -40,8 +41,7 @@ from contracts.routes import (
     legs,
     price_impact_bps,
 )
-
-__all__ = ["Exact", "Hop", "SwapQuote", "Venue", "best_quote"]
+from contracts.routing.model import Leg, RoutedSwap
 
 MAX_TRADE: Final = 2**128 - 1
 """Base units; far above any supply, and far below where the routers' int256 casts would matter."""
@@ -57,28 +57,6 @@ _GAS_NATIVE: Final = 12_000
 """Wrapping before or unwrapping after the pools."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwapQuote:
-    """A route and its amounts, base units. `mid_price` is bought for sold base units; impact excludes pool fees.
-
-    `gas_estimate` is for showing and for breaking ties; the gas limit of a transaction comes from simulation.
-    """
-
-    chain_id: ChainId
-    venue: Venue
-    hops: tuple[Hop, ...]
-    sold: Asset
-    bought: Asset
-    exact: Exact
-    amount_in: int
-    amount_out: int
-    gas_estimate: int
-    mid_price: Ratio
-    price_impact_bps: int
-    lp_fee_pips: int
-    block: BlockRef
-
-
 async def best_quote(
     client: HeadReader,
     *,
@@ -91,7 +69,7 @@ async def best_quote(
     venue: Venue | None = None,
     pools: PoolDirectory | None = None,
     block: BlockRef | None = None,
-) -> SwapQuote:
+) -> RoutedSwap:
     """The best single route at `block` (the head when None): most bought, or least sold; then least gas.
 
     `venue` leaves only that protocol's pools to choose from.
@@ -144,10 +122,10 @@ async def best_quote(
     if answer.amount == 0:
         raise AmountTooSmall(f"so little {sold.symbol} buys no {bought.symbol}")
     amount_in, amount_out = (amount, answer.amount) if exact == "in" else (answer.amount, amount)
-    return SwapQuote(
+    return RoutedSwap(
         chain_id=assets.chain_id,
-        venue=route.venue,
-        hops=route.hops,
+        router=deployments.router_of(assets.chain_id, route.venue),
+        legs=(Leg(hops=route.hops, amount_in=amount_in, amount_out=amount_out),),
         sold=sold,
         bought=bought,
         exact=exact,

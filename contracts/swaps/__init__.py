@@ -11,7 +11,7 @@ or capped on-chain, and what must arrive is enforced on-chain, for the whole tra
 good one.
 """
 
-from contracts.swaps.compiling import SwapCall, compile_route, compile_swap
+from contracts.swaps.compiling import SwapCall, compile_route
 from contracts.swaps.encoding import decode_swap, encode_swap
 from contracts.swaps.model import MAX_DEADLINE_S, MAX_HOPS, MAX_LEGS, ROUTER_ITSELF, Swap, SwapLeg, one_leg
 
@@ -24,7 +24,6 @@ __all__ = [
     "SwapCall",
     "SwapLeg",
     "compile_route",
-    "compile_swap",
     "decode_swap",
     "encode_swap",
     "one_leg",

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from chains.types import Address, CallRequest
 from contracts.assets import AssetList, TokenAmount
 from contracts.deployments import Deployments
-from contracts.errors import UnknownDeployment, UnsafeSwap
-from contracts.quoting import SwapQuote
+from contracts.errors import UnsafeSwap
 from contracts.routing.model import Leg, RoutedSwap
 from contracts.swaps.encoding import encode_swap
-from contracts.swaps.model import Swap, SwapLeg, one_leg
+from contracts.swaps.model import Swap, SwapLeg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,52 +68,6 @@ def compile_route(
                 exact_out=leg.exact_out if routed.exact == "out" else 0,
             )
             for leg, share in zip(legs, most, strict=True)
-        ),
-    )
-    return _compiled(swap, deployments=deployments, assets=assets)
-
-
-def compile_swap(
-    quote: SwapQuote,
-    *,
-    deployments: Deployments,
-    assets: AssetList,
-    recipient: Address,
-    max_in: int,
-    min_out: int,
-    deadline_s: int,
-) -> SwapCall:
-    """The call that trades along the quote's one path within these limits.
-
-    The exact side must be the quote's: `max_in == quote.amount_in` for exact input, `min_out == quote.amount_out`
-    for exact output.
-
-    Raises:
-        UnsafeSwap: the exact side differs, or `encode_swap` refuses.
-    """
-    _check_exact(*((max_in, quote.amount_in) if quote.exact == "in" else (min_out, quote.amount_out)))
-    try:
-        router = deployments.venue(quote.chain_id, quote.venue).router
-    except UnknownDeployment as exc:
-        raise UnsafeSwap(f"chain {quote.chain_id} has no venue {quote.venue}") from exc
-    leg = Leg(hops=quote.hops, amount_in=quote.amount_in, amount_out=quote.amount_out)
-    swap = Swap(
-        chain_id=quote.chain_id,
-        router=router,
-        sold=quote.sold,
-        bought=quote.bought,
-        exact=quote.exact,
-        max_in=max_in,
-        min_out=min_out,
-        recipient=recipient,
-        deadline_s=deadline_s,
-        legs=one_leg(
-            _path(leg),
-            [hop.fee_pips for hop in quote.hops],
-            venue=quote.venue,
-            exact=quote.exact,
-            max_in=max_in,
-            min_out=min_out,
         ),
     )
     return _compiled(swap, deployments=deployments, assets=assets)

@@ -21,9 +21,10 @@ from contracts.balances.packed import NATIVE
 from contracts.call import execute
 from contracts.deployments import MULTICALL3, Deployments, Venue, load_deployments
 from contracts.pools import PoolDirectory
-from contracts.quoting import SwapQuote, best_quote
+from contracts.quoting import best_quote
 from contracts.routes import Exact
-from contracts.swaps import SwapCall, compile_swap
+from contracts.routing.model import RoutedSwap
+from contracts.swaps import SwapCall, compile_route
 from scripts.devnet.cheats import fund_native, fund_token
 from scripts.devnet.network import LocalChain
 from scripts.devnet.rpc import DevRpc
@@ -77,7 +78,7 @@ class Desk:
         exact: Exact,
         venue: Venue | None = None,
         direct_only: bool = False,
-    ) -> SwapQuote:
+    ) -> RoutedSwap:
         """`venue` and `direct_only` narrow what is considered, so that each shape gets its turn."""
         return await best_quote(
             self.client,
@@ -90,8 +91,8 @@ class Desk:
             pools=self.pools,
         )
 
-    def compile(self, quote: SwapQuote, *, max_in: int, min_out: int) -> SwapCall:
-        return compile_swap(
+    def compile(self, quote: RoutedSwap, *, max_in: int, min_out: int) -> SwapCall:
+        return compile_route(
             quote,
             deployments=self.deployments,
             assets=self.assets,

@@ -5,8 +5,9 @@ import pytest
 from chains.errors import ExecutionReverted
 from contracts.arrival import moved
 from contracts.assets import Asset, AssetList, token_id
-from contracts.quoting import SwapQuote, best_quote
-from contracts.swaps import compile_swap
+from contracts.quoting import best_quote
+from contracts.routing.model import RoutedSwap
+from contracts.swaps import compile_route
 from tests.contracts.desk import FOREVER_S, Desk
 from tests.contracts.hostile import Hostile, make_pool, place_token
 
@@ -25,7 +26,7 @@ def with_token(desk: Desk, token: Hostile) -> AssetList:
     return AssetList(desk.chain_id, [*desk.assets, asset], wrapped=desk.assets.wrapped)
 
 
-async def quoted(desk: Desk, assets: AssetList, sold: str, bought: str, *, amount: int) -> SwapQuote:
+async def quoted(desk: Desk, assets: AssetList, sold: str, bought: str, *, amount: int) -> RoutedSwap:
     return await best_quote(
         desk.client,
         assets=assets,
@@ -37,8 +38,8 @@ async def quoted(desk: Desk, assets: AssetList, sold: str, bought: str, *, amoun
     )
 
 
-async def arrived(desk: Desk, assets: AssetList, quote: SwapQuote, *, min_out: int) -> int:
-    swap = compile_swap(
+async def arrived(desk: Desk, assets: AssetList, quote: RoutedSwap, *, min_out: int) -> int:
+    swap = compile_route(
         quote,
         deployments=desk.deployments,
         assets=assets,

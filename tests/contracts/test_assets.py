@@ -85,7 +85,7 @@ def test_the_data_files_agree_with_each_other_and_with_the_chain_table(chain_id:
 
 def test_only_the_routers_may_get_an_allowance() -> None:
     deployments = load_deployments()
-    routers = {deployments.venue(POLYGON, venue).router for venue in (Venue.UNISWAP_V3, Venue.QUICKSWAP_V2)}
+    routers = {deployments.router_of(POLYGON, venue).address for venue in (Venue.UNISWAP_V3, Venue.QUICKSWAP_V2)}
     assert deployments.spenders(POLYGON) == routers
     assert deployments.address(POLYGON, MULTICALL3) not in deployments.spenders(POLYGON)
 

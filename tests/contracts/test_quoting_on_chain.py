@@ -66,9 +66,9 @@ async def test_the_best_of_all_direct_pools_is_taken(ethereum_desk: Desk, exact:
 async def test_a_connector_is_used_where_it_gives_more(ethereum_desk: Desk) -> None:
     direct = await ethereum_desk.quote("ETH", "USDT", amount=200 * 10**18, exact="in", direct_only=True)
     routed = await ethereum_desk.quote("ETH", "USDT", amount=200 * 10**18, exact="in")
-    assert len(routed.hops) == 2
+    assert len(routed.legs[0].hops) == 2
     assert routed.amount_out > direct.amount_out
-    assert routed.lp_fee_pips >= routed.hops[0].fee_pips
+    assert routed.lp_fee_pips >= routed.legs[0].hops[0].fee_pips
 
 
 async def test_the_same_block_gives_the_same_quote(desk: Desk) -> None:
@@ -81,7 +81,7 @@ async def test_the_same_block_gives_the_same_quote(desk: Desk) -> None:
 async def test_native_and_wrapped_trade_in_the_same_pools(desk: Desk) -> None:
     native = await desk.quote(desk.assets.native.symbol, "USDC", amount=10**18, exact="in")
     wrapped = await desk.quote(desk.assets.wrapped.symbol, "USDC", amount=10**18, exact="in")
-    assert native.hops == wrapped.hops
+    assert native.legs[0].hops == wrapped.legs[0].hops
     assert native.amount_out == wrapped.amount_out
     assert native.sold.is_native
     assert not wrapped.sold.is_native
@@ -104,7 +104,7 @@ async def test_impact_in_a_constant_product_pool_is_the_formula(ethereum_desk: D
     """impact = net input / (reserve + net input), from x * y = k."""
     desk = ethereum_desk
     small = await desk.quote("WETH", "USDC", amount=10**15, exact="in", venue=Venue.UNISWAP_V2)
-    reserve = (await desk.balances(await desk.head(), small.hops[0].pool))[desk.assets.wrapped.id]
+    reserve = (await desk.balances(await desk.head(), small.legs[0].hops[0].pool))[desk.assets.wrapped.id]
     for tenths in (1, 5, 10):
         sold = reserve * tenths // 10
         net = sold * 997 // 1_000
@@ -130,7 +130,7 @@ async def test_what_is_quoted_near_the_end_of_a_pool_is_still_a_whole_fill(
     block = await desk.head()
     small = await desk.quote("WETH", "USDC", amount=10**18, exact="in", venue=Venue.UNISWAP_V3, direct_only=True)
     usdc = desk.assets.by_symbol("USDC")
-    holding = (await desk.balances(block, small.hops[0].pool))[usdc.id] * share // 100
+    holding = (await desk.balances(block, small.legs[0].hops[0].pool))[usdc.id] * share // 100
     amount = holding if exact == "out" else small.mid_price.inverse.times(holding)
     try:
         quote = await desk.quote("ETH", "USDC", amount=amount, exact=exact, venue=Venue.UNISWAP_V3, direct_only=True)

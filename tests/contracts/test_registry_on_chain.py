@@ -2,11 +2,11 @@
 
 import pytest
 
-from chains.types import CallRequest
+from chains.types import Address, CallRequest
 from contracts import chainlink, erc20
-from contracts.abi import encode_call, load_abi
+from contracts.abi import Function, encode_call, load_abi
 from contracts.call import call_one, execute
-from contracts.deployments import WRAPPED_NATIVE, Venue
+from contracts.deployments import WRAPPED_NATIVE, RouterKind, Venue
 from contracts.errors import FeedUnusable, UndecodableReturn
 from contracts.pools import discover, pool_keys, read_states
 from scripts.devnet.catalogue import CHAINS
@@ -23,16 +23,35 @@ async def test_every_address_of_the_registry_and_the_asset_list_has_code(desk: D
         assert len(await desk.client.code(address)) > 100, name
 
 
-async def test_routers_and_quoters_point_at_their_factory_and_wrapped_token(desk: Desk) -> None:
+async def test_quoters_point_at_their_factory_and_wrapped_token(desk: Desk) -> None:
     wrapped = desk.deployments.address(desk.chain_id, WRAPPED_NATIVE)
     for found in desk.deployments.venues(desk.chain_id):
         v3 = found.venue is Venue.UNISWAP_V3
-        for role, contract in (("quoter", found.quoter), ("router", found.router)):
-            abi = load_abi(("quoter_v2" if role == "quoter" else "swap_router_02") if v3 else "uniswap_v2_router")
-            factory = await execute(desk.client, call_one(contract, abi.function("factory")), block="latest")
-            weth = abi.function("WETH9" if v3 else "WETH")
-            assert (factory, role) == (found.factory, role)
-            assert await execute(desk.client, call_one(contract, weth), block="latest") == wrapped
+        abi = load_abi("quoter_v2" if v3 else "uniswap_v2_router")
+        assert await _address(desk, found.quoter, "factory") == found.factory
+        weth = abi.function("WETH9" if v3 else "WETH")
+        assert await execute(desk.client, call_one(found.quoter, weth), block="latest") == wrapped
+
+
+async def test_routers_trade_with_the_factories_of_their_venues_and_the_wrapped_token(desk: Desk) -> None:
+    wrapped = desk.deployments.address(desk.chain_id, WRAPPED_NATIVE)
+    for router in desk.deployments.routers(desk.chain_id):
+        factories = {venue: desk.deployments.venue(desk.chain_id, venue).factory for venue in router.venues}
+        if router.kind is RouterKind.ROUTER_02:
+            (factory,) = factories.values()
+            assert await _address(desk, router.address, "factory") == factory
+            assert await _address(desk, router.address, "WETH") == wrapped
+            continue
+        assert await _address(desk, router.address, "factory") == factories.pop(Venue.UNISWAP_V3)
+        assert await _address(desk, router.address, "WETH9") == wrapped
+        for factory in factories.values():
+            assert await _address(desk, router.address, "factoryV2") == factory
+
+
+async def _address(desk: Desk, contract: Address, getter: str) -> Address:
+    entry = {"name": getter, "inputs": [], "outputs": [{"name": "", "type": "address"}], "stateMutability": "view"}
+    found: Address = await execute(desk.client, call_one(contract, Function.from_abi(entry)), block="latest")
+    return found
 
 
 async def test_pools_point_at_the_factory_that_named_them(desk: Desk) -> None:

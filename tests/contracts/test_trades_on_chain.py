@@ -93,7 +93,8 @@ async def test_a_swap_moves_exactly_what_was_quoted(chain: LocalChain, shape: Sh
         quote = await desk.quote(
             shape.sold, shape.bought, amount=amount, exact=shape.exact, venue=shape.venue, direct_only=shape.hops == 1
         )
-        assert (quote.venue, len(quote.hops)) == (shape.venue, shape.hops)
+        (leg,) = quote.legs
+        assert (leg.venues, len(leg.hops)) == (frozenset({shape.venue}), shape.hops)
         max_in = quote.amount_in if shape.exact == "in" else plus_bps(quote.amount_in, SLIPPAGE_BPS)
         min_out = quote.amount_out if shape.exact == "out" else less_bps(quote.amount_out, SLIPPAGE_BPS)
         swap = desk.compile(quote, max_in=max_in, min_out=min_out)

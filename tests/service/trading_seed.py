@@ -92,7 +92,7 @@ def swap_of(owner: Owner, *, max_in: int = SOLD, min_out: int = MIN_BOUGHT, dead
     """Exact input of USDC for USDT over one V3 pool."""
     return Swap(
         chain_id=ETHEREUM,
-        router=DEPLOYMENTS.venue(ETHEREUM, Venue.UNISWAP_V3).router,
+        router=DEPLOYMENTS.router_of(ETHEREUM, Venue.UNISWAP_V3).address,
         sold=USDC,
         bought=USDT,
         exact="in",

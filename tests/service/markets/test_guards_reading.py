@@ -11,7 +11,7 @@ from chains.config import ChainConfig
 from chains.types import Address, BlockRef, BlockTag, CallRequest
 from contracts.assets import AssetList
 from contracts.deployments import Deployments
-from contracts.quoting import SwapQuote
+from contracts.routing.model import RoutedSwap
 from scripts.devnet.calls import Contract
 from scripts.devnet.catalogue import CHAINS, Venue
 from scripts.devnet.cheats import fund_token, set_feed
@@ -82,7 +82,7 @@ def parts(desk: Desk, client: Any = None) -> Parts:
     )
 
 
-async def quote(desk: Desk) -> SwapQuote:
+async def quote(desk: Desk) -> RoutedSwap:
     return await desk.quote("ETH", "USDC", amount=10**18, exact="in")
 
 

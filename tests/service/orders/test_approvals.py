@@ -13,7 +13,7 @@ from service.orders.approvals import approvals
 ETHEREUM = ChainId(1)
 ASSETS = load_assets(ETHEREUM)
 DEPLOYMENTS = load_deployments()
-ROUTER = DEPLOYMENTS.venue(ETHEREUM, Venue.UNISWAP_V3).router
+ROUTER = DEPLOYMENTS.router_of(ETHEREUM, Venue.UNISWAP_V3).address
 
 
 def amounts(symbol: str, *, allowance: int, others_open: bool, spend: int = 100) -> list[int]:
