@@ -21,8 +21,9 @@ ORDER = {"market": "ETHUSDC", "side": "buy", "quote_amount": "50"}
 
 
 @pytest.fixture
-async def stack(ethereum: LocalChain, tmp_path: Path) -> AsyncIterator[Stack]:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as found:
+async def stack(fresh_ethereum: LocalChain, tmp_path: Path) -> AsyncIterator[Stack]:
+    """On a chain of its own: pools are pushed and a token is paused."""
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as found:
         yield found
 
 
