@@ -13,7 +13,7 @@ from contracts.assets import AssetList
 from contracts.deployments import Deployments
 from contracts.routing.model import RoutedSwap
 from scripts.devnet.calls import Contract
-from scripts.devnet.catalogue import CHAINS, Venue
+from scripts.devnet.catalogue import CHAINS, Pool, Venue
 from scripts.devnet.cheats import fund_token, set_feed
 from scripts.devnet.liquidity import pool_address
 from scripts.devnet.network import LocalChain
@@ -32,7 +32,12 @@ POOL = next(
     pool for pool in SPEC.pools if pool.venue is Venue.UNISWAP_V3 and (pool.base, pool.fee) == ("WETH", 500)
     and pool.quote == "USDC"
 )  # fmt: skip
+POOLS = [
+    pool for pool in SPEC.pools if pool.venue is Venue.UNISWAP_V3 and {pool.base, pool.quote} == {"WETH", "USDC"}
+]  # fmt: skip
 BOUNDS = Bounds(max_deviation_bps=200)
+NUDGE = 200_000 * 10**6
+"""USDC: a few ticks in any of the pools, and far less than the bound."""
 PUSH = 14_000_000 * 10**6
 """USDC into the deepest pool: it moves its price by far more than the bound."""
 
@@ -86,10 +91,10 @@ async def quote(desk: Desk) -> RoutedSwap:
     return await desk.quote("ETH", "USDC", amount=10**18, exact="in")
 
 
-async def push(desk: Desk, amount: int = PUSH) -> None:
-    """Buy WETH from the deepest pool with so much USDC, in a block of its own."""
+async def push(desk: Desk, amount: int = PUSH, *, pool: Pool = POOL) -> None:
+    """Buy WETH from the pool (the deepest by default) with so much USDC, in a block of its own."""
     fund_token(desk.rpc, "ethereum", "USDC", desk.wallet, amount)
-    swap = Swap(pool=POOL, kind="noise", sold="USDC", bought="WETH", amount=amount)
+    swap = Swap(pool=pool, kind="noise", sold="USDC", bought="WETH", amount=amount)
     router = Address(swap.router(SPEC))
     Contract(desk.rpc, SPEC.tokens["USDC"].address).send("approve(address,uint256)", router, amount, sender=desk.wallet)
     receipt = await desk.send(CallRequest(to=router, data=swap.calldata(SPEC, trader=desk.wallet)), gas=20_000_000)
@@ -101,8 +106,18 @@ def pass_time(desk: Desk, seconds: int) -> None:
     desk.rpc("evm_mine")
 
 
+async def forget(desk: Desk) -> None:
+    """Let the pools remember nothing: with one observation each, a swap that moves the tick overwrites it.
+
+    Without it they remember as far back as the chain was built, which depends on how long the tests have run.
+    """
+    for pool in POOLS:
+        await push(desk, NUDGE, pool=pool)
+
+
 async def remembering(desk: Desk, seconds: int) -> None:
-    """Give the deepest pool a memory of so many seconds."""
+    """Give the deepest pool a memory of so many seconds, and no more."""
+    await forget(desk)
     pool = Contract(desk.rpc, pool_address(desk.rpc, SPEC, pool=POOL))
     pool.send("increaseObservationCardinalityNext(uint16)", 8, sender=desk.wallet)
     await push(desk, 1)
@@ -154,6 +169,7 @@ async def test_an_average_remembers_the_price_before_the_push(desk: Desk) -> Non
 
 
 async def test_a_pool_that_remembers_seconds_has_no_average(desk: Desk) -> None:
+    await forget(desk)
     told = await opinions(desk)
     assert [one.source for one in told.missing] == [Source.TWAP]
 
@@ -161,6 +177,7 @@ async def test_a_pool_that_remembers_seconds_has_no_average(desk: Desk) -> None:
 @pytest.mark.parametrize("answer", [0, -1])
 async def test_a_feed_that_answers_nothing_positive_fails_closed(desk: Desk, answer: int) -> None:
     """F99."""
+    await forget(desk)
     set_feed(desk.rpc, SPEC, base="ETH", answer=answer)
     told = await opinions(desk)
     mid = (await quote(desk)).mid_price
