@@ -12,10 +12,11 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from service.auth.callers import Authenticator, declared_caller
-from service.auth.keys import Permission
+from service.accounts.signing_in import MINUTE_MS
+from service.auth.callers import SESSION, Authenticator, Needs, declared_caller
 from service.auth.middleware import Edge
 from service.auth.replay import NonceCache
+from service.auth.session_caller import COOKIE, CSRF_HEADER, SessionAuthenticator
 from service.auth.signature import KEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from service.build import Services
 from service.errors import ERRORS, ApiError
@@ -30,7 +31,8 @@ BURST_S: Final = 10
 
 _DESCRIPTION: Final = (
     "Your own on-chain wallets in the shape of an account at an exchange. Amounts are decimal text, never numbers."
-    " Requests are signed with an API key; errors are problem documents with a stable `code`."
+    " Requests are signed with an API key; those about one's own sign-in have a session."
+    " Errors are problem documents with a stable `code`."
 )
 _PROBLEM: Final[dict[str, Any]] = {
     "type": "object",
@@ -69,6 +71,7 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.sign_in_rate = _buckets(services, services.settings.sign_in_requests_per_minute)
     install_handlers(app)
     for router in routers:
         app.include_router(router)
@@ -83,6 +86,12 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
             clock=services.clock,
             nonces=NonceCache(started_ms=services.clock.now_ms()),
         ),
+        sessions=SessionAuthenticator(
+            db=services.db,
+            master=services.master,
+            clock=services.clock,
+            idle_ms=settings.session_idle_minutes * MINUTE_MS,
+        ),
         by_address=_buckets(services, settings.ip_requests_per_minute),
         by_key=_buckets(services, settings.key_requests_per_minute),
     )
@@ -90,9 +99,9 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
     return app
 
 
-def declared_permissions(routers: Iterable[APIRouter] = ROUTERS) -> dict[tuple[str, str], Permission | None]:
+def declared_permissions(routers: Iterable[APIRouter] = ROUTERS) -> dict[tuple[str, str], Needs]:
     """What each method and path needs, None for public ones. Raises: NoCallerDeclared."""
-    needed: dict[tuple[str, str], Permission | None] = {}
+    needed: dict[tuple[str, str], Needs] = {}
     for router in routers:
         for route in router.routes:
             permission = declared_caller(route)
@@ -120,19 +129,22 @@ def _buckets(services: Services, per_minute: int) -> Buckets:
     return Buckets(services.clock, per_minute=per_minute, burst=max(1, per_minute * BURST_S // 60))
 
 
-def _describe(app: FastAPI, needed: Mapping[tuple[str, str], Permission | None]) -> None:
+def _describe(app: FastAPI, needed: Mapping[tuple[str, str], Needs]) -> None:
     """Who may call each route, and what errors look like, into the OpenAPI page."""
     document = app.openapi()
     components = document.setdefault("components", {})
+    signature = (KEY_HEADER, TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
     components["securitySchemes"] = {
-        name: {"type": "apiKey", "in": "header", "name": name}
-        for name in (KEY_HEADER, TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
+        **{name: {"type": "apiKey", "in": "header", "name": name} for name in (*signature, CSRF_HEADER)},
+        "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        "bearer": {"type": "http", "scheme": "bearer"},
     }
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    signed: list[dict[str, list[str]]] = [{name: [] for name in components["securitySchemes"]}]
+    signed: list[dict[str, list[str]]] = [{name: [] for name in signature}]
+    in_session: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": [], CSRF_HEADER: []}]
     answer = {
         "description": "Refused; see `code`.",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -141,6 +153,6 @@ def _describe(app: FastAPI, needed: Mapping[tuple[str, str], Permission | None])
         operation = document["paths"][path][method.lower()]
         operation["responses"].pop("422", None)
         operation["responses"]["default"] = answer
-        operation["security"] = [] if permission is None else signed
+        operation["security"] = [] if permission is None else in_session if permission == SESSION else signed
         operation["x-cambist-permission"] = "public" if permission is None else str(permission)
     app.openapi_schema = document

@@ -9,7 +9,7 @@ Not guaranteed: that an endpoint keeps answering; that is seen in use.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
 
@@ -28,6 +28,7 @@ from chains.types import ChainId
 from contracts.assets import AssetList, load_assets
 from contracts.deployments import Deployments, load_deployments
 from contracts.pools import PoolDirectory
+from service.accounts.passwords import PasswordHasher
 from service.auth.secrets import MasterKey
 from service.clock import SystemClock
 from service.db.engine import Database
@@ -94,6 +95,7 @@ class Services:
     membership: Membership
     metrics: Metrics
     heartbeats: Heartbeats
+    passwords: PasswordHasher = field(default_factory=PasswordHasher)
 
     async def unlock(self, password: str) -> None:
         """Unlock all key files, each in a thread. Raises: SigningError."""
@@ -108,6 +110,7 @@ class Services:
             await chain.endpoints.close()
         await self.signers.close()
         self.keystore.close()
+        self.passwords.close()
         await self.db.close()
 
 

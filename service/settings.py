@@ -156,6 +156,14 @@ class Settings(BaseSettings):
     ip_requests_per_minute: int = Field(default=3_000, ge=1)
     key_requests_per_minute: int = Field(default=1_200, ge=1)
 
+    # People who sign in.
+    registration: Literal["open", "invited", "closed"] = "invited"
+    """Who may make a user; an invitation is the operator's."""
+    session_hours: int = Field(default=24, ge=1, le=24 * 30)
+    session_idle_minutes: int = Field(default=60, ge=5, le=24 * 60 * 7)
+    sign_in_requests_per_minute: int = Field(default=30, ge=1)
+    """Of one address, before any password is hashed."""
+
     # Figures for Prometheus.
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)

@@ -4,6 +4,7 @@
     ReadCaller       a key with read
     TradeCaller      a key with trade
     WithdrawCaller   a key with withdraw
+    PersonCaller     a person who is signed in (`service.auth.session_caller`)
 
 Guarantees: a key is looked up for every request, so that revocation, expiry and a changed allowlist count at once;
 what a key may not do is answered only after its signature was right; permissions do not include each other.
@@ -11,7 +12,7 @@ what a key may not do is answered only after its signature was right; permission
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
@@ -25,6 +26,7 @@ from service.auth import keys, replay, signature
 from service.auth.authority import Tampered
 from service.auth.keys import ApiKey, IpAddress, Permission
 from service.auth.secrets import MasterKey
+from service.auth.session_caller import SessionCaller
 from service.auth.signature import Signed
 from service.db.engine import Database
 from service.db.models import api_keys, wallets
@@ -128,17 +130,31 @@ def _public(request: Request) -> Anyone:
 
 def _needing(permission: Permission) -> Callable[[Request], Caller]:
     def check(request: Request) -> Caller:
-        # Set by the middleware: a caller, or why there is none.
-        found: Caller | ApiError | None = request.scope["state"].get("caller")
-        if found is None:
-            raise ApiError("authentication_required", "this path needs a signed request")
-        if isinstance(found, ApiError):
-            raise found
+        found = _found(request, "this path needs a signed request")
+        if isinstance(found, SessionCaller):
+            raise ApiError("permission_denied", "this path needs a request signed by a key, not a session")
         if permission not in found.permissions:
             raise ApiError("permission_denied", f"this key does not have the {permission} permission")
         return found
 
     return check
+
+
+def _person(request: Request) -> SessionCaller:
+    found = _found(request, "this path needs a session")
+    if isinstance(found, Caller):
+        raise ApiError("permission_denied", "this path needs a session, not a key")
+    return found
+
+
+def _found(request: Request, needs: str) -> Caller | SessionCaller:
+    # Set by the middleware: a caller, or why there is none.
+    found: Caller | SessionCaller | ApiError | None = request.scope["state"].get("caller")
+    if found is None:
+        raise ApiError("authentication_required", needs)
+    if isinstance(found, ApiError):
+        raise found
+    return found
 
 
 _read, _trade, _withdraw = (_needing(permission) for permission in Permission)
@@ -147,12 +163,18 @@ PublicCaller = Annotated[Anyone, Depends(_public)]
 ReadCaller = Annotated[Caller, Depends(_read)]
 TradeCaller = Annotated[Caller, Depends(_trade)]
 WithdrawCaller = Annotated[Caller, Depends(_withdraw)]
+PersonCaller = Annotated[SessionCaller, Depends(_person)]
 
-_DECLARED: Final[dict[object, Permission | None]] = {
+SESSION: Final = "session"
+Needs = Permission | Literal["session"] | None
+"""What a route needs: a key with a permission, a session, or nothing."""
+
+_DECLARED: Final[dict[object, Needs]] = {
     _public: None,
     _read: Permission.READ,
     _trade: Permission.TRADE,
     _withdraw: Permission.WITHDRAW,
+    _person: SESSION,
 }
 
 
@@ -160,8 +182,8 @@ class NoCallerDeclared(TypeError):
     """A route does not say who may use it."""
 
 
-def declared_caller(route: BaseRoute) -> Permission | None:
-    """The permission that a route needs; None for a public one. Raises: NoCallerDeclared: not exactly one."""
+def declared_caller(route: BaseRoute) -> Needs:
+    """What a route needs; None for a public one. Raises: NoCallerDeclared: not exactly one."""
     dependant = getattr(route, "dependant", None)
     found = [] if dependant is None else [one.call for one in _all(dependant) if one.call in _DECLARED]
     if len(found) != 1:

@@ -1,11 +1,11 @@
 """The edge of the API, around the whole app: what every request passes before a route sees it.
 
-    id -> Host -> client address -> rate by address -> query -> body (size, time) -> signature -> rate by key -> JSON
+    id -> Host -> client address -> rate by address -> query -> body (size, time) -> credentials -> rate by key -> JSON
 
 Guarantees: a request reaches a route with its body read whole and within limits, one meaning for it, and in
-`scope["state"]` a `request_id`, the `client_ip` and, when it was signed, its `caller`: a `Caller`, or the `ApiError`
-that says why it is none (a public route does not mind). Every answer has the request's id, and is never cached; an
-error nobody foresaw is answered and logged here, without its text in the answer.
+`scope["state"]` a `request_id`, the `client_ip` and, when it had credentials, its `caller`: a `Caller`, a
+`SessionCaller`, or the `ApiError` that says why it is none (a public route does not mind). Every answer has the
+request's id, and is never cached; an error nobody foresaw is answered and logged here, without its text in the answer.
 Not guaranteed: bounds on the request line and headers while they arrive; those are the HTTP server's.
 Not here: permissions (`callers`), and that a route names its caller (`app`).
 """
@@ -21,6 +21,7 @@ from service.auth.authority import Tampered
 from service.auth.callers import Authenticator, Caller
 from service.auth.keys import IpAddress
 from service.auth.secrets import SealBroken
+from service.auth.session_caller import Presented, SessionAuthenticator, SessionCaller, read_session
 from service.auth.signature import read_headers, signing_text
 from service.auth.wellformed import Headers, check_host, check_json, check_query, client_address
 from service.db.errors import DatabaseError
@@ -34,7 +35,8 @@ MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 16_384
 """Names and values together; a signed request of a browser behind a proxy has some 2 KB."""
 FAILED_COST: Final = 10
-"""What a request with a wrong signature takes from its address's bucket, beyond the one of every request."""
+"""What a request with a wrong signature or token takes from its address's bucket, beyond the one of every request."""
+_GUESSES: Final = frozenset({"authentication_failed", "session_ended"})
 _ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _CLOSE: Final = {"Connection": "close"}
 """With an answer before the body was read, what is left of it must not be taken for the next request."""
@@ -75,11 +77,19 @@ class Edge:
     """Pure ASGI middleware; one an app."""
 
     def __init__(
-        self, app: ASGIApp, *, settings: Settings, authenticator: Authenticator, by_address: Buckets, by_key: Buckets
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        authenticator: Authenticator,
+        sessions: SessionAuthenticator,
+        by_address: Buckets,
+        by_key: Buckets,
     ) -> None:
         self._app: Final = app
         self._settings: Final = settings
         self._authenticator: Final = authenticator
+        self._sessions: Final = sessions
         self._by_address: Final = by_address
         self._by_key: Final = by_key
 
@@ -115,6 +125,7 @@ class Edge:
                     ms=round((clock.monotonic_s() - began_s) * 1000),
                     client=str(state.get("client_ip")),
                     key=caller.key_id if isinstance(caller, Caller) else None,
+                    session=caller.session.id if isinstance(caller, SessionCaller) else None,
                 )
 
     async def _handle(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
@@ -131,12 +142,12 @@ class Edge:
         body = await self._body(headers, receive)
         found = await self._caller(scope, body, address=address)
         state["caller"] = found
-        if isinstance(found, Caller):
-            # A signed request counts for its key: many bots may share an address.
+        if isinstance(found, Caller | SessionCaller):
+            # It counts for its key or session: many bots may share an address.
             self._by_address.give_back(_bucket_of(address))
-            exchange.rate = self._by_key.take(found.key_id)
+            exchange.rate = self._by_key.take(found.key_id if isinstance(found, Caller) else found.id)
             _check_rate(exchange.rate)
-        elif found is not None and found.code == "authentication_failed":
+        elif found is not None and found.code in _GUESSES:
             # Its own request passes; the next ones feel it.
             self._by_address.take(_bucket_of(address), FAILED_COST)
         if body:
@@ -170,8 +181,12 @@ class Edge:
                 "request_timeout", f"the body did not arrive within {self._settings.body_timeout_s} s"
             ) from None
 
-    async def _caller(self, scope: Scope, body: bytes, *, address: IpAddress | None) -> Caller | ApiError | None:
+    async def _caller(
+        self, scope: Scope, body: bytes, *, address: IpAddress | None
+    ) -> Caller | SessionCaller | ApiError | None:
         try:
+            if (presented := read_session(scope["headers"])) is not None:
+                return await self._person(scope, presented, address)
             signed = read_headers(scope["headers"])
             if signed is None:
                 return None
@@ -182,7 +197,16 @@ class Edge:
             )
             return await self._authenticator.authenticate(signed, text, client_ip=address)
         except (ApiError, Tampered, SealBroken, DatabaseError) as exc:
-            return api_error_of(exc)
+            error = api_error_of(exc)
+            if error.code == "ambiguous_credentials":
+                # Also on a public route: what reads one of them must not be told another.
+                raise error from exc
+            return error
+
+    async def _person(self, scope: Scope, presented: Presented, address: IpAddress | None) -> SessionCaller:
+        return await self._sessions.authenticate(
+            presented, scope["headers"], method=scope["method"], client_ip=address
+        )  # fmt: skip
 
 
 def _target(scope: Scope) -> str:

@@ -90,6 +90,11 @@ def sign_request(
     }
 
 
+def is_signed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether any header of a signature is there, right or wrong."""
+    return any(name in _BY_RAW_NAME for name, _ in headers)
+
+
 def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Signed | None:
     """The signature of a request from its raw headers (names in lower case); None when it has none at all.
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import assets, host, keys, market, panic, trading, txs, wallets
+from service.cli import assets, host, keys, market, panic, trading, txs, users, wallets
 
 EPILOG = """
 Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 unreachable, 4 not finished in time, 5 outcome unknown.
@@ -30,6 +30,7 @@ app.command("serve", epilog=_examples("cambist serve", "cambist serve --password
 app.command("status", epilog=_examples("cambist status --json"))(host.status)
 app.add_typer(wallets.app, name="wallet")
 app.add_typer(keys.app, name="key")
+app.add_typer(users.app, name="user")
 app.add_typer(txs.app, name="tx")
 app.add_typer(market.app, name="market")
 app.add_typer(assets.app, name="asset")

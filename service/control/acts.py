@@ -13,7 +13,17 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from service.build import Services
-from service.control import asset_acts, chain_acts, key_acts, market_acts, panic_acts, rejecting, tx_acts, wallet_acts
+from service.control import (
+    asset_acts,
+    chain_acts,
+    key_acts,
+    market_acts,
+    panic_acts,
+    rejecting,
+    tx_acts,
+    user_acts,
+    wallet_acts,
+)
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from service.control.server import Operator
@@ -95,6 +105,7 @@ ACTS: Final[Mapping[str, Act]] = {
     "market.check": Act(
         params=market_acts.CheckPools, run=market_acts.check, shown=("chain", "block", "pools", "differing")
     ),
+    "user.invite": Act(params=user_acts.InviteUser, run=user_acts.invite, shown=("user",), asks_chains=False),
     "panic.status": Act(params=NoParams, run=panic_acts.status, asks_chains=False),
 }
 

@@ -12,18 +12,22 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import Connection
 
+from service.accounts import sessions, users
+from service.accounts.passwords import PasswordHasher
+from service.accounts.sessions import Carrier, Lifetimes
 from service.app import create_app
 from service.auth import keys
 from service.auth.keys import Created, Permission
 from service.auth.secrets import MasterKey
 from service.auth.signature import sign_request
 from service.build import Services, build
+from service.ids import new_id
 from service.settings import Settings
 from tests.clock import FakeClock
 from tests.service.auth.seed import DAY_MS, new_key, seed_wallet
 
 CLIENT: Final = ("127.0.0.1", 50_000)
-KINDS: Final = ("read", "trade", "withdraw", "expired", "revoked", "wrong_ip")
+KINDS: Final = ("read", "trade", "withdraw", "session", "expired", "revoked", "wrong_ip")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,10 +57,37 @@ class Api:
         return dict(headers)
 
     async def ask(self, method: str, target: str, *, key: str | None = None, body: bytes = b"") -> httpx.Response:
-        headers = {} if key is None else self.signed(key, method, target, body=body)
+        if key == "session":
+            headers = {"authorization": f"Bearer {await self.session()}"}
+        else:
+            headers = {} if key is None else self.signed(key, method, target, body=body)
         if body:
             headers["content-type"] = "application/json"
         return await self.client.request(method, target, content=body, headers=headers)
+
+    async def session(self, carrier: Carrier = Carrier.BEARER) -> str:
+        """The token of a new session of Ada, who owns the account."""
+        session_id, now_ms, master = new_id(self.clock), self.clock.now_ms(), self.services.master
+        lifetimes = Lifetimes(absolute_ms=DAY_MS, idle_ms=DAY_MS)
+
+        def write(c: Connection) -> str:
+            ada = users.user_named(c, "ada")
+            assert ada is not None
+            if users.credential_of(c, ada.id, master=master) is None:
+                users.make_credential(c, ada, password_hash="none", master=master, now_ms=now_ms)
+            return sessions.create(
+                c,
+                session_id,
+                user_id=ada.id,
+                carrier=carrier,
+                lifetimes=lifetimes,
+                client_ip=CLIENT[0],
+                agent="",
+                master=master,
+                now_ms=now_ms,
+            )[1]
+
+        return await self.services.db.run(write)
 
 
 @asynccontextmanager
@@ -66,8 +97,13 @@ async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
     master = MasterKey.create(master_key_file)
     (directory / "data").mkdir()
     clock = FakeClock()
-    made = Settings(data_dir=directory / "data", master_key_file=master_key_file, **settings)
-    services = await build(made, clock=clock)
+    made = Settings(
+        data_dir=directory / "data",
+        master_key_file=master_key_file,
+        **{"sign_in_requests_per_minute": 6_000} | settings,
+    )
+    # A cheap hash: what is tested here is when one is made, not how long it takes.
+    services = replace(await build(made, clock=clock), passwords=PasswordHasher(time_cost=1, memory_kib=64))
     try:
         made_keys = await services.db.run(lambda c: _keys(c, master, clock.now_ms()))
         # Past the expired key's end.

@@ -1,4 +1,4 @@
-"""Every route with every kind of key, out of the routes themselves: a new route is in it without being listed."""
+"""Every route with every kind of key and with a session, out of the routes themselves: a new one is in it unlisted."""
 
 import re
 from collections.abc import AsyncIterator
@@ -8,13 +8,13 @@ import pytest
 from fastapi import APIRouter, Depends
 
 from service.app import OPENAPI_PATH, declared_permissions
-from service.auth.callers import NoCallerDeclared, ReadCaller, TradeCaller
+from service.auth.callers import SESSION, Needs, NoCallerDeclared, ReadCaller, TradeCaller
 from service.auth.keys import Permission
 from service.routers import ROUTERS
 from tests.service.api import KINDS, Api, api, code_of
 
 ROUTES = declared_permissions()
-EXAMPLES = {"chain": "ethereum", "order_id": "1", "withdrawal_id": "1"}
+EXAMPLES = {"chain": "ethereum", "order_id": "1", "withdrawal_id": "1", "session_id": "0" * 36}
 ALWAYS_REFUSED = {"expired": "key_expired", "revoked": "key_revoked", "wrong_ip": "ip_not_allowed"}
 
 
@@ -24,7 +24,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Api]:
         yield found
 
 
-def refusal_of(permission: Permission | None, kind: str | None) -> str | None:
+def refusal_of(permission: Needs, kind: str | None) -> str | None:
     """What the matrix says: the code that a kind of key gets, None where it may pass."""
     if permission is None:
         return None
@@ -37,7 +37,13 @@ def refusal_of(permission: Permission | None, kind: str | None) -> str | None:
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
 async def test_every_route_with_every_kind_of_key(service: Api, kind: str | None) -> None:
-    auth_codes = {"authentication_required", "authentication_failed", "permission_denied", *ALWAYS_REFUSED.values()}
+    auth_codes = {
+        "authentication_required",
+        "authentication_failed",
+        "permission_denied",
+        "session_ended",
+        *ALWAYS_REFUSED.values(),
+    }
     for (method, path), permission in ROUTES.items():
         target = re.sub(r"\{(\w+)\}", lambda found: EXAMPLES[found[1]], path)
         answer = await service.ask(method, target, key=kind)
@@ -51,7 +57,7 @@ async def test_every_route_with_every_kind_of_key(service: Api, kind: str | None
 
 
 def test_the_matrix_has_routes_of_every_kind() -> None:
-    assert set(ROUTES.values()) == {None, *Permission}
+    assert set(ROUTES.values()) == {None, SESSION, *Permission}
     for (method, path), permission in ROUTES.items():
         if permission in (Permission.TRADE, Permission.WITHDRAW):
             assert method == "POST", path

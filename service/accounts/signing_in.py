@@ -1,0 +1,221 @@
+"""Registering, signing in, and proving once more who one is before something of that changes.
+
+    count the attempt (lockout) ──> hash in a thread ──> one unit of work: second factor, change, attempt forgiven
+
+Guarantees: what is refused before the hash costs none, and whatever is hashed was counted first; an unknown name costs
+and answers what a wrong password does; the password that was checked is still the stored one when something follows
+from it; a session that ended meanwhile changes nothing.
+Not here: rate limits by address (`routes`).
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from service.accounts import invitations, lockout, passwords, people, sessions, users
+from service.accounts.lockout import Attempt
+from service.accounts.people import User
+from service.accounts.sessions import Carrier, Lifetimes, Session
+from service.accounts.users import Credential
+from service.auth.keys import IpAddress
+from service.build import Services
+from service.errors import ApiError
+from service.ids import new_id
+
+USER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.@-]{0,63}")
+"""Of users that register: no two look alike by their case or script. The operator may name others."""
+HOUR_MS: Final = 3_600_000
+MINUTE_MS: Final = 60_000
+
+_log: Final = structlog.get_logger("cambist.accounts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondFactor:
+    """What is given beside the password: one of them, or none."""
+
+    totp: str | None = field(default=None, repr=False)
+    recovery_code: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A password that was right."""
+
+    attempt: Attempt
+    user_id: int
+    password_hash: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """A new session. Its token is shown now or never."""
+
+    session: Session
+    credential: Credential
+    token: str = field(repr=False)
+
+
+async def register(services: Services, name: str, password: str, *, invitation: str | None) -> Credential:
+    """Make a user, with an account of the same name; or set the password of the user that an invitation is for.
+
+    Raises:
+        ApiError: registration_closed, invitation_invalid, weak_password, name_taken, busy, try_again.
+    """
+    rule = services.settings.registration
+    if rule == "closed":
+        raise ApiError("registration_closed", "nobody registers here")
+    if rule == "invited" and invitation is None:
+        raise ApiError("registration_closed", "registering needs an invitation")
+    passwords.check_strength(password, name=name)
+    hashed = await services.passwords.hash(password, master=services.master)
+    now_ms = services.clock.now_ms()
+
+    def write(c: Connection) -> Credential:
+        invited = (
+            None
+            if invitation is None
+            else invitations.use(c, invitation, master=services.master, now_ms=now_ms).user_id
+        )
+        if invited is not None:
+            return _set_invited(services, c, invited, name=name, password_hash=hashed, now_ms=now_ms)
+        try:
+            with c.begin_nested():
+                user = _new_user(services, c, name, now_ms=now_ms)
+                return users.make_credential(
+                    c, user, password_hash=hashed, master=services.master, now_ms=now_ms
+                )  # fmt: skip
+        except IntegrityError:
+            raise ApiError("try_again", "somebody else registered at the same moment") from None
+
+    made = await services.db.run(write)
+    _log.info("registered", user=made.user_id, owns_installation=made.owns_installation)
+    return made
+
+
+async def sign_in(
+    services: Services,
+    name: str,
+    password: str,
+    *,
+    factor: SecondFactor,
+    carrier: Carrier,
+    client_ip: IpAddress | None,
+    agent: str,
+) -> SignedIn:
+    """A new session.
+
+    Raises:
+        ApiError: credentials_wrong, second_factor_required, sign_in_locked, busy.
+    """
+    proof = await prove_password(services, name, password, client_ip=client_ip)
+    now_ms = services.clock.now_ms()
+    session_id = new_id(services.clock)
+
+    def write(c: Connection) -> SignedIn:
+        credential = accept(services, c, proof, factor=factor, keep=None, now_ms=now_ms)
+        session, token = sessions.create(
+            c,
+            session_id,
+            user_id=credential.user_id,
+            carrier=carrier,
+            lifetimes=lifetimes(services),
+            client_ip=str(client_ip or "unknown"),
+            agent=agent,
+            master=services.master,
+            now_ms=now_ms,
+        )
+        return SignedIn(session=session, credential=credential, token=token)
+
+    made = await services.db.run(write)
+    _log.info("signed_in", user=proof.user_id, session=session_id, recovery=factor.recovery_code is not None)
+    return made
+
+
+async def prove_password(
+    services: Services, name: str, password: str, *, client_ip: IpAddress | None
+) -> Proof:  # fmt: skip
+    """Count the attempt, then check the password.
+
+    Raises:
+        ApiError: credentials_wrong, sign_in_locked, busy.
+    """
+    now_ms = services.clock.now_ms()
+
+    def count(c: Connection) -> tuple[Attempt, Credential | None]:
+        attempt = lockout.begin(c, name, address=client_ip, master=services.master, now_ms=now_ms)
+        return attempt, users.credential_named(c, name, master=services.master)
+
+    attempt, credential = await services.db.run(count)
+    stored = None if credential is None else credential.password_hash
+    is_right = await services.passwords.verify(stored, password, master=services.master)
+    if credential is None or not is_right:
+        _log.warning("sign_in_refused", user=None if credential is None else credential.user_id)
+        raise users.wrong()
+    return Proof(attempt=attempt, user_id=credential.user_id, password_hash=credential.password_hash)
+
+
+def accept(
+    services: Services, c: Connection, proof: Proof, *, factor: SecondFactor, keep: str | None, now_ms: int
+) -> Credential:
+    """In the unit of work that acts on a proof: the second factor is used up and the attempt forgiven.
+
+    `keep` is the session that goes on where a recovery code ends the others.
+
+    Raises:
+        ApiError: credentials_wrong, second_factor_required.
+    """
+    master = services.master
+    credential = users.credential_of(c, proof.user_id, master=master)
+    if credential is None or credential.password_hash != proof.password_hash:
+        raise users.wrong()
+    if credential.has_totp:
+        if factor.totp is not None:
+            credential = users.use_totp(c, credential, code=factor.totp, master=master, now_ms=now_ms)
+        elif factor.recovery_code is not None:
+            credential = users.use_recovery_code(
+                c, credential, code=factor.recovery_code, keep=keep, master=master, now_ms=now_ms
+            )
+        else:
+            raise ApiError("second_factor_required", "the authenticator's code is needed, or a recovery code")
+    lockout.succeed(c, proof.attempt, now_ms=now_ms)
+    return credential
+
+
+def lifetimes(services: Services) -> Lifetimes:
+    """How long sessions last here."""
+    settings = services.settings
+    return Lifetimes(
+        absolute_ms=settings.session_hours * HOUR_MS, idle_ms=settings.session_idle_minutes * MINUTE_MS
+    )  # fmt: skip
+
+
+def _new_user(services: Services, c: Connection, name: str, *, now_ms: int) -> User:
+    if not USER_NAME.fullmatch(name):
+        raise ApiError(
+            "invalid_parameters", "a new user's name has 1 to 64 of a-z 0-9 . _ @ - and begins with a letter or digit"
+        )
+    if users.user_named(c, name) is not None or people.account_by_name(c, name) is not None:
+        raise ApiError("name_taken", "a user or an account has this name")
+    people.ensure_account(c, name, owner=name, master=services.master, now_ms=now_ms)
+    made = users.user_named(c, name)
+    assert made is not None  # ensured above, in this unit of work
+    return made
+
+
+def _set_invited(
+    services: Services, c: Connection, user_id: int, *, name: str, password_hash: str, now_ms: int
+) -> Credential:
+    user = users.user_named(c, name)
+    if user is None or user.id != user_id:
+        raise ApiError("invitation_invalid", "this invitation is for another user")
+    found = users.credential_of(c, user_id, master=services.master)
+    if found is None:
+        return users.make_credential(c, user, password_hash=password_hash, master=services.master, now_ms=now_ms)
+    return users.set_password(
+        c, found, password_hash=password_hash, keep=None, master=services.master, now_ms=now_ms
+    )  # fmt: skip
