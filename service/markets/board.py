@@ -19,11 +19,10 @@ from chains.types import Address, BlockHash, BlockRef
 from contracts.assets import Asset, Market
 from contracts.chainlink import FeedAnswer, latest_answers
 from contracts.deployments import MULTICALL3
-from contracts.depth import taker_price
 from contracts.errors import InsufficientLiquidity, TicksNotLoaded
 from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
-from service.markets.book import Book, build_book, building
+from service.markets.book import Book, best_of, build_book, building, first_prices
 from service.markets.filters import Filters, coarser, derive
 from service.markets.needs import QuotedChain
 from service.markets.probing import probe, probe_size
@@ -42,7 +41,8 @@ TRIES: Final = 3
 class Look:
     """A market's direct pools, and what they say of its price.
 
-    `bid`, `ask`: quote for base base units, the first unit's price with the fee; None when nobody buys or sells.
+    `bid`, `ask`: quote for base base units, the first unit's price with the fee, of pools that hold enough to say so
+    (`book.first_prices`); None when nobody buys or sells.
     `filters` is None for a market that never had a price here.
     """
 
@@ -138,14 +138,13 @@ class MarketBoard:
     ) -> Look:
         base, quote = _tokens(chain, market)
         pools = tuple(pool for _, pool in sorted(view.pools.items()) if pool.key.pair == {base, quote})
-        bids = [price for pool in pools if (price := _first(pool, base)) is not None]
-        asks = [price.inverse for pool in pools if (price := _first(pool, quote)) is not None]
+        ask = best_of(first_prices(pools, quote, quote=quote).values())
         look = Look(
             market=market,
             pools=pools,
             view=view,
-            bid=max(bids, key=_size, default=None),
-            ask=min(asks, key=_size, default=None),
+            bid=best_of(first_prices(pools, base, quote=quote).values()),
+            ask=None if ask is None else ask.inverse,
             filters=self._filters.get(market.symbol),
         )
         if (mid := look.mid) is None:
@@ -209,26 +208,6 @@ _NO_PRICE: Final = Filters(tick_places=0, step=1, least_quote=1, made_for=0)
 def _tokens(chain: QuotedChain, market: Market) -> tuple[Address, Address]:
     base, quote = (chain.assets.token_of(asset).token_address for asset in (market.base, market.quote))
     return base, quote
-
-
-def _first(pool: GraphPool, token_in: Address) -> Ratio | None:
-    return taker_price(pool.state, token0_in=pool.zero_for_one(token_in))
-
-
-class _Size:
-    """Orders ratios without dividing."""
-
-    __slots__ = ("ratio",)
-
-    def __init__(self, ratio: Ratio) -> None:
-        self.ratio = ratio
-
-    def __lt__(self, other: "_Size") -> bool:
-        return self.ratio.num * other.ratio.den < other.ratio.num * self.ratio.den
-
-
-def _size(ratio: Ratio) -> _Size:
-    return _Size(ratio)
 
 
 def _feed(chain: QuotedChain, asset: Asset) -> Address | None:

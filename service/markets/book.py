@@ -3,7 +3,8 @@
 Pools have no orders. A level at a price holds what a taker could trade at that price or better, less what the levels
 before it hold: the LP fee is inside the price. The direct pools of the pair are summed as far as one transaction can
 trade with them: where no router reaches them all (QuickSwap's and Uniswap's do not mix on Polygon), a side is that of
-the router with the best first price.
+the router with the best first price. A pool with next to nothing in it (`LEAST_PART`) says no first price: what it
+holds at a better one is in the first level.
 
     asks  prices rounded up to the tick: a taker never pays more than the level says
     bids  prices rounded down: a taker never gets less
@@ -14,7 +15,7 @@ routes over other pairs or the other router would give, gas, or that the levels 
 an ask is possible while pools disagree by more than their fees: nobody has taken the difference yet.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,11 +23,16 @@ from chains.types import Address
 from contracts.assets import AssetList, Market
 from contracts.deployments import Router
 from contracts.depth import swap_to_price, taker_price
+from contracts.pools import PoolKey
 from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
 from service.markets.filters import Filters, tick_ratio
 
 MAX_LEVELS: Final = 1_000
+NEAR: Final = Ratio(num=99, den=100)
+"""What a pool trades up to a price a hundredth worse than its first says whether that first price counts."""
+LEAST_PART: Final = 10_000
+"""A pool speaks for a market's first price with at least this part of what the deepest one trades near its own."""
 STEPS_A_TURN: Final = 100
 """Price steps without a break: about a millisecond a pool."""
 STEPS_A_LEVEL: Final = 8
@@ -92,11 +98,12 @@ def building(
     direct = [pool for pool in pools if pool.key.pair == {base, quote}]
     tick = tick_ratio(market, filters)
     together = _together(direct, routers)
+    sold_at, bought_at = (first_prices(direct, token, quote=quote) for token in (base, quote))
     bids, asks = [], []
     for group in together:
-        if side := (yield from _bids(group, base, tick, levels=levels)):
+        if side := (yield from _bids(group, base, tick, firsts=sold_at, levels=levels)):
             bids.append(side)
-        if side := (yield from _asks(group, quote, tick, levels=levels)):
+        if side := (yield from _asks(group, quote, tick, firsts=bought_at, levels=levels)):
             asks.append(side)
     return Book(
         market=market,
@@ -122,12 +129,12 @@ def _ask_order(side: Sequence[Level]) -> tuple[int, int]:
 
 
 def _asks(
-    pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, levels: int
+    pools: Sequence[GraphPool], quote: Address, tick: Ratio, *, firsts: Mapping[PoolKey, Ratio], levels: int
 ) -> Generator[None, None, list[Level]]:
-    best = [price.inverse for pool in pools if (price := _first(pool, quote)) is not None]
-    if not best:
+    best = best_of(firsts[pool.key] for pool in pools if pool.key in firsts)
+    if best is None:
         return []
-    first = min(_ticks_up(price, tick) for price in best)
+    first = _ticks_up(best.inverse, tick)
     found: list[Level] = []
     had_base = had_quote = 0
     for ticks in range(first, first + levels * STEPS_A_LEVEL):
@@ -144,11 +151,13 @@ def _asks(
     return found
 
 
-def _bids(pools: Sequence[GraphPool], base: Address, tick: Ratio, *, levels: int) -> Generator[None, None, list[Level]]:
-    best = [price for pool in pools if (price := _first(pool, base)) is not None]
-    if not best:
+def _bids(
+    pools: Sequence[GraphPool], base: Address, tick: Ratio, *, firsts: Mapping[PoolKey, Ratio], levels: int
+) -> Generator[None, None, list[Level]]:
+    best = best_of(firsts[pool.key] for pool in pools if pool.key in firsts)
+    if best is None:
         return []
-    first = max(_ticks_down(price, tick) for price in best)
+    first = _ticks_down(best, tick)
     found: list[Level] = []
     had_base = had_quote = 0
     for ticks in range(first, max(0, first - levels * STEPS_A_LEVEL), -1):
@@ -165,9 +174,29 @@ def _bids(pools: Sequence[GraphPool], base: Address, tick: Ratio, *, levels: int
     return found
 
 
-def _first(pool: GraphPool, token_in: Address) -> Ratio | None:
-    """What the pool's first unit trades at, bought for sold base units."""
-    return taker_price(pool.state, token0_in=pool.zero_for_one(token_in))
+def first_prices(pools: Sequence[GraphPool], token_in: Address, *, quote: Address) -> dict[PoolKey, Ratio]:
+    """What the first unit trades at, bought for sold base units, in each of the pools that hold enough to say so.
+
+    Anybody may make a pool at any price and leave it empty, or nearly so; old ones stay behind when their market moves.
+    Counted in quote: that is what whoever offers too good a price has to lose.
+    """
+    found = []
+    for pool in pools:
+        token0_in = pool.zero_for_one(token_in)
+        if (price := taker_price(pool.state, token0_in=token0_in)) is not None:
+            near = swap_to_price(pool.state, price * NEAR, token0_in=token0_in)
+            found.append((pool.key, price, near.amount_in if token_in == quote else near.amount_out))
+    most = max((amount for _, _, amount in found), default=0)
+    return {key: price for key, price, amount in found if amount > 0 and amount * LEAST_PART >= most}
+
+
+def best_of(prices: Iterable[Ratio]) -> Ratio | None:
+    """The most bought for what is sold; None of none."""
+    best: Ratio | None = None
+    for price in prices:
+        if best is None or price.num * best.den > best.num * price.den:
+            best = price
+    return best
 
 
 def _ticks_up(price: Ratio, tick: Ratio) -> int:

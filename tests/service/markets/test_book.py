@@ -15,7 +15,7 @@ from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
 from contracts.uniswap_v2.pool import V2Pool
 from contracts.uniswap_v2.pool import quote_exact_in as v2_quote
-from contracts.uniswap_v3.maths import get_tick_at_sqrt_ratio
+from contracts.uniswap_v3.maths import Q96, get_tick_at_sqrt_ratio
 from contracts.uniswap_v3.pool import V3Pool
 from contracts.uniswap_v3.quoting import quote_exact_in, quote_exact_out
 from service.markets.book import Book, build_book
@@ -142,6 +142,38 @@ def test_pools_of_other_pairs_and_empty_ones_are_left_out() -> None:
     empty = GraphPool(key=v2_pair().key, state=V2Pool(address=ADDRESS, reserve0=0, reserve1=0))
     unpriced = replace(v3_pool(3_000), state=make_pool(3_000, sqrt_price_x96=0, tick=0, positions=[]))
     assert book_of(pool, replace(pool, key=key), empty, unpriced) == book_of(pool)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        replace(v3_pool(10_000), state=make_pool(10_000, sqrt_price_x96=10 * Q96, tick=46_054, positions=[])),
+        v3_pool(10_000, liquidity=1_000, price=30),
+        v3_pool(10_000, liquidity=1_000, price=300_000),
+        replace(v2_pair(), state=V2Pool(address=OTHER, reserve0=1, reserve1=10**6)),
+        replace(v2_pair(), state=V2Pool(address=OTHER, reserve0=10**6, reserve1=1)),
+    ],
+    ids=["empty, far below", "dust, far below", "dust, far above", "a pair's dust above", "a pair's dust below"],
+)
+@pytest.mark.parametrize("routers", [ROUTERS, ROUTERS[:1], "apart"], ids=["all", "one", "apart"])
+def test_a_pool_with_next_to_nothing_at_an_absurd_price_does_not_move_the_book(
+    pool: GraphPool, routers: tuple[Router, ...] | str
+) -> None:
+    """Anybody may make one, for the gas."""
+    if isinstance(routers, str):
+        routers = (
+            Router(kind=RouterKind.SWAP_ROUTER_02, address=ADDRESS, venues=frozenset({Venue.UNISWAP_V3})),
+            Router(kind=RouterKind.ROUTER_02, address=OTHER, venues=frozenset({Venue.UNISWAP_V2})),
+        )
+    real = v3_pool()
+    book = build_book(ETHUSDC, [real, pool], assets=ASSETS, routers=routers, filters=filters(), levels=LEVELS)
+    expected = book_of(real)
+    for side, wanted in ((book.asks, expected.asks), (book.bids, expected.bids)):
+        assert len(side) == LEVELS
+        # Its crumbs may be a level of their own, at the price that the market has.
+        assert abs(side[0].ticks - wanted[0].ticks) <= 1
+        known = {level.ticks: level.quote for level in wanted}
+        assert all(abs(level.quote - known.get(level.ticks, 0)) <= 10**6 for level in side[:-1])  # one dollar
 
 
 def test_a_side_is_of_the_router_with_the_best_first_price_where_none_reaches_all_pools() -> None:
