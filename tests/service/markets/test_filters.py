@@ -93,3 +93,10 @@ def test_a_tick_in_base_units_is_the_published_one(assets: AssetList) -> None:
     filters = _filters(assets, "ETHUSDC", "3000")
     assert tick_ratio(market, filters) == Ratio.of(10**4, 10**18)
     assert tick_ratio(market, coarser(filters, 1_000)) == Ratio.of(10**7, 10**18)
+
+
+def test_a_feed_that_is_silent_for_a_moment_leaves_the_least_notional_as_it_was(assets: AssetList) -> None:
+    market, price = assets.markets["ETHUSDC"], Ratio.of(3_000 * 10**6, 10**18)
+    usd = FeedAnswer(feed=FEED, answer=10**8, decimals=8, updated_at_s=1)
+    published = derive(market, price=price, quote_usd=usd)
+    assert derive(market, price=price, quote_usd=None, before=published) == published
