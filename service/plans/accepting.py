@@ -24,6 +24,7 @@ from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
 from service.journal import reservations
+from service.markets.state.model import StaleMarket
 from service.pauses import refuse_if_paused
 from service.plans.funds import BalanceUnknown
 from service.plans.refusals import not_enough, refuse_if_held
@@ -86,7 +87,7 @@ async def accept_once(
         return await db.run(repeat)
     try:
         prepared = await prepare()
-    except (ApiError, ChainError, ContractError, BalanceUnknown):
+    except (ApiError, ChainError, ContractError, BalanceUnknown, StaleMarket):
         # A request with the same client id may have been accepted meanwhile, and even have spent the funds.
         if await db.read(known) is None:
             raise
