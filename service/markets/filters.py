@@ -5,7 +5,7 @@
            stays until the price leaves 0.5 to 20 times the power of ten that it was made for. Never below 1e-18.
     step   1e-8 of base, or one base unit of an asset with fewer decimals: the exchanges' eight places.
     least  the smallest power of ten of quote worth 80 cents or more by the quote's feed (1 USDC, 0.001 ETH; a stable
-           coin a little below par keeps its 1); where no feed says, what was published last, else one base unit of quote.
+           coin a little below par keeps its 1); where no feed says, what was published last, else one base unit.
 
 Guarantees: integers only; the same inputs give the same filters; a process that is asked again keeps its tick.
 Not guaranteed: that two processes publish the same tick while a price is between two; both are right to trade at.
