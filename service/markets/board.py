@@ -22,7 +22,7 @@ from contracts.deployments import MULTICALL3
 from contracts.errors import InsufficientLiquidity, TicksNotLoaded
 from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
-from service.markets.book import Book, best_of, build_book, building, first_prices
+from service.markets.book import MAX_LEVELS, Book, best_of, build_book, building, first_prices
 from service.markets.filters import Filters, coarser, derive
 from service.markets.needs import QuotedChain
 from service.markets.probing import probe, probe_size
@@ -31,6 +31,8 @@ from service.markets.ticker import Ticker
 
 MAX_BOOKS: Final = 256
 """Books remembered, of the newest blocks asked about: each market at a few depths."""
+DEPTHS: Final = (20, 100, 500, MAX_LEVELS)
+"""Books are built this deep and cut: who asks for 997 levels, then for 998, costs one book."""
 MOST_LOADS: Final = 16
 """Loads of more ticks for one book."""
 TRIES: Final = 3
@@ -158,11 +160,12 @@ class MarketBoard:
         if look.filters is None:
             return Book(market=look.market, filters=_NO_PRICE, bids=(), asks=())
         filters = coarser(look.filters, ticks_a_level)
-        key = (look.view.header.hash, look.market.symbol, levels, filters.tick_places)
+        depth = next(each for each in DEPTHS if levels <= each)
+        key = (look.view.header.hash, look.market.symbol, depth, filters.tick_places)
         if (found := self._books.get(key)) is None:
             routers = chain.deployments.routers(chain.config.chain_id)
             work = building(
-                look.market, look.pools, assets=chain.assets, routers=routers, filters=filters, levels=levels
+                look.market, look.pools, assets=chain.assets, routers=routers, filters=filters, levels=depth
             )
             while found is None:
                 try:
@@ -174,7 +177,7 @@ class MarketBoard:
             self._books[key] = found
             if len(self._books) > MAX_BOOKS:
                 self._books.popitem(last=False)
-        return found
+        return found.cut(levels)
 
     def _top(self, chain: QuotedChain, look: Look) -> Book:
         """The first level of each side. Raises: TicksNotLoaded."""

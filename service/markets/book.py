@@ -16,7 +16,7 @@ an ask is possible while pools disagree by more than their fees: nobody has take
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from chains.types import Address
@@ -56,6 +56,10 @@ class Book:
     filters: Filters
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
+
+    def cut(self, levels: int) -> "Book":
+        """The first levels of each side."""
+        return replace(self, bids=self.bids[:levels], asks=self.asks[:levels])
 
 
 def build_book(

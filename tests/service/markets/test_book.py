@@ -205,3 +205,8 @@ def test_the_wrapped_markets_book_is_the_native_ones() -> None:
     market = ASSETS.markets["WETHUSDC"]
     wrapped = build_book(market, POOLS[3], assets=ASSETS, routers=ROUTERS, filters=filters(), levels=LEVELS)
     assert replace(wrapped, market=ETHUSDC) == book_of(*POOLS[3])
+
+
+@pytest.mark.parametrize("pools", POOLS, ids=IDS)
+def test_a_deep_book_begins_with_the_shallow_one(pools: list[GraphPool]) -> None:
+    assert book_of(*pools, levels=100).cut(7) == book_of(*pools, levels=7)
