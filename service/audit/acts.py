@@ -1,0 +1,152 @@
+"""What the audit log records: every act by its stable name, and the details that an entry of it may have.
+
+Guarantees: only what is listed here can get into an entry's details, cut to a bounded size, so that a secret that is
+passed by mistake is not written; a name keeps its meaning for good. The table is also in `docs/audit.md`, which a test
+holds equal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from service.audit.model import canonical
+from service.errors import ERRORS
+
+MAX_TEXT: Final = 200
+"""Characters of one text in the details."""
+MAX_ITEMS: Final = 24
+"""Items of one list in the details."""
+MAX_DETAILS_BYTES: Final = 4_096
+CUT: Final = "(cut)"
+
+REFUSED: Final = "request.refused"
+BEGUN: Final = "audit.chain"
+EXPORTED: Final = "audit.export"
+ACCOUNT_MADE: Final = "account.create"
+ORDER_PLACED: Final = "order.place"
+WITHDRAWAL_PLACED: Final = "withdrawal.place"
+
+
+class UnknownAct(LookupError):
+    """An act without a name in the table: a bug in the caller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditAct:
+    """One row of the table."""
+
+    name: str
+    what: str
+    fields: tuple[str, ...]
+
+
+_ROWS: Final = (
+    ("account.create", "An account and its owner were made (`cambist init`).", ("account", "owner")),
+    ("wallet.create", "A new key and its wallet.", ("label", "address", "signer")),
+    ("wallet.import", "An existing key and its wallet.", ("label", "kind", "address", "signer")),
+    ("wallet.register", "The wallet of a key that is held elsewhere, or was stored before.",
+     ("label", "address", "signer")),
+    ("key.create", "An API key, never its secret.",
+     ("label", "wallet", "permissions", "ip_allowlist", "destinations", "lifetime_hours", "algorithm", "key")),
+    ("key.revoke", "An API key ended; what it had queued rejected, what it had open to be closed.",
+     ("key", "label", "closing", "rejected")),
+    ("panic.on", "A pause of everything, a chain, a wallet or a key.",
+     ("chain", "wallet", "key", "scope", "subject", "reason", "closing")),
+    ("panic.off", "The end of a pause.", ("chain", "wallet", "key", "scope", "subject")),
+    ("tx.bump", "A higher price asked for a nonce.", ("tx", "reason", "is_new")),
+    ("tx.cancel", "A self-send asked for a nonce.", ("tx", "reason", "is_new")),
+    ("tx.reject", "An order or withdrawal given up that waited without a nonce.", ("named", "reason", "plan")),
+    ("tx.resolve", "A held wallet let go on.", ("chain", "wallet", "hold_reason", "nonce_before", "next_nonce")),
+    ("tx.thaw", "A frozen chain let go on.", ("chain", "freeze_reason")),
+    ("asset.add", "A token listed, in the operator's file.",
+     ("chain", "address", "label", "quotes", "accepted", "unguarded", "feed", "markets")),
+    ("asset.remove", "A token taken out of the operator's file.",
+     ("chain", "symbol", "despite_balances", "left_behind")),
+    ("order.place", "An order accepted.",
+     ("client_id", "market", "side", "type", "base_raw", "quote_raw", "max_sold_raw", "min_bought_raw",
+      "params_hash", "plan")),
+    ("withdrawal.place", "A withdrawal accepted.",
+     ("client_id", "asset", "amount_raw", "destination", "params_hash", "plan")),
+    ("request.refused", "Requests refused, counted together (see below).",
+     ("count", "first_ms", "last_ms", "route", "sources", "more")),
+    ("audit.chain", "The first entry of an account's chain was written.", ("chain",)),
+    ("audit.export", "The log was read out into a file; the ends of its chains by then.", ("entries", "heads")),
+)  # fmt: skip
+
+ACTS: Final[Mapping[str, AuditAct]] = MappingProxyType(
+    {name: AuditAct(name=name, what=what, fields=fields) for name, what, fields in _ROWS}
+)
+
+_ALSO_REFUSALS: Final = frozenset(
+    {
+        "host_not_allowed",
+        "destination_unsafe",
+        "conflict_client_id",
+        "slippage_too_high",
+        "price_impact_too_high",
+        "price_deviates",
+        "no_second_opinion",
+        "stale_price_source",
+        "wallet_held",
+        "chain_frozen",
+        "paused",
+        "record_tampered",
+    }
+)
+_REFUSING_STATUS: Final = frozenset({401, 403, 429})
+
+
+def is_audited_refusal(code: str) -> bool:
+    """Whether a request that was answered with this error is a refusal for the log.
+
+    By status, so that a new code of these is one without anybody's thinking of it; the others are the guards' own.
+    Missing credentials are none: every scanner asks without.
+    """
+    if code == "authentication_required":
+        return False
+    return code in _ALSO_REFUSALS or ERRORS[code].status in _REFUSING_STATUS
+
+
+def details_of(act: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `given` that the act's row allows, cut to size. Raises: UnknownAct."""
+    row = ACTS.get(act)
+    if row is None:
+        raise UnknownAct(act)
+    kept = {name: _bounded(given[name]) for name in row.fields if given.get(name) is not None}
+    while len(canonical(kept)) > MAX_DETAILS_BYTES:
+        largest = max(kept, key=lambda name: len(canonical({name: kept[name]})))
+        kept[largest] = CUT
+    return kept
+
+
+def as_markdown() -> str:
+    """The table of `docs/audit.md`."""
+    lines = ["| act | recorded when | details |", "|---|---|---|"]
+    lines += [
+        f"| `{act.name}` | {act.what} | {', '.join(f'`{name}`' for name in act.fields)} |" for act in ACTS.values()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _bounded(value: Any) -> Any:
+    """Text, integers, and lists of these, of limited length; an object becomes the text of its values."""
+    match value:
+        case bool() | int():
+            # As text beyond what every JSON reader keeps exactly.
+            return value if abs(value) < 1 << 53 else str(value)
+        case str():
+            return _text(value)
+        case list() | tuple():
+            items = [_bounded(one) for one in value[:MAX_ITEMS]]
+            return items if len(value) <= MAX_ITEMS else [*items, f"({len(value) - MAX_ITEMS} more)"]
+        case Mapping():
+            return _text(":".join(str(one) for one in value.values()))
+        case other:
+            raise TypeError(f"{type(other).__name__} has no place in an audit entry")
+
+
+def _text(value: str) -> str:
+    # What is not UTF-8 (lone surrogates) would not be JSON.
+    clean = value.encode("utf-8", "replace").decode()
+    return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - len(CUT)] + CUT
