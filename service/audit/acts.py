@@ -63,6 +63,7 @@ _ROWS: Final = (
      ("chain", "address", "label", "quotes", "accepted", "unguarded", "feed", "markets")),
     ("asset.remove", "A token taken out of the operator's file.",
      ("chain", "symbol", "despite_balances", "left_behind")),
+    ("user.invite", "An invitation for a new user, or to set a user's password; never its token.", ("user",)),
     ("order.place", "An order accepted.",
      ("client_id", "market", "side", "type", "base_raw", "quote_raw", "max_sold_raw", "min_bought_raw",
       "params_hash", "plan")),

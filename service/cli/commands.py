@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import assets, host, keys, market, panic, trading, txs, users, wallets
+from service.cli import assets, audit, host, keys, market, panic, trading, txs, users, wallets
 
 EPILOG = """
 Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 unreachable, 4 not finished in time, 5 outcome unknown.
@@ -35,6 +35,7 @@ app.add_typer(txs.app, name="tx")
 app.add_typer(market.app, name="market")
 app.add_typer(assets.app, name="asset")
 app.add_typer(panic.app, name="panic")
+app.add_typer(audit.app, name="audit")
 app.add_typer(host.config_app, name="config")
 app.command(
     "balances", epilog=_examples("cambist balances ethereum", "cambist balances polygon --profile bot.toml --json")

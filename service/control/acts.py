@@ -1,7 +1,8 @@
 """The owner's acts, once: the control socket of a running server and the command line on a stopped one call these.
 
-Guarantees: parameters are checked strictly before anything is done; every act, done or refused, leaves one audit
-line that names the host's user and never a secret; a refusal has a stable code and says what to do.
+Guarantees: parameters are checked strictly before anything is done; every act, done or refused, leaves one line in the
+log that names the host's user and never a secret, and one that changes something also entries in the audit log, the
+first before it begins; a refusal has a stable code and says what to do.
 Not guaranteed: that two acts at once see each other; each is one unit of work.
 """
 
@@ -12,9 +13,11 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from service.audit.model import Outcome
 from service.build import Services
 from service.control import (
     asset_acts,
+    audit_acts,
     chain_acts,
     key_acts,
     market_acts,
@@ -107,6 +110,8 @@ ACTS: Final[Mapping[str, Act]] = {
     ),
     "user.invite": Act(params=user_acts.InviteUser, run=user_acts.invite, shown=("user",), asks_chains=False),
     "panic.status": Act(params=NoParams, run=panic_acts.status, asks_chains=False),
+    "audit.list": Act(params=audit_acts.ListEntries, run=audit_acts.list_, asks_chains=False),
+    "audit.verify": Act(params=NoParams, run=audit_acts.verify, asks_chains=False),
 }
 
 
@@ -126,18 +131,24 @@ async def perform(services: Services, name: str, params: Mapping[str, Any], oper
     except ValidationError as exc:
         failure = _bad_params(exc)
         audit.warning("operator_act", outcome=failure.code)
+        await audit_acts.record_end(services, name, operator, outcome=Outcome.REFUSED, code=failure.code)
         raise failure from None
     try:
+        await audit_acts.record(services, name, operator, outcome=Outcome.STARTED, details=said)
         result = await act.run(services, checked)
     except ActFailed as failure:
         audit.warning("operator_act", outcome=failure.code, **said)
+        await audit_acts.record_end(services, name, operator, outcome=Outcome.REFUSED, code=failure.code, details=said)
         raise
     except Exception as exc:
         # Logged there where it is of our own making; the same codes as the API's.
         error = api_error_of(exc)
         audit.error("operator_act", outcome=error.code, **said)
+        await audit_acts.record_end(services, name, operator, outcome=Outcome.FAILED, code=error.code, details=said)
         raise ActFailed(error.code, error.message, hint=error.hint) from exc
-    audit.info("operator_act", outcome="done", **said | {key: result[key] for key in act.shown if key in result})
+    shown = said | {key: result[key] for key in act.shown if key in result}
+    audit.info("operator_act", outcome="done", **shown)
+    await audit_acts.record_end(services, name, operator, outcome=Outcome.DONE, details=shown)
     return result
 
 
