@@ -144,7 +144,12 @@ def gas_limit_for(intent: Intent, gas_used: int, most: int) -> int:
     """
     if not intent.call.data and gas_used == TRANSFER_GAS:
         return TRANSFER_GAS
-    return max(gas_used, min(mul_div_up(gas_used, 3, 2) + _EXTRA_GAS, most))
+    return max(gas_used, min(padded_gas(gas_used), most))
+
+
+def padded_gas(gas_used: int) -> int:
+    """The gas limit of a call that was seen to use so much; who sets funds aside for one sets aside this much gas."""
+    return mul_div_up(gas_used, 3, 2) + _EXTRA_GAS
 
 
 def _refusal(refused: RpcRefused) -> Failing:

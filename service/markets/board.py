@@ -19,7 +19,7 @@ from chains.types import Address, BlockHash, BlockRef
 from contracts.assets import Asset, Market
 from contracts.chainlink import FeedAnswer, latest_answers
 from contracts.deployments import MULTICALL3
-from contracts.errors import InsufficientLiquidity, TicksNotLoaded
+from contracts.errors import AbiError, InsufficientLiquidity, TicksNotLoaded
 from contracts.ratio import Ratio
 from contracts.routing.model import GraphPool
 from service.markets.book import MAX_LEVELS, Book, best_of, build_book, building, first_prices
@@ -93,18 +93,20 @@ class MarketBoard:
 
         Raises: StaleMarket, ChainError, InsufficientLiquidity.
         """
-        async with self._building:
-            for _ in range(MOST_LOADS):
-                look = await self.look(chain, market)
-                try:
+        for _ in range(MOST_LOADS):
+            look = await self.look(chain, market)
+            try:
+                async with self._building:
                     return await self._built(chain, look, levels=levels, ticks_a_level=ticks_a_level), look
-                except TicksNotLoaded as exc:
-                    await chain.states.more(exc.pool, exc.word)
+            except TicksNotLoaded as exc:
+                await chain.states.more(exc.pool, exc.word)
         raise InsufficientLiquidity("the pools' ticks are not loaded so far")
 
     async def tickers(self, chain: QuotedChain, wanted: Sequence[Market]) -> tuple[list[Ticker], MarketView]:
         """Tickers of these markets at one block. Raises: StaleMarket, ChainError: there is no view at all."""
-        view = await chain.states.view(_tokens(chain, wanted[0]))
+        view = await chain.states.view(_tokens(chain, wanted[0]) if wanted else ())
+        if not wanted:
+            return [], view
         for _ in range(TRIES):
             assets = [asset for market in wanted for asset in (market.base, market.quote)]
             feeds = await self._answers(chain, assets, block=view.header.ref)
@@ -199,7 +201,7 @@ class MarketBoard:
             asked = list(dict.fromkeys(missing))
             try:
                 known.update(await latest_answers(chain.client, asked, multicall=multicall, block=block))
-            except ChainError:
+            except (ChainError, AbiError):
                 # Prices are from memory: what only accompanies them must not take them away.
                 return _by_asset(chain, wanted, known)
         return _by_asset(chain, wanted, known)

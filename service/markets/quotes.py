@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chains.tx.simulation import padded_gas
 from chains.tx.store import Clock
 from chains.types import Address, Fees, Header
 from chains.units import format_units, mul_div_up
@@ -25,8 +26,9 @@ from service.markets.prices import price_text
 from service.markets.state.model import MarketView
 from service.markets.trades import Limits, Trade, in_base_and_quote, limits
 
+ESTIMATE_PERCENT: Final = 125
+"""What a swap may use, in percent of the estimate: estimates are within 20 % of what was measured."""
 GAS_HEADROOM_PERCENT: Final = 130
-"""Gas set aside for a swap, in percent of the estimate: estimates are within 20 % of what was measured."""
 APPROVE_GAS: Final = 65_000
 """An approval through a proxy (USDC) takes about 56,000."""
 BPS_OF_ALL: Final = 10_000
@@ -116,7 +118,7 @@ def _priced(chain: QuotedChain, trade: Trade, view: MarketView, *, fees: Fees, s
     )
     # What is fixed is what was asked for; with exact output the pools may give a few base units more.
     fixed_in, fixed_out = (trade.amount, quote.amount_out) if trade.exact == "in" else (quote.amount_in, trade.amount)
-    swap_gas = mul_div_up(quote.gas_estimate, GAS_HEADROOM_PERCENT, 100)
+    swap_gas = padded_gas(mul_div_up(quote.gas_estimate, ESTIMATE_PERCENT, 100))
     return PricedTrade(
         trade=trade,
         slippage_bps=slippage_bps,
