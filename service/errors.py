@@ -89,6 +89,9 @@ _ROWS: Final = (
     ("totp_not_begun", 409, "There is no authenticator to confirm", "Begin with POST /v1/auth/totp."),
     ("held", 403, "Held after a change of password or authenticator", "Wait as long as the message says."),
     ("session_not_found", 404, "There is no such session", "See /v1/auth/sessions."),
+    ("key_restricted", 403, "The key is not for this", "Use another chain, asset or market, or a key that is for it."),
+    ("key_limit_reached", 403, "A limit of the key is reached", "Ask for less, or wait until the next day (UTC)."),
+    ("limit_price_unknown", 503, "What it is worth for a limit in USD is not known", "Wait until a feed says it."),
     ("rate_limited", 429, "Too many requests", "Wait as long as Retry-After says."),
     ("busy", 503, "The service has too much to do", _AGAIN),
     # What is asked about.

@@ -183,6 +183,14 @@ class Settings(BaseSettings):
     factory has them."""
     order_deadline_s: int = Field(default=180, ge=30, le=3_600)
 
+    # What a new key with the trade permission may take in a UTC day, where its owner says nothing else.
+    trade_key_daily_usd: int = Field(default=100_000, ge=0)
+    """The worth of its orders, in whole dollars; 0: no limit."""
+    trade_key_daily_orders: int = Field(default=2_000, ge=0)
+    """0: no limit."""
+    trade_key_daily_gas: Mapping[str, str] = {"ethereum": "0.5", "polygon": "200"}
+    """By chain, set aside for gas, in the native asset; none for a chain that is not named."""
+
     # Market history: trades and candles of the listed markets, written by whichever process works.
     history_enabled: bool = True
     """Without it the node is asked for no logs, and trades and candles stay as they are."""

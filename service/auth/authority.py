@@ -1,7 +1,9 @@
 """MACs over the rows that grant authority: memberships, wallets, keys, destinations.
 
 Guarantees: a row that was written or edited without the master key, or copied to another identity or table, does not
-verify; the MAC covers the table's name and every column but itself, so that a column added later is covered too.
+verify; the MAC covers the table's name and every column but itself, so that a column added later is covered too. One
+that is marked `NOT_IN_MAC_WHEN_NULL` is left out while it is null, so that rows from before it stay valid; clearing it
+in a row that had a value is found all the same.
 Not guaranteed: freshness. Someone who can write to the database can put back an older version of a row whole, or
 delete it; backups and the audit log are against that.
 """
@@ -15,6 +17,7 @@ import orjson
 from sqlalchemy import RowMapping, Table
 
 from service.auth.secrets import MasterKey
+from service.db.models import NOT_IN_MAC_WHEN_NULL
 
 COLUMN: Final = "mac"
 _LENGTH_BYTES: Final = 4
@@ -41,7 +44,11 @@ def verify(master: MasterKey, table: Table, row: RowMapping | Mapping[str, Any])
 
 def _encoded(table: Table, row: RowMapping | Mapping[str, Any]) -> bytes:
     parts = [_framed(table.name.encode())]
-    for name in sorted(column.name for column in table.columns if column.name != COLUMN):
+    covered = (column for column in table.columns if column.name != COLUMN)
+    for column in sorted(covered, key=lambda column: column.name):
+        name = column.name
+        if row[name] is None and column.info.get(NOT_IN_MAC_WHEN_NULL):
+            continue
         parts += [_framed(name.encode()), _framed(_value(row[name]))]
     return b"".join(parts)
 

@@ -24,6 +24,7 @@ from chains.types import Address
 from service.accounts.wallets import Wallet, get_wallet
 from service.auth import keys, replay, signature
 from service.auth.authority import Tampered
+from service.auth.caveats import Arrival, Use, caveats_of, require
 from service.auth.keys import ApiKey, IpAddress, Permission
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
@@ -46,13 +47,19 @@ class WalletRef:
 class Caller:
     """A key whose request was signed right, now, from where it may come."""
 
-    key_id: str
-    account_id: int
+    key: ApiKey
     wallet: WalletRef
-    permissions: frozenset[Permission]
     client_ip: IpAddress
     nonce: str
     timestamp_ms: int
+
+    @property
+    def key_id(self) -> str:
+        return self.key.id
+
+    @property
+    def account_id(self) -> int:
+        return self.key.account_id
 
     def claim_nonce(self, c: Connection) -> None:
         """In the unit of work that accepts a state change, first: once, and not by a key revoked meanwhile.
@@ -96,12 +103,12 @@ class Authenticator:
         if key is None or wallet is None:
             raise ApiError("authentication_failed", "the key has no wallet")
         self.nonces.remember(signed, now_ms=now_ms)
-        _check_usable(key, now_ms=now_ms, client_ip=client_ip)
+        if key.revoked_ms is not None:
+            raise ApiError("key_revoked", "this key was revoked")
+        require(caveats_of(key), Arrival(now_ms=now_ms, client_ip=client_ip))
         return Caller(
-            key_id=key.id,
-            account_id=key.account_id,
+            key=key,
             wallet=WalletRef(id=wallet.id, address=wallet.address, label=wallet.label),
-            permissions=key.permissions,
             client_ip=client_ip,
             nonce=signed.nonce,
             timestamp_ms=signed.timestamp_ms,
@@ -115,15 +122,6 @@ class Authenticator:
         return key, wallet
 
 
-def _check_usable(key: ApiKey, *, now_ms: int, client_ip: IpAddress) -> None:
-    if key.revoked_ms is not None:
-        raise ApiError("key_revoked", "this key was revoked")
-    if key.expires_ms is not None and key.expires_ms <= now_ms:
-        raise ApiError("key_expired", "this key has expired")
-    if not key.allows_ip(client_ip):
-        raise ApiError("ip_not_allowed", f"this key may not be used from {client_ip}")
-
-
 def _public(request: Request) -> Anyone:
     return Anyone(client_ip=request.scope["state"].get("client_ip"))
 
@@ -133,8 +131,7 @@ def _needing(permission: Permission) -> Callable[[Request], Caller]:
         found = _found(request, "this path needs a signed request")
         if isinstance(found, SessionCaller):
             raise ApiError("permission_denied", "this path needs a request signed by a key, not a session")
-        if permission not in found.permissions:
-            raise ApiError("permission_denied", f"this key does not have the {permission} permission")
+        require(caveats_of(found.key), Use(permission=permission))
         return found
 
     return check

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from chains.types import ZERO_ADDRESS, Address, ChainId
 from service.accounts import names
-from service.auth import authority
+from service.auth import authority, restrictions
+from service.auth.restrictions import UNRESTRICTED, Restrictions
 from service.auth.secrets import MasterKey
 from service.db.models import api_keys, key_destinations
 
@@ -79,6 +80,7 @@ class NewKey:
     ip_allowlist: tuple[IpNetwork, ...] = ()
     destinations: tuple[Destination, ...] = ()
     expires_ms: int | None = None
+    restrictions: Restrictions = UNRESTRICTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +97,9 @@ class ApiKey:
     created_ms: int
     expires_ms: int | None
     revoked_ms: int | None
+    restrictions: Restrictions
     sealed: bytes | None = field(repr=False)
     public_key: bytes | None = field(repr=False)
-
-    def allows_ip(self, address: IpAddress) -> bool:
-        return not self.ip_allowlist or any(address in network for network in self.ip_allowlist)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +150,7 @@ def create_key(c: Connection, new: NewKey, *, master: MasterKey, now_ms: int) ->
         "created_ms": now_ms,
         "expires_ms": new.expires_ms,
         "revoked_ms": None,
+        "restrictions": restrictions.document(new.restrictions),
     }
     stored = row | {"mac": authority.mac(master, api_keys, row)}
     c.execute(insert(api_keys), stored)
@@ -238,6 +239,7 @@ def _key(row: RowMapping, master: MasterKey) -> ApiKey:
         created_ms=row["created_ms"],
         expires_ms=row["expires_ms"],
         revoked_ms=row["revoked_ms"],
+        restrictions=restrictions.parse(row["restrictions"]),
         sealed=row["secret_sealed"],
         public_key=row["public_key"],
     )
@@ -258,6 +260,10 @@ def _check(new: NewKey, *, now_ms: int) -> None:
         raise InvalidKey("a destination is given twice")
     if any(destination.address == ZERO_ADDRESS for destination in new.destinations):
         raise InvalidKey("the zero address belongs to nobody")
+    if Permission.WITHDRAW not in new.permissions and new.restrictions.limits_withdrawals:
+        raise InvalidKey("limits of withdrawals are for keys with the withdraw permission")
+    if Permission.TRADE not in new.permissions and new.restrictions.limits_orders:
+        raise InvalidKey("markets and limits of orders are for keys with the trade permission")
     if Permission.WITHDRAW in new.permissions:
         _check_withdraw(new, now_ms=now_ms)
     elif new.destinations:

@@ -37,6 +37,8 @@ class Algorithm(StrEnum):
     epilog="Examples:\n\n"
     "  cambist key create reader --wallet main --permission read\n\n"
     "  cambist key create bot --wallet main --permission read --permission trade --ip 203.0.113.7/32 --expires 90d\n\n"
+    "  cambist key create careful --wallet main --permission trade --market ethereum:ETHUSDC --max-order-usd 500"
+    " --daily-usd 5000 --daily-orders 100\n\n"
     "  cambist key create payer --wallet main --permission withdraw --ip 203.0.113.7/32 --expires 90d"
     " --destination ethereum:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --secret-file payer.secret"
 )
@@ -60,12 +62,34 @@ def create(
     public_key_file: Annotated[
         Path | None, typer.Option(help="For ed25519: file with your public key, 32 bytes as hex or PEM.")
     ] = None,
+    chain: Annotated[list[str] | None, typer.Option(help="Only this chain; repeat.")] = None,
+    asset: Annotated[list[str] | None, typer.Option(help="Only this asset, as ethereum:USDC; repeat.")] = None,
+    market: Annotated[list[str] | None, typer.Option(help="Orders only here, as ethereum:ETHUSDC; repeat.")] = None,
+    max_order_usd: Annotated[str | None, typer.Option(help="Most that one order may be worth, in dollars.")] = None,
+    daily_usd: Annotated[
+        str | None, typer.Option(help="Most that a day's orders may be worth (UTC), in dollars, or none.")
+    ] = None,
+    daily_orders: Annotated[str | None, typer.Option(help="Most orders a day, or none.")] = None,
+    daily_gas: Annotated[
+        list[str] | None,
+        typer.Option(help="Most set aside for gas a day, as ethereum=0.5 in the native asset; repeat; or none."),
+    ] = None,
+    daily_withdrawals: Annotated[str | None, typer.Option(help="Most withdrawals a day.")] = None,
+    daily_withdrawal_usd: Annotated[
+        str | None, typer.Option(help="Most that a day's withdrawals may be worth, in dollars.")
+    ] = None,
+    daily_withdrawn: Annotated[
+        list[str] | None, typer.Option(help="Most withdrawn of an asset a day, as ethereum:USDC=1000; repeat.")
+    ] = None,
     secret_file: Annotated[
         Path | None, typer.Option(help="Write the secret to this new file (mode 600) instead of showing it.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Create an API key. Its secret is shown once and cannot be had again."""
+    """Create an API key. Its secret is shown once and cannot be had again.
+
+    A key with trade has the daily limits of the settings where none is given; `none` lifts one.
+    """
     params: dict[str, Any] = {
         "label": label,
         "wallet": wallet,
@@ -75,6 +99,18 @@ def create(
         "lifetime_hours": _hours(expires),
         "algorithm": str(algorithm),
         "public_key": _public_key(algorithm, public_key_file),
+        "limits": {
+            "chains": chain,
+            "assets": asset,
+            "markets": market,
+            "max_order_usd": max_order_usd,
+            "daily_usd": daily_usd,
+            "daily_orders": daily_orders,
+            "daily_gas": daily_gas,
+            "daily_withdrawals": daily_withdrawals,
+            "daily_withdrawal_usd": daily_withdrawal_usd,
+            "daily_withdrawn": daily_withdrawn,
+        },
     }
     created = act(settings_of_host(), "key.create", params, doing="creating the key")
     secret = created.get("secret")
@@ -137,9 +173,21 @@ def _shown(created: dict[str, Any]) -> dict[str, str]:
         "from": " ".join(created["ip_allowlist"]) or "anywhere",
         "expires": moment(created["expires_ms"]),
     }
+    if created["limits"]:
+        fields["limits"] = "\n".join(f"{name}: {_limit(value)}" for name, value in created["limits"].items())
     if created["destinations"]:
         fields["withdraws to"] = "\n".join(f"{to['chain']}:{to['address']}" for to in created["destinations"])
     return fields
+
+
+def _limit(value: Any) -> str:
+    match value:
+        case dict():
+            return "  ".join(f"{name}={amount}" for name, amount in value.items())
+        case list():
+            return "  ".join(value)
+        case other:
+            return str(other)
 
 
 def _destination(text: str) -> dict[str, str]:

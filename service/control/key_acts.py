@@ -2,6 +2,7 @@
 
 Guarantees: a secret is in the answer of its creation and nowhere else; a key is revoked in the same unit of work in
 which that is durable, so that a request accepted afterwards does not exist, and what the key has open is to be closed.
+What a key is restricted to is `key_limits`.
 """
 
 import base64
@@ -17,6 +18,8 @@ from service.accounts.names import InvalidName
 from service.auth import keys
 from service.auth.keys import Algorithm, ApiKey, Destination, InvalidKey, KeyLabelTaken, NewKey, Permission
 from service.build import Services
+from service.control import key_limits
+from service.control.key_limits import RestrictionParams
 from service.control.params import Params
 from service.control.protocol import ActFailed
 from service.control.rejecting import Rejecter
@@ -42,6 +45,7 @@ class CreateKey(Params):
     lifetime_hours: int | None = Field(default=None, ge=1, le=10 * 366 * 24)
     algorithm: Literal["hmac-sha256", "ed25519"] = "hmac-sha256"
     public_key: str | None = None
+    limits: RestrictionParams = Field(default_factory=RestrictionParams)
 
 
 class RevokeKey(Params):
@@ -52,17 +56,19 @@ async def create(services: Services, params: CreateKey) -> dict[str, Any]:
     """A new key, with its secret."""
     wallet = await find_wallet(services, params.wallet)
     now_ms = services.clock.now_ms()
+    permissions = frozenset(Permission(name) for name in params.permissions)
     try:
         new = NewKey(
             account_id=wallet.account_id,
             wallet_id=wallet.id,
             label=params.label,
-            permissions=frozenset(Permission(name) for name in params.permissions),
+            permissions=permissions,
             algorithm=Algorithm(params.algorithm),
             public_key=None if params.public_key is None else _public_key(params.public_key),
             ip_allowlist=tuple(keys.parse_network(text) for text in params.ip_allowlist),
             destinations=tuple(_destination(services, entry) for entry in params.destinations),
             expires_ms=None if params.lifetime_hours is None else now_ms + params.lifetime_hours * HOUR_MS,
+            restrictions=key_limits.restrictions_of(services, params.limits, permissions=permissions),
         )
         made = await services.db.run(lambda c: keys.create_key(c, new, master=services.master, now_ms=now_ms))
     except InvalidKey as exc:
@@ -125,6 +131,7 @@ def _document(c: Connection, services: Services, key: ApiKey, *, now_ms: int) ->
             {"chain": chains.get(to.chain_id, str(to.chain_id)), "address": to.address}
             for to in keys.list_destinations(c, key.id, master=services.master)
         ],
+        "limits": key_limits.shown(services, key.restrictions),
         "created_ms": key.created_ms,
         "expires_ms": key.expires_ms,
         "revoked_ms": key.revoked_ms,

@@ -38,6 +38,9 @@ metadata: Final = MetaData(
     }
 )
 
+NOT_IN_MAC_WHEN_NULL: Final = "not_in_mac_when_null"
+"""Marks a column that came after rows with a MAC: null in it is as if it were not there."""
+
 Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite gives row ids only to a column declared INTEGER."""
 
@@ -123,6 +126,8 @@ api_keys: Final = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=True),
     Column("revoked_ms", BigInteger, nullable=True),
+    # `service.auth.restrictions`; null is none, and then the MAC is the one of before there was this column.
+    Column("restrictions", Json, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("mac", LargeBinary(32), nullable=False),
     UniqueConstraint("account_id", "label"),
     CheckConstraint("algorithm IN ('hmac-sha256', 'ed25519')", name="algorithm"),

@@ -36,11 +36,16 @@ class OpinionBoard:
             ChainError: the node did not answer.
             UndecodableReturn: Multicall3's answer was not one.
         """
+        reading = await self.reading(chain, market, header=header)
+        return opinions_of(market, reading, assets=chain.assets, now_s=self._clock.now_ms() // 1000)
+
+    async def reading(self, chain: ChainParts, market: Market, *, header: Header) -> Reading:
+        """What `read` judges. Raises: as `read`."""
         reading = self._readings.get(market.symbol)
         if reading is None or reading.header != header:
             reading = await self._read(chain, market, header=header)
             self._readings[market.symbol] = reading
-        return opinions_of(market, reading, assets=chain.assets, now_s=self._clock.now_ms() // 1000)
+        return reading
 
     async def _read(self, chain: ChainParts, market: Market, *, header: Header) -> Reading:
         pools = await self._v3_pools(chain, market, header=header)

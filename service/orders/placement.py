@@ -21,17 +21,21 @@ from chains.types import CallRequest
 from chains.units import format_units
 from contracts.assets import AssetId, Market
 from contracts.swaps import SwapCall
+from service.auth import budgets
 from service.auth.callers import Caller
+from service.auth.caveats import Cost, Kind, Target, caveats_of, limits, require
+from service.auth.restrictions import MarketId
 from service.build import ChainRuntime, Services
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import new_id, order_plan_id
 from service.journal import books, reservations
 from service.markets.firm import compiled, refuse_taxed, router_allowance, simulated
-from service.markets.guards import check_price, check_price_impact, market_price
+from service.markets.guards import check_price, check_price_impact, guarded_price, market_price
 from service.markets.quotes import APPROVE_GAS, PricedTrade, price_trade, snapshot
 from service.markets.state.model import require_fresh
 from service.markets.trades import Trade, in_base_and_quote
+from service.markets.usd import order_worth
 from service.orders import storage
 from service.orders.approvals import approvals
 from service.orders.lifecycle import EVENT
@@ -71,6 +75,8 @@ class Prepared:
     allowance: int
     balances: dict[AssetId, int]
     deadline_s: int
+    usd: int | None
+    """What it sells at most, in micro-dollars; None: not known, or no limit asks for it."""
 
 
 async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Accepted[Order]:
@@ -88,9 +94,11 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         now_ms = services.clock.now_ms()
         calls = _calls(c, caller, prepared)
         valid_until_ms = prepared.deadline_s * 1000 - PLAN_MARGIN_MS
+        funds = _funds(runtime, prepared, approvals=len(calls) - 1)
+        cost = _cost(runtime, prepared, approvals=len(calls) - 1)
+        budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
         plan = queued_plan(plan_id, lane, calls=calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
         SqlTxStore().add_plan(c, plan)
-        funds = _funds(runtime, prepared, approvals=len(calls) - 1)
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=funds, now_ms=now_ms)
         draft = _draft(runtime, caller, prepared, client_id=client_id, digest=digest, plan_id=plan_id)
         order = storage.insert_order(c, draft, now_ms=now_ms)
@@ -117,6 +125,8 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
 
     def check(c: Connection) -> Sequence[CallRequest]:
         calls = _calls(c, caller, prepared)
+        cost = _cost(runtime, prepared, approvals=len(calls) - 1)
+        budgets.check(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=services.clock.now_ms())
         holds = reservations.holds(c, caller.wallet.id, runtime.config.chain_id)
         funds = _funds(runtime, prepared, approvals=len(calls) - 1)
         held = reservations.still_held(holds, at=funds.height)
@@ -136,6 +146,7 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
 
 async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:
     """Price the order at the head and check its bounds."""
+    require(caveats_of(caller.key), _target(runtime, caller, asked))
     settings = services.settings
     slippage_bps = settings.default_slippage_bps if asked.slippage_bps is None else asked.slippage_bps
     if slippage_bps > settings.max_slippage_bps:
@@ -151,7 +162,8 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     check_price_impact(priced.quote.price_impact_bps, max_bps=bound)
     require_fresh(priced.view, services.clock, max_block_age_s=settings.max_block_age_s)
     opinions = await runtime.opinions.read(runtime, asked.market, header=priced.header)
-    check_price(opinions, price=market_price(asked.trade.side, priced.quote.mid_price), bounds=settings.price_bounds)
+    price = market_price(asked.trade.side, priced.quote.mid_price)
+    check_price(opinions, price=price, bounds=settings.price_bounds)
     await _check_least(runtime, asked.market, priced)
     # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
     now_s = services.clock.now_ms() // 1000
@@ -159,13 +171,24 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     wallet = caller.wallet.address
     swap = compiled(runtime, priced, wallet=wallet, deadline_s=deadline_s)
     allowance = await router_allowance(runtime, priced, swap, wallet=wallet)
+    usd = None
+    if caller.key.restrictions.needs_order_usd:
+        usd = order_worth(
+            asked.market,
+            swap.spend.asset,
+            swap.spend.raw,
+            guarded=guarded_price(opinions, price=price, bounds=settings.price_bounds),
+            reading=await runtime.opinions.reading(runtime, asked.market, header=priced.header),
+            assets=runtime.assets,
+            now_s=now_s,
+        )
     balances = await balances_at(runtime, wallet, [asked.trade.sold, runtime.assets.native], block=priced.header.ref)
     if balances[swap.spend.asset.id] >= swap.spend.raw:
         # What reverts is the lane's to judge, on the state that it is sent on.
         with contextlib.suppress(ExecutionReverted, RpcRefused):
             refuse_taxed(priced, await simulated(runtime, priced, swap, wallet=wallet, allowance=allowance))
     return Prepared(
-        asked=asked, priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s
+        asked=asked, priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s, usd=usd
     )
 
 
@@ -187,11 +210,39 @@ def _calls(c: Connection, caller: Caller, prepared: Prepared) -> Sequence[CallRe
     return (*before, prepared.swap.call)
 
 
+def _target(runtime: ChainRuntime, caller: Caller, asked: Asked) -> Target:
+    base, quote = asked.market.base.id, asked.market.quote.id
+    return Target(
+        wallet_id=caller.wallet.id,
+        chain_id=runtime.config.chain_id,
+        assets=frozenset({base, quote}),
+        market=MarketId(base=base, quote=quote),
+        destination=None,
+    )
+
+
+def _cost(runtime: ChainRuntime, prepared: Prepared, *, approvals: int) -> Cost:
+    spend = prepared.swap.spend
+    return Cost(
+        kind=Kind.ORDER,
+        chain_id=runtime.config.chain_id,
+        asset=spend.asset.id,
+        amount=spend.raw,
+        usd=prepared.usd,
+        gas_wei=_gas_wei(prepared, approvals=approvals),
+        used={},
+    )
+
+
+def _gas_wei(prepared: Prepared, *, approvals: int) -> int:
+    return (prepared.priced.swap_gas + approvals * APPROVE_GAS) * prepared.priced.fees.max_fee_wei
+
+
 def _funds(runtime: ChainRuntime, prepared: Prepared, *, approvals: int) -> Funds:
-    gas = prepared.priced.swap_gas + approvals * APPROVE_GAS
+    gas_wei = _gas_wei(prepared, approvals=approvals)
     spend = prepared.swap.spend
     return Funds(
-        wanted=needs((spend.asset.id, spend.raw), (runtime.assets.native.id, gas * prepared.priced.fees.max_fee_wei)),
+        wanted=needs((spend.asset.id, spend.raw), (runtime.assets.native.id, gas_wei)),
         balances=prepared.balances,
         height=prepared.priced.header.number,
     )

@@ -15,14 +15,16 @@ from chains.types import ZERO_ADDRESS, Address, CallRequest, InvalidAddress, par
 from chains.units import mul_div_up
 from contracts import erc20
 from contracts.assets import Asset
-from service.auth import keys
+from service.auth import budgets, keys
 from service.auth.callers import Caller
+from service.auth.caveats import Cost, Kind, Target, caveats_of, limits, require
 from service.build import ChainRuntime, Services
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import withdrawal_plan_id
 from service.journal import books
 from service.markets.quotes import GAS_HEADROOM_PERCENT
+from service.markets.usd import asset_worth
 from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
 from service.plans.building import queued_plan
 from service.plans.funds import needs, witnessed_balances
@@ -48,6 +50,9 @@ class Asked:
 class _Prepared:
     call: CallRequest
     funds: Funds
+    gas_wei: int
+    usd: int | None
+    """In micro-dollars; None: not known, or no limit asks for it."""
 
 
 def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Address:
@@ -87,11 +92,13 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
 
     async def prepare() -> _Prepared:
         await services.db.read(lambda c: _check_allowed(c, services, runtime, caller=caller, asked=asked))
-        return await _prepare(runtime, caller, asked=asked)
+        return await _prepare(runtime, caller, asked=asked, now_s=services.clock.now_ms() // 1000)
 
     def accept(c: Connection, lane: Lane, prepared: _Prepared) -> Withdrawal:
         _check_allowed(c, services, runtime, caller=caller, asked=asked)
         now_ms = services.clock.now_ms()
+        cost = _cost(runtime, asked, prepared)
+        budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
         plan = queued_plan(plan_id, lane, calls=[prepared.call], created_ms=now_ms, valid_until_ms=None)
         SqlTxStore().add_plan(c, plan)
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=prepared.funds, now_ms=now_ms)
@@ -107,15 +114,29 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
 
 
 def _check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked) -> None:
-    allowed = keys.destinations(c, caller.key_id, chain_id=runtime.config.chain_id, master=services.master)
-    if asked.destination not in allowed:
-        raise ApiError(
-            "destination_not_allowed",
-            f"{asked.destination} is not in this key's allowlist on {runtime.config.key}",
-        )
+    target = Target(
+        wallet_id=caller.wallet.id,
+        chain_id=runtime.config.chain_id,
+        assets=frozenset({asked.asset.id}),
+        market=None,
+        destination=asked.destination,
+    )
+    require(caveats_of(caller.key, keys.list_destinations(c, caller.key_id, master=services.master)), target)
 
 
-async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> _Prepared:
+def _cost(runtime: ChainRuntime, asked: Asked, prepared: _Prepared) -> Cost:
+    return Cost(
+        kind=Kind.WITHDRAWAL,
+        chain_id=runtime.config.chain_id,
+        asset=asked.asset.id,
+        amount=asked.amount,
+        usd=prepared.usd,
+        gas_wei=prepared.gas_wei,
+        used={},
+    )
+
+
+async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked, now_s: int) -> _Prepared:
     call = erc20.transfer_call(asked.asset, asked.destination, amount=asked.amount)
     head = await runtime.client.head()
     wallet, native = caller.wallet.address, runtime.assets.native
@@ -126,7 +147,11 @@ async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> _P
     fees = await runtime.fees.suggested(runtime.client, block=head.ref)
     gas_wei = await _gas(runtime, caller, call=call) * fees.max_fee_wei
     wanted = needs((asked.asset.id, asked.amount), (native.id, gas_wei))
-    return _Prepared(call=call, funds=Funds(wanted=wanted, balances=balances, height=head.number))
+    usd = None
+    if caller.key.restrictions.needs_withdrawal_usd:
+        usd = await asset_worth(runtime, asked.asset, asked.amount, header=head, now_s=now_s)
+    funds = Funds(wanted=wanted, balances=balances, height=head.number)
+    return _Prepared(call=call, funds=funds, gas_wei=gas_wei, usd=usd)
 
 
 async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table
 from service.auth import authority
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
+from service.db.models import NOT_IN_MAC_WHEN_NULL
 
 MASTER = MasterKey(bytes(32))
 
@@ -75,3 +76,13 @@ def test_the_mac_stays_what_it_is() -> None:
     assert (
         authority.mac(MASTER, table(), ROW).hex() == "196eb4f4ccf95901461d9a37ea9c8271164ef4fe49b5cf61f2ca42acbba12e83"
     )
+
+
+def test_a_column_that_came_later_is_not_in_the_mac_of_rows_from_before_and_cannot_be_set_or_cleared() -> None:
+    later = table("keys", "c")
+    later.columns["c"].info[NOT_IN_MAC_WHEN_NULL] = True
+    before, limited = authority.mac(MASTER, table(), ROW), authority.mac(MASTER, later, ROW | {"c": 1})
+    assert authority.mac(MASTER, later, ROW | {"c": None}) == before
+    for row in (ROW | {"c": 1, "mac": before}, ROW | {"c": None, "mac": limited}, ROW | {"c": 2, "mac": limited}):
+        with pytest.raises(Tampered):
+            authority.verify(MASTER, later, row)

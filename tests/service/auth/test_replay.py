@@ -96,10 +96,8 @@ async def test_a_key_revoked_after_its_request_was_let_in_changes_nothing_any_mo
     key = (await db.run(lambda c: seed_key(c, MASTER))).key
     wallet = WalletRef(id=key.wallet_id, address=address_of(1), label="main")
     caller = Caller(
-        key_id=key.id,
-        account_id=key.account_id,
+        key=key,
         wallet=wallet,
-        permissions=key.permissions,
         client_ip=ip_address("127.0.0.1"),
         nonce="n" * 16,
         timestamp_ms=NOW_MS,

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.auth import keys
 from service.auth.keys import Algorithm, ApiKey, Permission
+from service.auth.restrictions import UNRESTRICTED
 from service.auth.secrets import MasterKey
 from service.auth.signature import (
     FUTURE_MS,
@@ -46,6 +47,7 @@ def key_of(algorithm: Algorithm) -> ApiKey:
         created_ms=0,
         expires_ms=None,
         revoked_ms=None,
+        restrictions=UNRESTRICTED,
         sealed=MASTER.seal(SECRET, identity="api_keys/ck_1/secret") if hmac_key else None,
         public_key=None if hmac_key else PRIVATE.public_key().public_bytes_raw(),
     )

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.accounts.people import ensure_account
 from service.accounts.registration import register_wallet
 from service.auth.callers import Caller, WalletRef
-from service.auth.keys import Permission
+from service.auth.keys import NewKey, Permission, create_key
 from service.balances import routes as balances_routes
 from service.db.engine import Database
 from service.db.txstore import SqlTxStore
@@ -70,11 +70,11 @@ async def scene(sqlite_db: Database, clock: FakeClock) -> AsyncIterator[Scene]:
     install_handlers(app)
     app.state.services = services
     door = AsCaller(app)
+    new = NewKey(account_id=account.id, wallet_id=wallet.id, label="k", permissions=frozenset({Permission.READ}))
+    key = (await sqlite_db.run(lambda c: create_key(c, new, master=services.master, now_ms=NOW_MS))).key
     caller = Caller(
-        key_id="k",
-        account_id=account.id,
+        key=key,
         wallet=WalletRef(id=wallet.id, address=WALLET, label="main"),
-        permissions=frozenset({Permission.READ}),
         client_ip=ipaddress.ip_address("127.0.0.1"),
         nonce="n",
         timestamp_ms=NOW_MS,

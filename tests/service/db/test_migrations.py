@@ -28,7 +28,8 @@ def sqlite_schema(c: Connection) -> set[tuple[str, ...]]:
     """Every table's and index's statement; the order of a table's columns and constraints does not matter."""
     found: set[tuple[str, ...]] = set()
     for kind, name, sql in c.execute(text(_SQLITE_SCHEMA)):
-        lines = sorted(line.strip().rstrip(",") for line in sql.splitlines())
+        # At every comma: SQLite writes a column that was added behind the last one, on its line.
+        lines = sorted(part.strip() for line in sql.splitlines() for part in line.split(","))
         found.add((kind, name, "\n".join(line for line in lines if line)))
     return found
 

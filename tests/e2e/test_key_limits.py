@@ -1,0 +1,131 @@
+"""Keys with limits: what is beyond them is refused with its reason and leaves nothing; what is within them works."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from contracts.chainlink import FRESH_SLACK_S
+from scripts.devnet.network import LocalChain
+from service.auth import budgets
+from service.auth.caveats import Counter, Tally
+from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
+from service.auth.restrictions import MarketId, Restrictions
+from service.db.models import orders, plans, withdrawals
+from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack, running
+
+E18 = 10**18
+FUNDS = {"ethereum": {"ETH": 5 * E18, "USDC": 5_000 * 10**6}}
+BUY = {"market": "ETHUSDC", "side": "buy", "quote_amount": "50"}
+HEARTBEAT_S = 24 * 3_600
+"""The longest of the feeds that are used here."""
+
+
+@pytest.fixture
+async def stack(ethereum: LocalChain, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as found:
+        yield found
+
+
+async def limited(stack: Stack, restrictions: Restrictions, *permissions: Permission) -> Stack:
+    """The same stack, with that key as `limited`."""
+    services, now_ms = stack.services, stack.services.clock.now_ms()
+    withdraws = Permission.WITHDRAW in permissions
+    new = NewKey(
+        account_id=stack.wallet.account_id,
+        wallet_id=stack.wallet.id,
+        label="limited",
+        permissions=frozenset({Permission.READ, *permissions}),
+        ip_allowlist=(parse_network("127.0.0.1/32"),) if withdraws else (),
+        destinations=(Destination(chain_id=stack.chain().config.chain_id, address=BOB),) if withdraws else (),
+        expires_ms=now_ms + KEY_LIFETIME_MS,
+        restrictions=restrictions,
+    )
+    made = await services.db.run(lambda c: create_key(c, new, master=services.master, now_ms=now_ms))
+    key = ApiKey(id=made.key.id, secret=(made.secret or "").encode())
+    return replace(stack, keys={**stack.keys, "limited": key})
+
+
+async def left_nothing(stack: Stack) -> bool:
+    tables = (orders.c.id, plans.c.id, withdrawals.c.id)
+    rows = [await stack.services.db.read(lambda c, t=t: c.execute(select(t)).first()) for t in tables]  # type: ignore[misc]
+    return rows == [None, None, None] and await stack.nothing_reserved()
+
+
+async def refusal(stack: Stack, path: str, body: dict[str, str]) -> tuple[int, str, str]:
+    answer = await stack.post(path, body, key="limited")
+    return answer.status_code, answer.json().get("code", ""), answer.json().get("detail", "")
+
+
+async def test_an_order_beyond_a_limit_is_refused_with_its_reason_and_leaves_nothing(stack: Stack) -> None:
+    stack = await limited(stack, Restrictions(max_order_usd=40 * 10**6), Permission.TRADE)
+    for path in ("/v1/ethereum/orders", "/v1/ethereum/orders/test"):
+        status, code, detail = await refusal(stack, path, BUY)
+        assert (status, code) == (403, "key_limit_reached"), detail
+        assert "this key's limit an order is 40 USD" in detail
+    assert await left_nothing(stack)
+    assert (await stack.post("/v1/ethereum/orders", BUY | {"quote_amount": "30"}, key="limited")).status_code == 202
+
+
+async def test_the_orders_of_a_day_race_up_to_the_limit_and_a_known_client_id_costs_nothing(stack: Stack) -> None:
+    restrictions = Restrictions(daily_usd=130 * 10**6, daily_orders=10, daily_gas={stack.chain().config.chain_id: E18})
+    stack = await limited(stack, restrictions, Permission.TRADE)
+    bodies = [BUY | {"client_order_id": f"race-{number}"} for number in range(6)]
+    answers = await asyncio.gather(*(stack.post("/v1/ethereum/orders", body, key="limited") for body in bodies))
+    accepted = [body for body, answer in zip(bodies, answers, strict=True) if answer.status_code == 202]
+    assert len(accepted) == 2, [answer.text for answer in answers]
+    assert {answer.json()["code"] for answer in answers if answer.is_error} == {"key_limit_reached"}
+    again = await stack.post("/v1/ethereum/orders", accepted[0], key="limited")
+    assert again.status_code == 200, again.text
+    services = stack.services
+    key_id = stack.keys["limited"].id
+    used = await services.db.read(lambda c: budgets.used(c, key_id, now_ms=services.clock.now_ms()))
+    assert used[Tally(counter=Counter.ORDERS)] == 2
+    assert 99 * 10**6 < used[Tally(counter=Counter.ORDER_USD)] < 101 * 10**6
+    assert used[Tally(counter=Counter.GAS, of="1")] > 0
+
+
+async def test_a_key_of_one_market_trades_no_other_and_one_of_another_chain_nothing_here(stack: Stack) -> None:
+    assets = stack.chain().assets
+    other = assets.markets["WBTCETH"] if "WBTCETH" in assets.markets else assets.markets["ETHUSDT"]
+    only = frozenset({MarketId(base=other.base.id, quote=other.quote.id)})
+    stack = await limited(stack, Restrictions(markets=only), Permission.TRADE)
+    status, code, detail = await refusal(stack, "/v1/ethereum/orders", BUY)
+    assert (status, code) == (403, "key_restricted"), detail
+    assert await left_nothing(stack)
+
+
+async def test_f99_a_limit_in_dollars_fails_closed_when_the_feeds_are_stale(stack: Stack) -> None:
+    stack = await limited(stack, Restrictions(daily_usd=10**12), Permission.TRADE)
+    rpc = stack.rpcs["ethereum"]
+    await asyncio.to_thread(rpc, "evm_increaseTime", hex(HEARTBEAT_S + FRESH_SLACK_S + 60))
+    await stack.mine("ethereum")
+    status, code, detail = await refusal(stack, "/v1/ethereum/orders", BUY)
+    assert (status, code) == (503, "limit_price_unknown"), detail
+    assert await left_nothing(stack)
+
+
+async def test_the_withdrawals_of_a_day_stay_within_count_amount_and_worth(stack: Stack) -> None:
+    eth = stack.chain().assets.native.id
+    restrictions = Restrictions(
+        daily_withdrawals=2, daily_withdrawal_usd=2_000 * 10**6, daily_withdrawn={eth: E18 // 2}
+    )
+    stack = await limited(stack, restrictions, Permission.WITHDRAW)
+    path, number = "/v1/ethereum/withdrawals", 0
+
+    async def ask(asset: str, amount: str) -> str:
+        nonlocal number
+        number += 1
+        body = {"asset": asset, "amount": amount, "address": BOB, "client_withdrawal_id": f"w-{number}"}
+        answer = await stack.post(path, body, key="limited")
+        return str(answer.json().get("code", answer.status_code))
+
+    assert await ask("USDC", "2001") == "key_limit_reached"
+    assert await ask("ETH", "0.500001") == "key_limit_reached"
+    assert await left_nothing(stack)
+    assert await ask("ETH", "0.1") == "202"
+    assert await ask("USDC", "1") == "202"
+    assert await ask("USDC", "1") == "key_limit_reached"
