@@ -142,13 +142,16 @@ def gas_limit_for(intent: Intent, gas_used: int, most: int) -> int:
     What is used is told after refunds, of which there may be a fifth (EIP-3529), so a quarter more may be needed on the
     way; a call keeps a 64th of its gas from what it calls (EIP-150); and the state moves until the block is made.
     """
-    if not intent.call.data and gas_used == TRANSFER_GAS:
+    return max(gas_used, min(padded_gas(gas_used, data=intent.call.data), most))
+
+
+def padded_gas(gas_used: int, *, data: bytes | None = None) -> int:
+    """The gas limit of a call that was seen to use so much; who sets funds aside for one sets aside this much gas.
+
+    Native coins that go to an account without code (`data` empty) take `TRANSFER_GAS`, neither more nor less.
+    """
+    if data == b"" and gas_used == TRANSFER_GAS:
         return TRANSFER_GAS
-    return max(gas_used, min(padded_gas(gas_used), most))
-
-
-def padded_gas(gas_used: int) -> int:
-    """The gas limit of a call that was seen to use so much; who sets funds aside for one sets aside this much gas."""
     return mul_div_up(gas_used, 3, 2) + _EXTRA_GAS
 
 

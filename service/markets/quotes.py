@@ -28,7 +28,6 @@ from service.markets.trades import Limits, Trade, in_base_and_quote, limits
 
 ESTIMATE_PERCENT: Final = 125
 """What a swap may use, in percent of the estimate: estimates are within 20 % of what was measured."""
-GAS_HEADROOM_PERCENT: Final = 130
 APPROVE_GAS: Final = 65_000
 """An approval through a proxy (USDC) takes about 56,000."""
 BPS_OF_ALL: Final = 10_000

@@ -10,7 +10,7 @@ Not guaranteed: that the swap succeeds. The lane simulates it again before it ta
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -20,6 +20,7 @@ from chains.tx.model import Lane, PlanId
 from chains.types import CallRequest
 from chains.units import format_units
 from contracts.assets import AssetId, Market
+from contracts.ratio import Ratio
 from contracts.swaps import SwapCall
 from service.auth import budgets
 from service.auth.callers import Caller
@@ -164,6 +165,9 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     opinions = await runtime.opinions.read(runtime, asked.market, header=priced.header)
     price = market_price(asked.trade.side, priced.quote.mid_price)
     check_price(opinions, price=price, bounds=settings.price_bounds)
+    # What is paid, too: pool fees are not in the impact, and several of them add up.
+    most_bps = settings.max_price_deviation_bps + settings.max_price_impact_bps
+    check_price(opinions, price=_paid(priced), bounds=replace(settings.price_bounds, max_deviation_bps=most_bps))
     await _check_least(runtime, asked.market, priced)
     # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
     now_s = services.clock.now_ms() // 1000
@@ -190,6 +194,13 @@ async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     return Prepared(
         asked=asked, priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s, usd=usd
     )
+
+
+def _paid(priced: PricedTrade) -> Ratio:
+    """What the trade pays or gets for one base unit of base, in quote base units, fees inside."""
+    quote = priced.quote
+    base, in_quote = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
+    return Ratio.of(in_quote, base)
 
 
 async def _check_least(runtime: ChainRuntime, market: Market, priced: PricedTrade) -> None:

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from chains.errors import ExecutionReverted
 from chains.tx.model import Lane, PlanId
+from chains.tx.simulation import padded_gas
 from chains.types import ZERO_ADDRESS, Address, CallRequest, InvalidAddress, parse_address
-from chains.units import mul_div_up
 from contracts import erc20
 from contracts.assets import Asset
 from service.auth import budgets, keys
@@ -23,7 +23,6 @@ from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import withdrawal_plan_id
 from service.journal import books
-from service.markets.quotes import GAS_HEADROOM_PERCENT
 from service.markets.usd import asset_worth
 from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
 from service.plans.building import queued_plan
@@ -161,7 +160,7 @@ async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> i
     except ExecutionReverted as exc:
         reason = exc.reason or "no reason given"
         raise ApiError("would_revert", f"the transfer would fail on the chain: {reason}") from exc
-    return mul_div_up(estimate, GAS_HEADROOM_PERCENT, 100)
+    return padded_gas(estimate, data=call.data)
 
 
 def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Withdrawal | None:
