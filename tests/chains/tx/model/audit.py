@@ -33,7 +33,7 @@ def _slots(before: MemoryState, after: MemoryState) -> Iterator[str]:
         elif new is not old:
             if new.state not in _reachable(old.state):
                 yield f"I5: slot {tx_id} went from {old.state} to {new.state}"
-            if old.state in (S.FINAL, S.SUPERSEDED) and replace(new, updated_ms=old.updated_ms, note=old.note) != old:
+            if old.state in (S.FINAL, S.SUPERSEDED) and _as_it_was(new, old) != old:
                 yield f"I5: slot {tx_id} was {old.state} and was changed"
             if _identity(new) != _identity(old):
                 yield f"I1: slot {tx_id} got another intent, nonce or gas limit"
@@ -70,6 +70,15 @@ def _attempts(before: MemoryState, after: MemoryState) -> Iterator[str]:
         tx = before.txs.get(attempt.tx_id)
         if tx is not None and tx.wish is Wish.CANCEL and attempt.kind is AttemptKind.REAL:
             yield f"I5: a payload was signed for slot {tx.id}, which is to be cancelled"
+
+
+def _as_it_was(new: Tx, old: Tx) -> Tx:
+    """The slot with the notes of before. What was noted or wished while it was open may be taken off later: that a bump
+    is over the fee caps may be found out in the moment in which the block comes."""
+    noted = replace(new, updated_ms=old.updated_ms, note=old.note)
+    if old.wish is Wish.BUMP and new.wish is None:
+        return replace(noted, wish=old.wish, wish_reason=old.wish_reason)
+    return noted
 
 
 def _identity(tx: Tx) -> tuple[TxId, object, object, int, int]:
