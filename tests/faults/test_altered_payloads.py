@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from chains.errors import SignerUnavailable
 from chains.signing.signer import UnlockedKey
 from chains.tx.model import Outcome, TxState
+from chains.tx.sending import FIRST_RETRY_MS
 from chains.types import Address, SignedTx, UnsignedTx
 from scripts.devnet.cheats import fund_native
 from service.accounts.registration import register_wallet
@@ -140,7 +141,9 @@ async def test_F51_a_payload_changed_after_it_was_sent_pays_what_was_accepted_an
     await stack.chain().engine.step()
     await redirect(stack, path)
     before = await stack.balance_of(BOB, "ETH")
-    # The same bytes go out again; they, not the row, say what was accepted.
+    # The same bytes go out again once they are due, which on a fast machine is after all rounds of the waiting below.
+    # They, not the row, say what was accepted.
+    await asyncio.sleep(FIRST_RETRY_MS / 1000)
     await stack.chain().engine.recover()
     assert (await stack.settle(path))["state"] in ("confirmed", "final")
     assert await stack.balance_of(BOB, "ETH") - before == AMOUNT
