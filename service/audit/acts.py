@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from service.audit.model import canonical
-from service.errors import ERRORS
 
 MAX_TEXT: Final = 200
 """Characters of one text in the details."""
@@ -20,7 +19,6 @@ MAX_ITEMS: Final = 24
 MAX_DETAILS_BYTES: Final = 4_096
 CUT: Final = "(cut)"
 
-REFUSED: Final = "request.refused"
 BEGUN: Final = "audit.chain"
 EXPORTED: Final = "audit.export"
 ACCOUNT_MADE: Final = "account.create"
@@ -69,8 +67,6 @@ _ROWS: Final = (
       "params_hash", "plan")),
     ("withdrawal.place", "A withdrawal accepted.",
      ("client_id", "asset", "amount_raw", "destination", "params_hash", "plan")),
-    ("request.refused", "Requests refused, counted together (see below).",
-     ("count", "first_ms", "last_ms", "route", "sources", "more")),
     ("audit.chain", "The first entry of an account's chain was written.", ("chain",)),
     ("audit.export", "The log was read out into a file; the ends of its chains by then.", ("entries", "heads")),
 )  # fmt: skip
@@ -78,35 +74,6 @@ _ROWS: Final = (
 ACTS: Final[Mapping[str, AuditAct]] = MappingProxyType(
     {name: AuditAct(name=name, what=what, fields=fields) for name, what, fields in _ROWS}
 )
-
-_ALSO_REFUSALS: Final = frozenset(
-    {
-        "host_not_allowed",
-        "destination_unsafe",
-        "conflict_client_id",
-        "slippage_too_high",
-        "price_impact_too_high",
-        "price_deviates",
-        "no_second_opinion",
-        "stale_price_source",
-        "wallet_held",
-        "chain_frozen",
-        "paused",
-        "record_tampered",
-    }
-)
-_REFUSING_STATUS: Final = frozenset({401, 403, 429})
-
-
-def is_audited_refusal(code: str) -> bool:
-    """Whether a request that was answered with this error is a refusal for the log.
-
-    By status, so that a new code of these is one without anybody's thinking of it; the others are the guards' own.
-    Missing credentials are none: every scanner asks without.
-    """
-    if code == "authentication_required":
-        return False
-    return code in _ALSO_REFUSALS or ERRORS[code].status in _REFUSING_STATUS
 
 
 def details_of(act: str, given: Mapping[str, Any]) -> dict[str, Any]:

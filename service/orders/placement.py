@@ -11,7 +11,7 @@ Not guaranteed: that the swap succeeds. The lane simulates it again before it ta
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -22,6 +22,8 @@ from chains.units import format_units
 from contracts.assets import AssetId, Market
 from contracts.ratio import Ratio
 from contracts.swaps import SwapCall
+from service.audit.acts import ORDER_PLACED
+from service.audit.model import Subject
 from service.auth import budgets
 from service.auth.callers import Caller
 from service.auth.caveats import Cost, Kind, Target, caveats_of, limits, require
@@ -46,6 +48,7 @@ from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
 from service.plans.building import queued_plan
 from service.plans.funds import balances_at, needs
 from service.plans.params import params_hash
+from service.plans.recording import record_placed
 from service.plans.refusals import client_id_conflict, not_enough
 
 PLAN_MARGIN_MS: Final = 15_000
@@ -103,6 +106,15 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=funds, now_ms=now_ms)
         draft = _draft(runtime, caller, prepared, client_id=client_id, digest=digest, plan_id=plan_id)
         order = storage.insert_order(c, draft, now_ms=now_ms)
+        record_placed(
+            c,
+            caller,
+            act=ORDER_PLACED,
+            subject=Subject(kind="order", id=str(order.id)),
+            details=_recorded(order, plan_id=plan_id),
+            master=services.master,
+            now_ms=now_ms,
+        )
         books.emit(c, account_id=caller.account_id, kind=EVENT, payload=order_document(order), now_ms=now_ms)
         return order
 
@@ -114,6 +126,22 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         prepare=lambda: prepare(services, runtime, caller, asked=asked),
         accept=accept,
     )
+
+
+def _recorded(order: Order, *, plan_id: PlanId) -> dict[str, Any]:
+    """What the audit log keeps of it."""
+    return {
+        "client_id": order.client_id,
+        "market": order.market,
+        "side": order.side.value,
+        "type": order.type.value,
+        "base_raw": order.base_amount,
+        "quote_raw": order.quote_amount,
+        "max_sold_raw": order.max_sold,
+        "min_bought_raw": order.min_bought,
+        "params_hash": order.params_hash,
+        "plan": str(plan_id),
+    }
 
 
 async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:

@@ -15,6 +15,8 @@ from chains.tx.simulation import padded_gas
 from chains.types import ZERO_ADDRESS, Address, CallRequest, InvalidAddress, parse_address
 from contracts import erc20
 from contracts.assets import Asset
+from service.audit.acts import WITHDRAWAL_PLACED
+from service.audit.model import Subject
 from service.auth import budgets, keys
 from service.auth.callers import Caller
 from service.auth.caveats import Cost, Kind, Target, caveats_of, limits, require
@@ -28,6 +30,7 @@ from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
 from service.plans.building import queued_plan
 from service.plans.funds import needs, witnessed_balances
 from service.plans.params import params_hash
+from service.plans.recording import record_placed
 from service.plans.refusals import client_id_conflict, not_enough
 from service.withdrawals import storage
 from service.withdrawals.lifecycle import EVENT
@@ -103,6 +106,22 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=prepared.funds, now_ms=now_ms)
         draft = _draft(runtime, caller, asked, digest=digest, plan_id=plan_id)
         withdrawal = storage.insert_withdrawal(c, draft, now_ms=now_ms)
+        record_placed(
+            c,
+            caller,
+            act=WITHDRAWAL_PLACED,
+            subject=Subject(kind="withdrawal", id=str(withdrawal.id)),
+            details={
+                "client_id": asked.client_id,
+                "asset": asked.asset.id,
+                "amount_raw": asked.amount,
+                "destination": asked.destination,
+                "params_hash": digest,
+                "plan": str(plan_id),
+            },
+            master=services.master,
+            now_ms=now_ms,
+        )
         document = withdrawal_document(withdrawal, chain=runtime.config, asset=asked.asset)
         books.emit(c, account_id=caller.account_id, kind=EVENT, payload=document, now_ms=now_ms)
         return withdrawal

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
 from service.audit import reading, verifying
-from service.audit.acts import ACTS, MAX_DETAILS_BYTES, UnknownAct, details_of, is_audited_refusal
+from service.audit.acts import ACTS, MAX_DETAILS_BYTES, UnknownAct, details_of
 from service.audit.appending import PURPOSE, append, heads
 from service.audit.model import Actor, ActorKind, Head, NewEntry, Subject, canonical
 from service.audit.verifying import Broken
@@ -211,8 +211,3 @@ def test_only_listed_details_are_kept_and_they_are_bounded() -> None:
 def test_no_act_lists_a_secret() -> None:
     for act in ACTS.values():
         assert not {"secret", "password", "secret_password", "public_key", "token", "code"} & set(act.fields)
-
-
-def test_refusals_by_the_guards_are_audited_and_mistakes_are_not() -> None:
-    assert all(map(is_audited_refusal, ("permission_denied", "replayed", "ip_not_allowed", "rate_limited", "paused")))
-    assert not any(map(is_audited_refusal, ("invalid_amount", "unknown_market", "authentication_required")))
