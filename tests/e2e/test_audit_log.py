@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from scripts.devnet.network import LocalChain
 from service.db.models import audit_entries
@@ -12,14 +12,13 @@ FUNDS = {"ethereum": {"ETH": 5 * 10**18, "USDC": 1_000 * 10**6}}
 
 
 async def _entries(stack: Stack) -> list[tuple[str, str, str, int]]:
-    def find(c):  # type: ignore[no-untyped-def]
+    def find(c: Connection) -> list[tuple[str, str, str, int]]:
         rows = c.execute(
             select(audit_entries).where(audit_entries.c.chain == stack.wallet.account_id).order_by(audit_entries.c.seq)
         )
         return [(row.act, row.subject, row.actor, row.account_id) for row in rows]
 
-    found: list[tuple[str, str, str, int]] = await stack.services.db.read(find)
-    return found
+    return await stack.services.db.read(find)
 
 
 async def test_an_accepted_order_and_withdrawal_have_one_entry_each_and_what_is_refused_none(
