@@ -1,4 +1,4 @@
-"""Write an Alembic revision from the difference between the tables in `service/db/models.py` and the last revision.
+"""Write an Alembic revision from the difference between the tables in `service/db/models/` and the last revision.
 
     python -m scripts.migration "why the schema changes"     a new revision
     python -m scripts.migration --first                      the first revision anew, while nothing was released
@@ -88,7 +88,7 @@ async def generate(message: str, *, first: Literal["first", "next"]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="write a schema revision from service/db/models.py")
+    parser = argparse.ArgumentParser(description="write a schema revision from service/db/models/")
     parser.add_argument("message", nargs="?", default="first tables")
     parser.add_argument("--first", action="store_true", help="write the first revision anew")
     options = parser.parse_args()
