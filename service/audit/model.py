@@ -37,13 +37,14 @@ class Outcome(StrEnum):
 class ActorKind(StrEnum):
     OPERATOR = "operator"
     KEY = "key"
+    USER = "user"
     SYSTEM = "system"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who. `id`: `name:uid` of the host's user, the API key's id, or empty."""
+    """Who. `id`: `name:uid` of the host's user, `name:id` of a person who signs in, the API key's id, or empty."""
 
     kind: ActorKind
     id: str = ""
