@@ -87,6 +87,8 @@ _ROWS: Final = (
     ("name_taken", 409, "The name is taken", "Choose another one."),
     ("weak_password", 400, "The password is too easy to guess", "Take a longer one; a password manager makes them."),
     ("totp_not_begun", 409, "There is no authenticator to confirm", "Begin with POST /v1/auth/totp."),
+    ("totp_required", 403, "The authenticator's code is needed", "Send `totp_code`; set one up: POST /v1/auth/totp."),
+    ("totp_code_wrong", 403, "The authenticator's code is wrong", "Send the one shown now; a code works once."),
     ("held", 403, "Held after a change of password or authenticator", "Wait as long as the message says."),
     ("session_not_found", 404, "There is no such session", "See /v1/auth/sessions."),
     ("key_restricted", 403, "The key is not for this", "Use another chain, asset or market, or a key that is for it."),
