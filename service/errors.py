@@ -21,17 +21,28 @@ class ErrorKind:
     hint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the audit log alone is told of a refusal: the user (`name:id`) it was about, and why."""
+
+    user: str
+    reason: str
+
+
 class ApiError(Exception):
     """A request was refused, with a code of the table and a message about this one case.
 
     The message reaches the client: it never carries a secret, an endpoint's address or another account's data.
     """
 
-    def __init__(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, retry_after_s: int | None = None, told: "Told | None" = None
+    ) -> None:
         super().__init__(message)
         self.kind: Final = ERRORS[code]
         self.message: Final = message
         self.retry_after_s: Final = retry_after_s
+        self.told = told
 
     @property
     def code(self) -> str:
@@ -91,6 +102,9 @@ _ROWS: Final = (
     ("totp_code_wrong", 403, "The authenticator's code is wrong", "Send the one shown now; a code works once."),
     ("held", 403, "Held after a change of password or authenticator", "Wait as long as the message says."),
     ("session_not_found", 404, "There is no such session", "See /v1/auth/sessions."),
+    ("account_not_found", 404, "There is no such account", "See /v1/auth/me for those that you have a role in."),
+    ("account_required", 400, "Which account is meant is not clear", "Name one of /v1/auth/me as `account`."),
+    ("role_denied", 403, "Your role in the account does not allow this", "Ask an owner of the account."),
     ("key_restricted", 403, "The key is not for this", "Use another chain, asset or market, or a key that is for it."),
     ("key_limit_reached", 403, "A limit of the key is reached", "Ask for less, or wait until the next day (UTC)."),
     ("limit_price_unknown", 503, "What it is worth for a limit in USD is not known", "Wait until a feed says it."),

@@ -109,12 +109,15 @@ def members(c: Connection, account_id: int, *, master: MasterKey) -> Sequence[Me
 
 def role_of(c: Connection, user_id: int, *, account_id: int, master: MasterKey) -> Role | None:
     """The user's role in the account. Raises: the authority's error for a row whose MAC is wrong."""
-    row = (
-        c.execute(select(memberships).where(memberships.c.user_id == user_id, memberships.c.account_id == account_id))
-        .mappings()
-        .one_or_none()
-    )
-    return None if row is None else _membership(row, master).role
+    found = membership_of(c, user_id, account_id=account_id, master=master)
+    return None if found is None else found.role
+
+
+def membership_of(c: Connection, user_id: int, *, account_id: int, master: MasterKey) -> Membership | None:
+    """The user's membership in the account. Raises: the authority's error for a row whose MAC is wrong."""
+    mine = (memberships.c.user_id == user_id, memberships.c.account_id == account_id)
+    row = c.execute(select(memberships).where(*mine)).mappings().one_or_none()
+    return None if row is None else _membership(row, master)
 
 
 def _ensure_user(c: Connection, name: str, *, now_ms: int) -> User:

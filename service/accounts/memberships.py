@@ -1,0 +1,96 @@
+"""What a person may do in an account: by the role of the membership, one place for all that sessions do.
+
+    owner      everything: members, keys of all, address book, approving
+    trader     sees; makes keys with read and trade for themself
+    approver   sees; approves what somebody else asked for
+    viewer     sees
+
+Guarantees: a role counts only if its row's MAC is right; an account in which the user has no membership is answered as
+one that does not exist; a role is read in the unit of work that acts on it, so that one taken away counts at once.
+Not guaranteed: that the session is still open (`SessionCaller.check_open`) or a code was given (`confirming`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from service.accounts.people import Account, Membership, Role, membership_of
+from service.auth.secrets import MasterKey
+from service.auth.session_caller import SessionCaller
+from service.db.models import accounts, memberships
+from service.errors import ApiError
+
+OWNERS: Final = frozenset({Role.OWNER})
+TRADERS: Final = frozenset({Role.OWNER, Role.TRADER})
+APPROVERS: Final = frozenset({Role.OWNER, Role.APPROVER})
+ANYONE: Final = frozenset(Role)
+"""Whoever has a membership sees."""
+_MAY: Final[Mapping[Role, frozenset[str]]] = MappingProxyType(
+    {
+        Role.OWNER: frozenset({"see", "trade", "approve", "manage"}),
+        Role.TRADER: frozenset({"see", "trade"}),
+        Role.APPROVER: frozenset({"see", "approve"}),
+        Role.VIEWER: frozenset({"see"}),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belonging:
+    """An account in which a user has a role."""
+
+    account: Account
+    role: Role
+
+
+def widens(before: Role | None, after: Role) -> bool:
+    """Whether somebody with the role `after` may do what they could not with `before`."""
+    return not _MAY[after] <= (frozenset() if before is None else _MAY[before])
+
+
+def role_in(c: Connection, user_id: int, account_id: int, *, master: MasterKey) -> Role | None:
+    """The user's role in the account. Raises: authority.Tampered."""
+    found = membership_of(c, user_id, account_id=account_id, master=master)
+    return None if found is None else found.role
+
+
+def accounts_of(c: Connection, user_id: int, *, master: MasterKey) -> Sequence[Belonging]:
+    """The accounts in which the user has a role, oldest first. Raises: authority.Tampered."""
+    columns = (accounts.c.id, accounts.c.name, accounts.c.created_ms)
+    mine = select(*columns).join(memberships).where(memberships.c.user_id == user_id).order_by(accounts.c.id)
+    found = [Account(**row) for row in c.execute(mine).mappings()]
+    roles = [(account, role_in(c, user_id, account.id, master=master)) for account in found]
+    return [Belonging(account=account, role=role) for account, role in roles if role is not None]
+
+
+def require_role(
+    c: Connection, caller: SessionCaller, account: str | None, *, one_of: frozenset[Role], master: MasterKey
+) -> Membership:
+    """The caller's membership in the account of that name; in the only one where none is named.
+
+    Raises:
+        ApiError: account_not_found: there is none, or none of the caller's. account_required: the caller has several.
+            role_denied: the caller's role there is another one.
+        authority.Tampered.
+    """
+    mine = accounts_of(c, caller.user_id, master=master)
+    if account is None and len(mine) > 1:
+        raise ApiError("account_required", "you are a member of several accounts; name one as `account`")
+    for one in mine:
+        if account is None or one.account.name == account:
+            return _allowed(c, caller, one, one_of=one_of, master=master)
+    raise ApiError("account_not_found", "there is no such account")
+
+
+def _allowed(
+    c: Connection, caller: SessionCaller, one: Belonging, *, one_of: frozenset[Role], master: MasterKey
+) -> Membership:
+    if one.role not in one_of:
+        needed = " or ".join(sorted(one_of))
+        raise ApiError("role_denied", f"this needs the role {needed} in the account; yours is {one.role}")
+    found = membership_of(c, caller.user_id, account_id=one.account.id, master=master)
+    assert found is not None  # read above, in this unit of work
+    return found
