@@ -12,7 +12,7 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import Connection
 
-from service.accounts import sessions, users
+from service.accounts import sessions, totp, users
 from service.accounts.passwords import PasswordHasher
 from service.accounts.sessions import Carrier, Lifetimes
 from service.app import create_app
@@ -39,6 +39,8 @@ class Api:
     keys: Mapping[str, Created]
     app: FastAPI
     client: httpx.AsyncClient
+    seed: bytes = b""
+    """Of Ada's authenticator, once there is one."""
 
     def signed(
         self, key: str, method: str, target: str, *, body: bytes = b"", timestamp_ms: int | None = None
@@ -64,6 +66,31 @@ class Api:
         if body:
             headers["content-type"] = "application/json"
         return await self.client.request(method, target, content=body, headers=headers)
+
+    async def authenticator(self) -> None:
+        """Give Ada one, and let the hold pass that this begins: sessions are to be made afterwards."""
+        master = self.services.master
+
+        def write(c: Connection, now_ms: int) -> None:
+            session = sessions.by_token(c, token, master=master)
+            assert session is not None
+            for step in ("begin", "confirm"):
+                credential = users.credential_of(c, session.user_id, master=master)
+                assert credential is not None
+                if step == "begin":
+                    self.seed = users.begin_totp(c, credential, master=master, now_ms=now_ms)
+                    continue
+                code = totp.code_at(self.seed, totp.step_at(now_ms))
+                users.confirm_totp(c, credential, code=code, keep=session.id, master=master, now_ms=now_ms)
+
+        token = await self.session()
+        await self.services.db.run(lambda c: write(c, self.clock.now_ms()))
+        self.clock.advance_ms(users.HOLD_MS)
+
+    def totp_code(self) -> str:
+        """A code of Ada's authenticator that was not used, half a minute later."""
+        self.clock.advance_ms(totp.STEP_S * 1_000)
+        return totp.code_at(self.seed, totp.step_at(self.clock.now_ms()))
 
     async def session(self, carrier: Carrier = Carrier.BEARER) -> str:
         """The token of a new session of Ada, who owns the account."""
