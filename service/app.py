@@ -57,9 +57,23 @@ _PROBLEM: Final[dict[str, Any]] = {
 }
 
 
+class _App(FastAPI):
+    """FastAPI with our page. It is made when somebody asks for it: that takes longer than all the rest of the start."""
+
+    def __init__(self, needed: Mapping[tuple[str, str], Needs], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._needed = needed
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = _described(super().openapi(), self._needed)
+        return self.openapi_schema
+
+
 def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> FastAPI:
     """The app with those routes. Raises: NoCallerDeclared: a route does not say who may use it."""
-    app = FastAPI(
+    app = _App(
+        declared_permissions(routers),
         title="Cambist",
         version="1",
         description=_DESCRIPTION,
@@ -75,7 +89,6 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
     install_handlers(app)
     for router in routers:
         app.include_router(router)
-    _describe(app, declared_permissions(routers))
     settings = services.settings
     app.add_middleware(
         Edge,
@@ -129,9 +142,8 @@ def _buckets(services: Services, per_minute: int) -> Buckets:
     return Buckets(services.clock, per_minute=per_minute, burst=max(1, per_minute * BURST_S // 60))
 
 
-def _describe(app: FastAPI, needed: Mapping[tuple[str, str], Needs]) -> None:
-    """Who may call each route, and what errors look like, into the OpenAPI page."""
-    document = app.openapi()
+def _described(document: dict[str, Any], needed: Mapping[tuple[str, str], Needs]) -> dict[str, Any]:
+    """The OpenAPI page with who may call each route, and what errors look like."""
     components = document.setdefault("components", {})
     signature = (KEY_HEADER, TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
     components["securitySchemes"] = {
@@ -155,4 +167,4 @@ def _describe(app: FastAPI, needed: Mapping[tuple[str, str], Needs]) -> None:
         operation["responses"]["default"] = answer
         operation["security"] = [] if permission is None else in_session if permission == SESSION else signed
         operation["x-cambist-permission"] = "public" if permission is None else str(permission)
-    app.openapi_schema = document
+    return document

@@ -95,8 +95,11 @@ async def serve(settings: Settings, *, keystore_password: str | None, role: Role
                 parts.append(http_part("metrics", metrics_app(services), listener=metrics_listener, tls=None))
             async with control_server(settings.control_socket, act) if role.works else contextlib.nullcontext():
                 _log.info("serving", role=role, url=url, chains=sorted(services.chains), pid=os.getpid())
+                app = create_app(services, ROUTERS if role.serves else (health,))
+                # Made now: it would hold up everybody's requests for a third of a second.
+                app.openapi()
                 await run_until_stopped(
-                    create_app(services, ROUTERS if role.serves else (health,)),
+                    app,
                     listener=listener,
                     tls=tls,
                     workers=parts,

@@ -125,11 +125,12 @@ def ingester(
     leases: Leases[Connection] | None = None,
     policy: HistoryPolicy = POLICY,
     clock: FakeClock | None = None,
+    config: ChainConfig = CONFIG,
 ) -> Ingester:
     """As a process has it that has just begun."""
     return Ingester(
         chain,
-        config=CONFIG,
+        config=config,
         assets=ASSETS,
         deployments=load_deployments(),
         uow=db,

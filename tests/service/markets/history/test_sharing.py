@@ -19,11 +19,13 @@ from service.markets.history.ingester import history_lease
 from service.markets.history.storage import head_of
 from service.workers.membership import TTL_S, Membership
 from tests.clock import FakeClock
-from tests.service.markets.history.forkable import POLICY, TIME_S, Silent, TradingChain, clock_at, ingester
+from tests.service.markets.history.forkable import CONFIG, POLICY, TIME_S, Silent, TradingChain, clock_at, ingester
 from tests.service.markets.history.rows import ETHEREUM
 from tests.service.markets.history.test_ingester import finish, is_history_of
 
 LEASE = history_lease(ETHEREUM)
+QUICK = replace(CONFIG, block_time_ms=1_000)
+"""Looked at four times a second: what runs in real time should not take long."""
 
 
 async def nobody() -> Sequence[Address]:
@@ -71,14 +73,15 @@ async def test_of_two_workers_one_writes_and_the_other_goes_on_when_it_is_gone(
 
 
 class Unsteady(TradingChain):
-    """A chain whose node answers every third question only."""
+    """A chain whose node is down, or leaves questions unanswered."""
 
-    asked = 0
+    unanswered = 0
+    """Of the next questions; each makes the ingester wait for twice as long as the one before."""
     down = False
 
     async def head(self) -> Header:
-        self.asked += 1
-        if self.down or self.asked % 3:
+        self.unanswered, missed = max(0, self.unanswered - 1), self.unanswered > 0
+        if self.down or missed:
             raise RpcUnavailable("no answer", endpoint="a", method="eth_getBlockByNumber")
         return await super().head()
 
@@ -91,18 +94,21 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 async def test_a_node_that_fails_pauses_history_and_ends_nothing(sqlite_db: Database) -> None:
     chain, stop = Unsteady(120), asyncio.Event()
-    one = ingester(sqlite_db, chain)
+    one = ingester(sqlite_db, chain, config=QUICK)
 
     async def has_it_all() -> bool:
         head = await sqlite_db.read(lambda c: head_of(c, ETHEREUM))
         return head is not None and head.ref == chain.blocks[-1].ref
 
+    chain.unanswered = 2
     async with asyncio.TaskGroup() as group:
         group.create_task(one.run(stop))
         await until(has_it_all)
+        chain.unanswered = 2
         chain.mine(2)
         await until(has_it_all)
         stop.set()
+    assert not chain.unanswered
 
 
 async def test_a_database_that_breaks_ends_the_loop(sqlite_db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +139,7 @@ async def test_a_question_that_hangs_does_not_keep_the_process(sqlite_db: Databa
 
 async def test_the_loops_tell_that_they_live_and_what_is_missing(sqlite_db: Database) -> None:
     chain, stop = TradingChain(1_000), asyncio.Event()
-    one = ingester(sqlite_db, chain)
+    one = ingester(sqlite_db, chain, config=QUICK)
     watcher = one._watcher
     assert isinstance(watcher, Silent)
 
