@@ -71,14 +71,17 @@ def bump(previous: Fees, fresh: Fees, policy: FeePolicy) -> Fees:
     return Fees(max_fee_wei=max_fee, priority_fee_wei=tip)
 
 
-def replace_within(previous: Fees, fresh: Fees, *, gas_limit: int, policy: FeePolicy) -> Fees:
-    """`bump`, with the headroom of the max fee cut where gas limit x max fee is above the cost cap.
+def replace_within(
+    previous: Fees, fresh: Fees, *, gas_limit: int, policy: FeePolicy, max_cost_wei: int | None = None
+) -> Fees:
+    """`bump`, with the headroom of the max fee cut where gas limit x max fee is above the cost cap, the policy's or
+    `max_cost_wei` where that is lower.
 
     Raises:
         FeeCapExceeded: what nodes would take for a replacement is above a cap; the attempt stays as it is.
     """
     fees = bump(previous, fresh, policy)
-    most = policy.max_tx_cost_wei // gas_limit
+    most = _most_a_gas(gas_limit, policy, max_cost_wei)
     if fees.max_fee_wei <= most:
         return fees
     needed = max(_bumped(previous.max_fee_wei), fees.priority_fee_wei)
@@ -87,17 +90,25 @@ def replace_within(previous: Fees, fresh: Fees, *, gas_limit: int, policy: FeePo
     return Fees(max_fee_wei=most, priority_fee_wei=fees.priority_fee_wei)
 
 
-def within_cost_cap(fees: Fees, *, gas_limit: int, base_fee_wei: int, policy: FeePolicy) -> Fees:
-    """The fees, with the headroom of the max fee cut where gas limit x max fee is above the cost cap.
+def within_cost_cap(
+    fees: Fees, *, gas_limit: int, base_fee_wei: int, policy: FeePolicy, max_cost_wei: int | None = None
+) -> Fees:
+    """The fees, with the headroom of the max fee cut where gas limit x max fee is above the cost cap, the policy's or
+    `max_cost_wei` where that is lower.
 
     Raises:
         FeeCapExceeded: cut that far, not even the next base fee + tip would be covered.
     """
-    most = policy.max_tx_cost_wei // gas_limit
+    most = _most_a_gas(gas_limit, policy, max_cost_wei)
     needed = base_fee_wei + fees.priority_fee_wei
     if needed > most:
         raise FeeCapExceeded(needed_wei=needed, cap_wei=most)
     return Fees(max_fee_wei=min(fees.max_fee_wei, most), priority_fee_wei=fees.priority_fee_wei)
+
+
+def _most_a_gas(gas_limit: int, policy: FeePolicy, max_cost_wei: int | None) -> int:
+    most = policy.max_tx_cost_wei if max_cost_wei is None else min(policy.max_tx_cost_wei, max_cost_wei)
+    return most // gas_limit
 
 
 def _clamp(tip: int, policy: FeePolicy) -> int:

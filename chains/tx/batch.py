@@ -75,7 +75,8 @@ class Taken:
     plan_id: PlanId
     slots: Sequence[OpenTx]
     fees: Sequence[Fees]
-    expired: bool = False
+    refused: str | None = None
+    """Why its nonces are closed instead, where that is known before the check is asked."""
 
 
 def candidate(plan: Plan) -> Candidate:

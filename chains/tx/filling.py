@@ -3,6 +3,7 @@
 Guarantees:
 - a signature is durable before a byte leaves, and what is signed is asked about right before: a plan that is refused by
   then, that is late or to be cancelled gets empty self-sends at all its nonces;
+- a plan whose own fee bound does not cover what nodes take now gets self-sends, too: an attempt is never above it;
 - slots are filled in the order of nonces, a plan's together; when a signer fails, what was signed before it is saved
   and sent, and the rest stays reserved for the next time.
 """
@@ -51,15 +52,31 @@ class Filler(Generic[U]):
         taken: list[Taken] = []
         for plan_id, group in groupby(slots, key=lambda slot: slot.intent.plan_id):
             of_plan = list(group)
-            limits = [slot.tx.gas_limit for slot in of_plan]
             try:
                 fees = suggest(history, policy)
-                priced = [within_cost_cap(fees, gas_limit=gas, base_fee_wei=base, policy=policy) for gas in limits]
+                priced = [
+                    within_cost_cap(fees, gas_limit=slot.tx.gas_limit, base_fee_wei=base, policy=policy)
+                    for slot in of_plan
+                ]
             except FeeCapExceeded as exc:
                 log.warning("%s: a taken nonce stays open while fees are above the cap: %s", self._lane.wallet, exc)
                 break
-            expired = await self._is_expired(plan_id)
-            taken.append(Taken(plan_id=plan_id, slots=of_plan, fees=priced, expired=expired))
+            refused = "its time has passed" if await self._is_expired(plan_id) else None
+            try:
+                of_slots = [
+                    within_cost_cap(
+                        fees,
+                        gas_limit=slot.tx.gas_limit,
+                        base_fee_wei=base,
+                        policy=policy,
+                        max_cost_wei=slot.intent.max_gas_cost_wei,
+                    )
+                    for slot in of_plan
+                ]
+            except FeeCapExceeded as exc:
+                # Not a matter of waiting: the lane would stand still until the fees fall.
+                of_slots, refused = priced, f"its fees are above what was set aside for them: {exc}"
+            taken.append(Taken(plan_id=plan_id, slots=of_plan, fees=of_slots, refused=refused))
         await self.sign_and_send(taken)
 
     async def sign_and_send(self, taken: Sequence[Taken]) -> None:
@@ -94,7 +111,9 @@ class Filler(Generic[U]):
         kinds: list[AttemptKind] = []
         for one in taken:
             why = next((str(told) for told in [next(refusals) for _ in one.slots] if told is not None), None)
-            if one.expired or any(self._is_late(slot) for slot in one.slots):
+            if one.refused is not None:
+                why = one.refused
+            elif any(self._is_late(slot) for slot in one.slots):
                 why = "its time has passed"
             elif any(slot.tx.wish is Wish.CANCEL for slot in one.slots):
                 why = "it is to be cancelled"

@@ -210,7 +210,10 @@ class LaneWorker(Generic[U]):
             fees = suggest(history, policy)
             for one in batch:
                 each = [
-                    within_cost_cap(fees, gas_limit=gas, base_fee_wei=base, policy=policy) for gas in one.gas_limits
+                    within_cost_cap(
+                        fees, gas_limit=gas, base_fee_wei=base, policy=policy, max_cost_wei=intent.max_gas_cost_wei
+                    )
+                    for intent, gas in zip(one.intents, one.gas_limits, strict=True)
                 ]
                 priced.append(replace(one, fees=each))
         except FeeCapExceeded as exc:

@@ -133,6 +133,13 @@ class MemoryTxStore:
         reserved = (tx.lane for tx in uow.txs.values() if tx.state is TxState.RESERVED)
         return sorted({lane for lane in reserved if lane.chain_id == chain_id})
 
+    def queue_plan(self, uow: MemoryState, plan_id: PlanId) -> None:
+        intents = _intents_of(uow, plan_id)
+        if not intents or any(intent.state is not IntentState.ACCEPTED for intent in intents):
+            raise StaleState(f"plan {plan_id} does not wait to be queued")
+        for intent in intents:
+            uow.intents[intent.id] = replace(intent, state=IntentState.QUEUED)
+
     def reject_plan(self, uow: MemoryState, plan_id: PlanId, reason: str) -> None:
         intents = _intents_of(uow, plan_id)
         if not intents or any(i.state not in (IntentState.ACCEPTED, IntentState.QUEUED) for i in intents):

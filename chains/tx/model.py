@@ -152,6 +152,9 @@ class Intent:
     reject_reason: str | None = None
     gas_limit: int | None = None
     """Fixed gas limit; None lets the lane's simulation choose."""
+    max_gas_cost_wei: int | None = None
+    """The most that gas limit x max fee of any attempt at its payload may come to, bumps included; None: what the
+    chain's cost cap says."""
     altered: bool = False
     """Set by the store that loads it: the row no longer had its payload hash. Nothing is signed for it but what closes
     its nonce, unless `call` could be restored from bytes that were signed before."""

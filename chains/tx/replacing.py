@@ -6,7 +6,8 @@
 
 Guarantees:
 - always the same nonce, and for a payload the same gas limit; both fees at least ceil(110 %) of all earlier attempts';
-- never above the fee caps or the cost cap: then the slot stays as it is, with a note that says why;
+- never above the fee caps or the cost cap, a payload never above its intent's own: then the slot stays as it is, with a
+  note that says why;
 - the check is asked before a payload is signed again, and a refusal closes the slot; no payload is signed, saved or
   sent again once a cancel is wished;
 - an attempt is durable before it is sent, and a slot has one unsent attempt at most; after a crash it is sent as it is;
@@ -183,8 +184,11 @@ class Replacer(Generic[U]):
             await self._stay(need, NoteCode.BUMPS_USED, f"it was made dearer {most} times")
             return
         gas_limit = cancel_gas(slot.tx) if is_cancel else slot.tx.gas_limit
+        # What was set aside for the payload is not what closing its nonce may cost.
+        most_wei = None if is_cancel else slot.intent.max_gas_cost_wei
+        policy = self._parts.config.fees
         try:
-            fees = replace_within(highest_fees(slot), fresh, gas_limit=gas_limit, policy=self._parts.config.fees)
+            fees = replace_within(highest_fees(slot), fresh, gas_limit=gas_limit, policy=policy, max_cost_wei=most_wei)
         except FeeCapExceeded as exc:
             await self._stay(need, NoteCode.FEE_CAP, str(exc))
             return

@@ -95,6 +95,10 @@ class TxStore(Protocol[U_contra]):
         """Lanes with reserved slots: nonces that were taken and have no attempt."""
         ...
 
+    def queue_plan(self, uow: U_contra, plan_id: PlanId) -> None:
+        """All intents of the plan from accepted to queued: its lane may take it. Raises: StaleState."""
+        ...
+
     def reject_plan(self, uow: U_contra, plan_id: PlanId, reason: str) -> None:
         """All intents of the plan from accepted or queued to rejected. Raises: StaleState."""
         ...

@@ -147,10 +147,16 @@ class SqlTxStore:
         )
         return sorted(Lane(chain_id=chain_id, wallet=wallet) for (wallet,) in wallets)
 
+    def queue_plan(self, uow: Connection, plan_id: PlanId) -> None:
+        statement = (
+            update(m.intents)
+            .where(m.intents.c.plan_id == plan_id, m.intents.c.state == IntentState.ACCEPTED)
+            .values(state=IntentState.QUEUED)
+        )
+        _must_hit(uow, statement, _size(uow, plan_id), f"plan {plan_id} does not wait to be queued")
+
     def reject_plan(self, uow: Connection, plan_id: PlanId, reason: str) -> None:
-        size = uow.execute(select(func.count()).where(m.intents.c.plan_id == plan_id)).scalar_one()
-        if not size:
-            raise StaleState(f"plan {plan_id} does not exist or is empty")
+        size = _size(uow, plan_id)
         statement = (
             update(m.intents)
             .where(m.intents.c.plan_id == plan_id, m.intents.c.state.in_([IntentState.ACCEPTED, IntentState.QUEUED]))
@@ -482,6 +488,14 @@ class SqlTxStore:
 
 def _of_lane(table: Any, lane: Lane) -> ColumnElement[bool]:
     return and_(table.c.chain_id == lane.chain_id, table.c.wallet == lane.wallet)
+
+
+def _size(uow: Connection, plan_id: PlanId) -> int:
+    """How many intents a plan has. Raises: StaleState: none."""
+    size: int = uow.execute(select(func.count()).where(m.intents.c.plan_id == plan_id)).scalar_one()
+    if not size:
+        raise StaleState(f"plan {plan_id} does not exist or is empty")
+    return size
 
 
 def _must_hit(uow: Connection, statement: Update, rows: int, what: str) -> None:

@@ -138,3 +138,30 @@ def test_the_headroom_of_a_replacement_shrinks_at_the_cost_cap_and_not_below_ten
     with pytest.raises(FeeCapExceeded) as caught:
         replace_within(previous, fresh, gas_limit=21_001, policy=policy)
     assert caught.value.needed_wei == 11 * GWEI
+
+
+def test_a_bound_of_its_own_cuts_the_headroom_and_is_never_exceeded() -> None:
+    fees = Fees(max_fee_wei=23 * GWEI, priority_fee_wei=3 * GWEI)
+    bound = 15 * GWEI * 21_000
+    cut = within_cost_cap(fees, gas_limit=21_000, base_fee_wei=10 * GWEI, policy=POLICY, max_cost_wei=bound)
+    assert cut == Fees(max_fee_wei=15 * GWEI, priority_fee_wei=3 * GWEI)
+    with pytest.raises(FeeCapExceeded):
+        within_cost_cap(fees, gas_limit=21_000, base_fee_wei=13 * GWEI, policy=POLICY, max_cost_wei=bound)
+
+
+def test_a_bound_above_the_policys_cap_changes_nothing() -> None:
+    fees = Fees(max_fee_wei=500 * GWEI, priority_fee_wei=GWEI)
+    asked = {"gas_limit": 1_000_000, "base_fee_wei": 10 * GWEI, "policy": POLICY}
+    assert within_cost_cap(fees, **asked, max_cost_wei=10**18) == within_cost_cap(fees, **asked)  # type: ignore[arg-type]
+
+
+def test_a_replacement_stays_within_its_own_bound_or_is_not_made() -> None:
+    previous, fresh = (
+        Fees(max_fee_wei=10 * GWEI, priority_fee_wei=GWEI),
+        Fees(max_fee_wei=40 * GWEI, priority_fee_wei=GWEI),
+    )
+    bound = 12 * GWEI * 21_000
+    bumped = replace_within(previous, fresh, gas_limit=21_000, policy=POLICY, max_cost_wei=bound)
+    assert bumped == Fees(max_fee_wei=12 * GWEI, priority_fee_wei=1_100_000_000)
+    with pytest.raises(FeeCapExceeded):
+        replace_within(bumped, fresh, gas_limit=21_000, policy=POLICY, max_cost_wei=bound)

@@ -170,6 +170,30 @@ class TxStoreContract:
         await self.given(store, uow, plan_of("p"), plan_of("q", lane=POLYGON_LANE))
         assert list(await uow.read(lambda u: store.queued_lanes(u, CHAIN))) == [LANE]
 
+    async def test_a_plan_that_is_only_accepted_is_no_lanes_until_it_is_queued(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        plan = plan_of("p", size=2)
+        waits = replace(plan, intents=tuple(replace(i, state=IntentState.ACCEPTED) for i in plan.intents))
+        await self.given(store, uow, waits)
+        assert await uow.read(lambda u: first_plan(store, u)) is None
+        assert await uow.read(lambda u: store.queued_lanes(u, CHAIN)) == []
+        wanted = [(intent.id, 21_000) for intent in plan.intents]
+        await self.refused(uow, lambda u: store.reserve(u, LANE, wanted, first_nonce=0, now_ms=NOW))
+        await uow.run(lambda u: store.queue_plan(u, PlanId("p")))
+        assert await uow.read(lambda u: first_plan(store, u)) == plan
+        await self.refused(uow, lambda u: store.queue_plan(u, PlanId("p")))
+
+    async def test_a_plan_that_was_rejected_or_does_not_exist_is_not_queued(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        plan = plan_of("p")
+        waits = replace(plan, intents=tuple(replace(i, state=IntentState.ACCEPTED) for i in plan.intents))
+        await self.given(store, uow, waits)
+        await uow.run(lambda u: store.reject_plan(u, PlanId("p"), "code: text"))
+        await self.refused(uow, lambda u: store.queue_plan(u, PlanId("p")))
+        await self.refused(uow, lambda u: store.queue_plan(u, PlanId("q")))
+
     async def test_a_rejected_plan_keeps_its_reason_and_is_rejected_once(
         self, store: TxStore[Any], uow: UnitOfWork[Any]
     ) -> None:
