@@ -141,6 +141,7 @@ def _page(c: Connection, order: Order) -> OrderPage:
             tx_hash=step.tx_hash,
             block_number=step.block_number,
         )
-        for step in steps(c, order.plan_id)
+        for tried in storage.tries_of(c, order.id)
+        for step in steps(c, tried.plan_id)
     ]
     return OrderPage.model_validate(order_document(order) | {"transactions": transactions, "fills": fills})

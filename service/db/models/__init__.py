@@ -30,7 +30,7 @@ from service.db.models.people import (
     user_credentials,
     users,
 )
-from service.db.models.trading import fills, orders, withdrawals
+from service.db.models.trading import fills, order_plans, orders, withdrawals
 from service.db.models.transactions import attempts, intents, lanes, plans, tx_notes, tx_wishes, txs
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "memberships",
     "metadata",
     "opening_balances",
+    "order_plans",
     "orders",
     "outbox",
     "pauses",

@@ -63,11 +63,14 @@ reservations: Final = Table(
     Column("chain_id", BigInteger, nullable=False),
     Column("asset", String(96), nullable=False),
     Column("raw", U256, nullable=False),
-    # The plan that holds it; released exactly once.
-    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
+    # Who holds it: a plan, or an order that rests; released exactly once.
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=True),
+    Column("order_id", Id, ForeignKey("orders.id"), nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("released_ms", BigInteger, nullable=True),
     UniqueConstraint("plan_id", "asset"),
+    UniqueConstraint("order_id", "asset"),
+    CheckConstraint("(plan_id IS NULL) <> (order_id IS NULL)", name="one_holder"),
     Index(
         "ix_reservations_held",
         "wallet_id",

@@ -1,9 +1,10 @@
-"""Orders, fills and withdrawals."""
+"""Orders, their tries, fills and withdrawals."""
 
 from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -13,10 +14,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from service.db.models.base import Id, metadata
-from service.db.types import U256, Addr, Hash32, Json
+from service.db.types import U256, Addr, Hash32, Json, RatioText
+
+_OPEN: Final = text("state IN ('NEW', 'PARTIALLY_FILLED')")
+_RESTING: Final = text("state = 'NEW' AND plan_id IS NULL")
 
 orders: Final = Table(
     "orders",
@@ -33,15 +38,33 @@ orders: Final = Table(
     Column("quote_asset", String(96), nullable=False),
     Column("side", String(4), nullable=False),
     Column("type", String(24), nullable=False),
+    # None: a market order, which is done at once or not at all.
+    Column("time_in_force", String(8), nullable=True),
     # Exactly one of the two is what the client fixed.
     Column("base_amount", U256, nullable=True),
     Column("quote_amount", U256, nullable=True),
+    # Quote base units for one base base unit, exactly, and as the client wrote them.
+    Column("price", RatioText, nullable=True),
+    Column("price_text", String(64), nullable=True),
+    Column("stop_price", RatioText, nullable=True),
+    Column("stop_price_text", String(64), nullable=True),
+    # Whether the gas, valued in quote, counts as part of the price. None: there is no limit price.
+    Column("count_gas", Boolean, nullable=True),
     Column("slippage_bps", Integer, nullable=False),
-    # The on-chain limit: the most that leaves and the least that arrives, in base units of sold and bought asset.
+    Column("max_price_impact_bps", Integer, nullable=True),
+    Column("venue", String(24), nullable=True),
+    # The most that leaves and the least that arrives, in base units of sold and bought asset. Of a limit order by its
+    # price; each try carries what is stricter on the chain.
     Column("max_sold", U256, nullable=False),
     Column("min_bought", U256, nullable=False),
     Column("quote", Json, nullable=False),
-    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, unique=True),
+    # The plan that carries it out now, or did at last; none while it rests.
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=True, unique=True),
+    # When it stops resting by itself.
+    Column("expires_ms", BigInteger, nullable=True),
+    Column("triggered_ms", BigInteger, nullable=True),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("retry_after_ms", BigInteger, nullable=True),
     Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=True),
     Column("filled_base", U256, nullable=False),
@@ -52,8 +75,33 @@ orders: Final = Table(
     UniqueConstraint("account_id", "client_id"),
     CheckConstraint("(base_amount IS NULL) <> (quote_amount IS NULL)", name="one_amount"),
     CheckConstraint("side IN ('buy', 'sell')", name="side"),
+    CheckConstraint(
+        "type IN ('market', 'limit', 'limit_maker', 'stop_loss_limit', 'take_profit_limit')",
+        name="type",
+    ),
+    CheckConstraint("time_in_force IN ('gtc', 'ioc', 'fok')", name="time_in_force"),
+    CheckConstraint("(type = 'market') = (price IS NULL)", name="price"),
+    CheckConstraint(
+        "(type IN ('stop_loss_limit', 'take_profit_limit')) = (stop_price IS NOT NULL)",
+        name="stop_price",
+    ),
+    CheckConstraint("(type = 'market') = (time_in_force IS NULL)", name="in_force"),
     CheckConstraint("state IN ('NEW', 'PARTIALLY_FILLED', 'FILLED', 'CANCELED', 'REJECTED', 'EXPIRED')", name="state"),
     Index("ix_orders_account", "account_id", "id"),
+    Index("ix_orders_open", "account_id", "market", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("ix_orders_resting", "chain_id", "id", sqlite_where=_RESTING, postgresql_where=_RESTING),
+)
+
+order_plans: Final = Table(
+    "order_plans",
+    metadata,
+    # All plans that an order ever had: one a try, with the limits that its swap carries on the chain.
+    Column("plan_id", String(64), ForeignKey("plans.id"), primary_key=True),
+    Column("order_id", Id, ForeignKey("orders.id"), nullable=False, index=True),
+    Column("max_sold", U256, nullable=False),
+    Column("min_bought", U256, nullable=False),
+    Column("deadline_s", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
 )
 
 fills: Final = Table(

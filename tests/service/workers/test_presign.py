@@ -131,7 +131,7 @@ async def test_a_payload_without_its_hash_is_refused(sqlite_db: Database) -> Non
 
 async def test_a_plan_that_nobody_asked_for_is_refused(sqlite_db: Database) -> None:
     order = await seeded(sqlite_db)
-    await sqlite_db.run(lambda c: c.execute(delete(m.orders)))
+    await sqlite_db.run(lambda c: [c.execute(delete(table)) for table in (m.order_plans, m.orders)])
     await refused(sqlite_db, order.plan.intents[1], "neither an order nor a withdrawal")
 
 
