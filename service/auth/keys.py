@@ -151,6 +151,11 @@ def create_key(c: Connection, new: NewKey, *, master: MasterKey, now_ms: int) ->
         "expires_ms": new.expires_ms,
         "revoked_ms": None,
         "restrictions": restrictions.document(new.restrictions),
+        "made_by_user_id": None,
+        "lapses_ms": None,
+        "rotates_key_id": None,
+        "rotation_overlap_ms": None,
+        "last_used_ms": None,
     }
     stored = row | {"mac": authority.mac(master, api_keys, row)}
     c.execute(insert(api_keys), stored)

@@ -54,6 +54,15 @@ api_keys: Final = Table(
     Column("revoked_ms", BigInteger, nullable=True),
     # `service.auth.restrictions`; null is none, and then the MAC is the one of before there was this column.
     Column("restrictions", Json, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    # Whose it is: a user that made it in a session; null for the operator's, and then of nobody but the owner.
+    Column("made_by_user_id", Id, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    # Until when it waits to be activated; null: it is in use.
+    Column("lapses_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    # Made in place of that key, which ends so long after this one is activated.
+    Column("rotates_key_id", String(64), nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    Column("rotation_overlap_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    # Coarse (`service.keys.last_use`); null: not since there is this column.
+    Column("last_used_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("mac", LargeBinary(32), nullable=False),
     UniqueConstraint("account_id", "label"),
     CheckConstraint("algorithm IN ('hmac-sha256', 'ed25519')", name="algorithm"),
