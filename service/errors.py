@@ -23,10 +23,12 @@ class ErrorKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the audit log alone is told of a refusal: the user (`name:id`) it was about, and why."""
+    """What the audit log alone is told of a refusal, and why: the user (`name:id`) that a request tried to be, or the
+    key (its id and account) that had signed it right."""
 
-    user: str
     reason: str
+    user: str | None = None
+    key: tuple[str, int] | None = None
 
 
 class ApiError(Exception):
@@ -117,6 +119,12 @@ _ROWS: Final = (
     ("unknown_block", 404, "There is no such block", "Give a block number as text, a hash, or none for the head."),
     ("order_not_found", 404, "There is no such order", "See /v1/orders for the orders of this key's wallet."),
     ("withdrawal_not_found", 404, "There is no such withdrawal", "See /v1/withdrawals for those of this key's wallet."),
+    (
+        "transaction_not_found",
+        404,
+        "There is no such transaction",
+        "See /v1/transactions for those of this key's wallet.",
+    ),
     ("chain_not_active", 503, "The chain is known but not configured here", "The operator gives it an RPC endpoint."),
     ("contract_reverted", 400, "The contract reverted", "Check arguments and block; the message has its reason."),
     ("undecodable_result", 400, "The contract's answer does not fit its ABI", "Check address and ABI."),
@@ -138,6 +146,12 @@ _ROWS: Final = (
     ("would_revert", 409, "The transaction would fail on the chain", "The message has the reason; nothing was sent."),
     ("conflict_client_id", 409, "The client id was used for something else", "Take a new client id."),
     ("destination_unsafe", 400, "The destination would lose the coins", "Give the address of a wallet."),
+    ("call_not_allowed", 403, "The key may not call this", "Ask the owner for a key whose calls list it."),
+    ("call_refused", 403, "Nobody may call this", "Use an order, a withdrawal, a wrap or a revocation for it."),
+    ("out_too_large", 409, "More would leave than is declared", "Declare more in `max_out` if that is what you want."),
+    ("allowance_in_use", 409, "An open order needs the allowance", "Wait until the order has ended, or cancel it."),
+    ("allowance_is_zero", 409, "There is no allowance to revoke", "See /v1/{chain}/allowances."),
+    ("simulation_unavailable", 503, "The chain's node cannot simulate", "The operator configures one that can."),
     ("destination_not_allowed", 403, "The destination is not in the key's allowlist", "Ask the owner to allow it."),
     # What is behind the service.
     ("balance_unknown", 503, "A balance cannot be read now", _AGAIN),

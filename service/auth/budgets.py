@@ -9,11 +9,11 @@ Not guaranteed: against somebody who edits the database; counters carry no MAC, 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from service.auth.caveats import Caveat, Cost, Counter, Daily, Tally, require, takes
+from service.auth.caveats import CallCost, Caveat, Cost, Counter, Daily, Tally, require, takes
 from service.db.models import key_usage
 
 DAY_MS: Final = 24 * 3_600_000
@@ -28,7 +28,10 @@ def used(c: Connection, key_id: str, *, now_ms: int) -> Mapping[Tally, int]:
     return {Tally(counter=Counter(counter), of=of): taken for counter, of, taken in rows}
 
 
-def check(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: Cost, now_ms: int) -> Cost:
+C = TypeVar("C", Cost, CallCost)
+
+
+def check(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: C, now_ms: int) -> C:
     """That the limits allow it now; the cost with what the day has taken. Raises: ApiError."""
     counted = any(isinstance(caveat, Daily) for caveat in caveats)
     known = replace(cost, used=used(c, key_id, now_ms=now_ms)) if counted else cost
@@ -36,7 +39,7 @@ def check(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: Cost
     return known
 
 
-def charge(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: Cost, now_ms: int) -> None:
+def charge(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: C, now_ms: int) -> None:
     """In the unit of work that accepts: check, and count it. Raises: ApiError: nothing was counted."""
     known = check(c, key_id, caveats=caveats, cost=cost, now_ms=now_ms)
     limited = {caveat.tally for caveat in caveats if isinstance(caveat, Daily)}

@@ -2,9 +2,10 @@
 
     caveats_of(key)  --->  (NotExpired, FromNetworks, HasPermission, ...)  --- decide(caveats, facts) ---> Denied | None
 
-Facts come in four kinds, as a request goes on: `Arrival` (where and when), `Use` (the permission that a route needs),
-`Target` (what it is about) and `Cost` (what it takes, beside what the day has taken so far). A caveat is about one
-kind and says nothing on the others; facts have no defaults, so that none is forgotten.
+Facts come in kinds, as a request goes on: `Arrival` (where and when), `Use` (the permission that a route needs),
+`Target` (what it is about), `Call` (which function of which contract), and `Cost` or `CallCost` (what it takes, beside
+what the day has taken so far). A caveat is about one kind and says nothing on the others; facts have no defaults, so
+that none is forgotten.
 
 Guarantees: pure; a request is allowed only if every caveat allows it, so that one more never allows more; what is not
 known (a worth in USD that nothing confirms) is denied by each limit that counts it.
@@ -20,7 +21,7 @@ from chains.types import Address, ChainId
 from chains.units import format_units
 from contracts.assets import AssetId
 from service.auth.keys import ApiKey, Destination, IpAddress, IpNetwork, Permission
-from service.auth.restrictions import USD_DECIMALS, MarketId, Restrictions
+from service.auth.restrictions import USD_DECIMALS, AllowedCall, MarketId, Restrictions
 from service.errors import ApiError
 
 
@@ -48,6 +49,8 @@ class Kind(StrEnum):
 
     ORDER = "order"
     WITHDRAWAL = "withdrawal"
+    UPKEEP = "upkeep"
+    """Wraps, unwraps and revoked allowances: nothing leaves the wallet but gas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What an order or withdrawal is about. `market` of an order, `destination` of a withdrawal, else None."""
+    """What is asked for is about. `market` of an order, `destination` of a withdrawal, else None."""
 
     wallet_id: int
     chain_id: ChainId
@@ -92,7 +95,32 @@ class Cost:
     used: Mapping[Tally, int]
 
 
-Facts = Arrival | Use | Target | Cost
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A function of a contract, by its selector (`0x` and eight hex digits), and the native value sent with it."""
+
+    chain_id: ChainId
+    contract: Address
+    selector: str
+    value_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCost:
+    """What a contract call takes at most: `out` base units by asset leave the wallet, worth `usd` together.
+
+    Counted as a withdrawal: who may call a contract may send it all that, and it may keep it. `usd` and `used` as in
+    `Cost`.
+    """
+
+    chain_id: ChainId
+    out: Mapping[AssetId, int]
+    usd: int | None
+    gas_wei: int
+    used: Mapping[Tally, int]
+
+
+Facts = Arrival | Use | Target | Call | Cost | CallCost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +223,26 @@ class ToDestinations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfCalls:
+    """No call is allowed where none is listed."""
+
+    calls: frozenset[AllowedCall]
+
+    def check(self, facts: Facts) -> Denied | None:
+        if not isinstance(facts, Call):
+            return None
+        wanted = (facts.chain_id, facts.contract, facts.selector)
+        listed = next((call for call in self.calls if call.function == wanted), None)
+        if listed is None:
+            reason = f"{facts.selector} of {facts.contract} is not among this key's calls on chain {facts.chain_id}"
+            return Denied(code="call_not_allowed", reason=reason)
+        if facts.value_wei > listed.max_value_wei:
+            reason = f"this key may send at most {listed.max_value_wei} wei with this call, not {facts.value_wei}"
+            return Denied(code="call_not_allowed", reason=reason)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderUsd:
     """At most so much an order, in micro-dollars."""
 
@@ -219,7 +267,7 @@ class Daily:
     limit: int
 
     def check(self, facts: Facts) -> Denied | None:
-        if not isinstance(facts, Cost):
+        if not isinstance(facts, Cost | CallCost):
             return None
         taken = takes(facts).get(self.tally, 0)
         if taken is None:
@@ -248,9 +296,14 @@ _UNITS: Mapping[Counter, str] = {
 }
 
 
-def takes(cost: Cost) -> Mapping[Tally, int | None]:
+def takes(cost: Cost | CallCost) -> Mapping[Tally, int | None]:
     """What counters go up by; None is not known."""
-    gas = {Tally(counter=Counter.GAS, of=str(cost.chain_id)): cost.gas_wei}
+    gas: dict[Tally, int | None] = {Tally(counter=Counter.GAS, of=str(cost.chain_id)): cost.gas_wei}
+    if isinstance(cost, CallCost):
+        gas |= {Tally(counter=Counter.WITHDRAWALS): 1, Tally(counter=Counter.WITHDRAWAL_USD): cost.usd}
+        return gas | {Tally(counter=Counter.WITHDRAWN, of=asset): raw for asset, raw in cost.out.items()}
+    if cost.kind is Kind.UPKEEP:
+        return gas
     if cost.kind is Kind.ORDER:
         return gas | {Tally(counter=Counter.ORDERS): 1, Tally(counter=Counter.ORDER_USD): cost.usd}
     return gas | {
@@ -266,7 +319,8 @@ def caveats_of(key: ApiKey, destinations: Iterable[Destination] = ()) -> tuple[C
     if key.ip_allowlist:
         found.append(FromNetworks(networks=key.ip_allowlist))
     found += [HasPermission(permissions=key.permissions), OfWallet(wallet_id=key.wallet_id)]
-    return (*found, *_named(key.restrictions), ToDestinations(destinations=frozenset(destinations)), *limits(key))
+    found += [*_named(key.restrictions), ToDestinations(destinations=frozenset(destinations))]
+    return (*found, OfCalls(calls=key.restrictions.calls), *limits(key))
 
 
 def limits(key: ApiKey) -> tuple[Caveat, ...]:

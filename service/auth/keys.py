@@ -267,6 +267,8 @@ def _check(new: NewKey, *, now_ms: int) -> None:
         raise InvalidKey("the zero address belongs to nobody")
     if Permission.WITHDRAW not in new.permissions and new.restrictions.limits_withdrawals:
         raise InvalidKey("limits of withdrawals are for keys with the withdraw permission")
+    if Permission.WITHDRAW not in new.permissions and new.restrictions.calls:
+        raise InvalidKey("calls of contracts are for keys with the withdraw permission")
     if Permission.TRADE not in new.permissions and new.restrictions.limits_orders:
         raise InvalidKey("markets and limits of orders are for keys with the trade permission")
     if Permission.WITHDRAW in new.permissions:

@@ -81,6 +81,13 @@ def create(
     daily_withdrawn: Annotated[
         list[str] | None, typer.Option(help="Most withdrawn of an asset a day, as ethereum:USDC=1000; repeat.")
     ] = None,
+    call: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Function it may call, as 'ethereum:0x…:deposit(uint256)', =0.5 after it for native value; repeat."
+            " None without it."
+        ),
+    ] = None,
     secret_file: Annotated[
         Path | None, typer.Option(help="Write the secret to this new file (mode 600) instead of showing it.")
     ] = None,
@@ -110,6 +117,7 @@ def create(
             "daily_withdrawals": daily_withdrawals,
             "daily_withdrawal_usd": daily_withdrawal_usd,
             "daily_withdrawn": daily_withdrawn,
+            "calls": call,
         },
     }
     created = act(settings_of_host(), "key.create", params, doing="creating the key")

@@ -8,22 +8,27 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from chains.config import ChainConfig
-from chains.types import ChainId
+from chains.types import ChainId, InvalidAddress, parse_address
 from chains.units import format_units, parse_units
 from contracts.assets import Asset, AssetId, AssetList
 from contracts.errors import UnlistedAsset
 from service.auth.keys import Permission
-from service.auth.restrictions import USD_DECIMALS, InvalidRestriction, MarketId, Restrictions
+from service.auth.restrictions import USD_DECIMALS, AllowedCall, InvalidRestriction, MarketId, Restrictions
 from service.build import Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
+from service.markets.abi_text import InvalidCall, parse_sent_function
 
 NONE: Final = "none"
 """In place of a limit: there is none, whatever the default is."""
 
 
 class RestrictionParams(Params):
-    """Chains as keys; assets and markets as chain:SYMBOL; gas as chain=amount, withdrawn as chain:SYMBOL=amount."""
+    """Chains as keys; assets and markets as chain:SYMBOL; gas as chain=amount, withdrawn as chain:SYMBOL=amount.
+
+    Calls as chain:contract:function(types), or with a selector in place of the function; then =amount, the most native
+    value of one call, if any may be sent.
+    """
 
     chains: list[str] | None = None
     assets: list[str] | None = None
@@ -35,6 +40,7 @@ class RestrictionParams(Params):
     daily_withdrawals: str | None = None
     daily_withdrawal_usd: str | None = None
     daily_withdrawn: list[str] | None = None
+    calls: list[str] | None = None
 
 
 def restrictions_of(
@@ -57,6 +63,7 @@ def restrictions_of(
             daily_withdrawals=_count(asked.daily_withdrawals, default=0),
             daily_withdrawal_usd=_usd(asked.daily_withdrawal_usd, default=0),
             daily_withdrawn=dict(_withdrawn(services, text) for text in _listed(asked.daily_withdrawn, [])),
+            calls=frozenset(_call(services, text) for text in asked.calls or ()),
         )
     except (InvalidRestriction, ValueError) as exc:
         raise ActFailed("bad_limit", str(exc)) from exc
@@ -86,6 +93,8 @@ def shown(services: Services, found: Restrictions) -> dict[str, Any]:
         document["daily_withdrawn"] = {
             _asset_name(services, asset): _amount(services, asset, raw) for asset, raw in found.daily_withdrawn.items()
         }
+    if found.calls:
+        document["calls"] = sorted(_call_shown(services, call) for call in found.calls)
     return document
 
 
@@ -122,6 +131,30 @@ def _withdrawn(services: Services, text: str) -> tuple[AssetId, int]:
     name, amount = _halves(text, "=", "chain:SYMBOL=amount")
     asset = _asset(services, name)
     return asset.id, parse_units(amount, asset.decimals)
+
+
+def _call(services: Services, text: str) -> AllowedCall:
+    function, _, most = text.partition("=")
+    parts = function.split(":", 2)
+    if len(parts) != 3:
+        raise ActFailed("bad_limit", f"{text!r} is not chain:contract:function(types) or chain:contract:0xselector")
+    chain_id = _chain(services, parts[0]).chain_id
+    try:
+        contract = parse_address(parts[1])
+        selector = parts[2].lower() if parts[2].startswith("0x") else _selector(parts[2])
+    except (InvalidAddress, InvalidCall) as exc:
+        raise ActFailed("bad_limit", f"{text!r}: {exc}") from exc
+    value_wei = parse_units(most, _native_decimals(services, chain_id)) if most else 0
+    return AllowedCall(chain_id=chain_id, contract=contract, selector=selector, max_value_wei=value_wei)
+
+
+def _selector(signature: str) -> str:
+    return "0x" + parse_sent_function(signature).selector.hex()
+
+
+def _call_shown(services: Services, call: AllowedCall) -> str:
+    most = format_units(call.max_value_wei, _native_decimals(services, call.chain_id)) if call.max_value_wei else ""
+    return f"{_chain_key(services, call.chain_id)}:{call.contract}:{call.selector}" + (f"={most}" if most else "")
 
 
 def _halves(text: str, separator: str, form: str) -> tuple[str, str]:

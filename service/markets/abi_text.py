@@ -41,6 +41,18 @@ def parse_function(text: str | Mapping[str, Any]) -> Function:
     entry = _entry(text) if isinstance(text, str) else text
     if entry.get("stateMutability") in _MUTATING or entry.get("constant") is False:
         raise InvalidCall("the function is not view or pure; only reads are possible here")
+    return _function(entry)
+
+
+def parse_sent_function(text: str | Mapping[str, Any]) -> Function:
+    """A function that is to be called by a transaction. Raises: InvalidCall: malformed, or declared to only read."""
+    entry = _entry(text) if isinstance(text, str) else text
+    if entry.get("stateMutability") in _VIEW or entry.get("constant") is True:
+        raise InvalidCall("the function is view or pure: it is read, not sent")
+    return _function(entry)
+
+
+def _function(entry: Mapping[str, Any]) -> Function:
     try:
         return Function.from_abi(entry)
     except AbiError as exc:

@@ -10,16 +10,17 @@ from service.auth import budgets, keys
 from service.auth.authority import Tampered
 from service.auth.caveats import Cost, Counter, Kind, Tally, limits
 from service.auth.keys import ApiKey, InvalidKey, Permission
-from service.auth.restrictions import InvalidRestriction, MarketId, Restrictions, document, parse
+from service.auth.restrictions import AllowedCall, InvalidRestriction, MarketId, Restrictions, document, parse
 from service.auth.secrets import MasterKey
 from service.db import models as m
 from service.db.engine import Database
 from service.errors import ApiError
 from tests.service.auth.seed import new_key, seed_wallet
-from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, POLYGON, USDC
+from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, POLYGON, USDC, address_of
 
 MASTER = MasterKey(bytes(32))
 BIG = 2**255
+CALL = AllowedCall(chain_id=ETHEREUM, contract=address_of(77), selector="0xb6b55f25", max_value_wei=0)
 ALL = Restrictions(
     chains=frozenset({ETHEREUM, POLYGON}),
     assets=frozenset({ETH, USDC}),
@@ -31,6 +32,7 @@ ALL = Restrictions(
     daily_withdrawals=3,
     daily_withdrawal_usd=10**8,
     daily_withdrawn={ETH: BIG},
+    calls=frozenset({CALL, replace(CALL, selector="0x00000001", max_value_wei=BIG)}),
 )
 ORDER = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, asset=USDC, amount=1, usd=7, gas_wei=BIG, used={})
 
@@ -56,7 +58,19 @@ def test_restrictions_are_stored_as_they_are() -> None:
     assert parse(None) == Restrictions()
 
 
-@pytest.mark.parametrize("found", [{"other": "1"}, {"daily_usd": "x"}, {"markets": [["a"]]}, {"daily_gas": 3}])
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"other": "1"},
+        {"daily_usd": "x"},
+        {"markets": [["a"]]},
+        {"daily_gas": 3},
+        {"calls": 3},
+        {"calls": [[1, CALL.contract, "0xb6b55f25"]]},
+        {"calls": [[1, CALL.contract, "0xB6B55F25", "0"]]},
+        {"calls": [[1, CALL.contract, "0xb6b55f25", "0"], [1, CALL.contract, "0xb6b55f25", "1"]]},
+    ],
+)
 def test_a_document_that_is_not_understood_is_refused(found: dict[str, object]) -> None:
     with pytest.raises(InvalidRestriction):
         parse(found)

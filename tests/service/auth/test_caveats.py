@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from service.auth.caveats import (
     Arrival,
+    Call,
+    CallCost,
     Caveat,
     Cost,
     Counter,
@@ -18,6 +20,7 @@ from service.auth.caveats import (
     HasPermission,
     Kind,
     NotExpired,
+    OfCalls,
     OfWallet,
     OnChains,
     OnMarkets,
@@ -32,7 +35,7 @@ from service.auth.caveats import (
     takes,
 )
 from service.auth.keys import Destination, Permission
-from service.auth.restrictions import MarketId
+from service.auth.restrictions import AllowedCall, MarketId
 from service.errors import ERRORS, ApiError
 from tests.service.books_seed import ETH, ETHEREUM, POL, POLYGON, USDC, address_of
 
@@ -43,6 +46,12 @@ ORDER = Target(wallet_id=1, chain_id=ETHEREUM, assets=frozenset({ETH, USDC}), ma
 PAYMENT = Target(wallet_id=1, chain_id=ETHEREUM, assets=frozenset({ETH}), market=None, destination=BOB)
 TRADED = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, asset=USDC, amount=50, usd=100, gas_wei=7, used={})
 PAID = Cost(kind=Kind.WITHDRAWAL, chain_id=ETHEREUM, asset=ETH, amount=50, usd=100, gas_wei=7, used={})
+UPKEEP = Cost(kind=Kind.UPKEEP, chain_id=ETHEREUM, asset=ETH, amount=0, usd=None, gas_wei=7, used={})
+CALL = Call(chain_id=ETHEREUM, contract=BOB, selector="0xb6b55f25", value_wei=5)
+CALLED = CallCost(chain_id=ETHEREUM, out={ETH: 50, USDC: 3}, usd=100, gas_wei=7, used={})
+MAY_CALL = OfCalls(
+    calls=frozenset({AllowedCall(chain_id=ETHEREUM, contract=BOB, selector="0xb6b55f25", max_value_wei=5)})
+)
 TO_BOB = ToDestinations(destinations=frozenset({Destination(chain_id=ETHEREUM, address=BOB)}))
 
 
@@ -110,6 +119,20 @@ CASES: list[tuple[Caveat, Facts, Facts, str]] = [
     (a_day(Counter.WITHDRAWAL_USD, 100), PAID, replace(PAID, usd=101), "key_limit_reached"),
     (a_day(Counter.WITHDRAWAL_USD, 100), PAID, replace(PAID, usd=None), "limit_price_unknown"),
     (a_day(Counter.WITHDRAWN, 50, ETH), PAID, replace(PAID, amount=51), "key_limit_reached"),
+    (a_day(Counter.WITHDRAWN, 3, USDC), CALLED, replace(CALLED, out={USDC: 4}), "key_limit_reached"),
+    (a_day(Counter.WITHDRAWAL_USD, 100), CALLED, replace(CALLED, usd=101), "key_limit_reached"),
+    (a_day(Counter.WITHDRAWAL_USD, 100), CALLED, replace(CALLED, usd=None), "limit_price_unknown"),
+    (
+        a_day(Counter.WITHDRAWALS, 1),
+        CALLED,
+        replace(CALLED, used={Tally(counter=Counter.WITHDRAWALS): 1}),
+        "key_limit_reached",
+    ),
+    (a_day(Counter.GAS, 7, "1"), UPKEEP, replace(UPKEEP, gas_wei=8), "key_limit_reached"),
+    (MAY_CALL, CALL, replace(CALL, value_wei=6), "call_not_allowed"),
+    (MAY_CALL, CALL, replace(CALL, selector="0xb6b55f26"), "call_not_allowed"),
+    (MAY_CALL, CALL, replace(CALL, contract=address_of(78)), "call_not_allowed"),
+    (MAY_CALL, CALL, replace(CALL, chain_id=POLYGON), "call_not_allowed"),
 ]
 OTHER_BUSINESS: list[tuple[Caveat, Facts]] = [
     (OnMarkets(markets=frozenset({MARKET})), PAYMENT),
@@ -121,6 +144,13 @@ OTHER_BUSINESS: list[tuple[Caveat, Facts]] = [
     (a_day(Counter.WITHDRAWAL_USD, 0), replace(TRADED, usd=None)),
     (a_day(Counter.WITHDRAWN, 0, USDC), PAID),
     (a_day(Counter.GAS, 0, "137"), TRADED),
+    (MAY_CALL, PAYMENT),
+    (TO_BOB, CALL),
+    (a_day(Counter.ORDERS, 0), UPKEEP),
+    (a_day(Counter.WITHDRAWALS, 0), UPKEEP),
+    (a_day(Counter.WITHDRAWAL_USD, 0), UPKEEP),
+    (a_day(Counter.ORDER_USD, 0), replace(CALLED, usd=None)),
+    (a_day(Counter.WITHDRAWN, 0, POL), CALLED),
 ]
 
 
@@ -146,6 +176,10 @@ def test_a_caveat_says_nothing_on_what_it_is_not_about(caveat: Caveat, facts: Fa
 
 def test_where_no_destination_is_listed_none_is_allowed() -> None:
     assert decide([ToDestinations(destinations=frozenset())], PAYMENT) is not None
+
+
+def test_where_no_call_is_listed_none_is_allowed() -> None:
+    assert decide([OfCalls(calls=frozenset())], CALL) is not None
 
 
 def test_a_reason_has_the_limit_what_was_used_and_what_is_asked_in_dollars() -> None:

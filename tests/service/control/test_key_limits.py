@@ -14,8 +14,9 @@ from service.control.key_limits import RestrictionParams, restrictions_of, shown
 from service.control.params import NoParams
 from service.control.protocol import ActFailed
 from tests.service.api import Api, api
-from tests.service.books_seed import ETH, ETHEREUM, POLYGON, USDC
+from tests.service.books_seed import ETH, ETHEREUM, POLYGON, USDC, address_of
 
+VAULT = address_of(77)
 TRADE = frozenset({Permission.TRADE})
 ALL: dict[str, Any] = {
     "chains": ["ethereum"],
@@ -28,6 +29,7 @@ ALL: dict[str, Any] = {
     "daily_withdrawals": "3",
     "daily_withdrawal_usd": "1000",
     "daily_withdrawn": ["ethereum:USDC=12.5"],
+    "calls": [f"ethereum:{VAULT}:0x3ccfd60b", f"ethereum:{VAULT}:deposit(uint256)=0.5"],
 }
 
 
@@ -54,6 +56,7 @@ async def test_what_is_asked_for_is_what_is_shown(service: Api) -> None:
         "daily_withdrawals": 3,
         "daily_gas": {"ethereum": "0.1"},
         "daily_withdrawn": {"ethereum:USDC": "12.5"},
+        "calls": [f"ethereum:{VAULT}:0x3ccfd60b", f"ethereum:{VAULT}:0xb6b55f25=0.5"],
     }
 
 
@@ -83,6 +86,13 @@ async def test_a_key_without_trade_has_no_default_budgets(service: Api) -> None:
         {"daily_orders": "1.5"},
         {"daily_gas": ["0.5"]},
         {"daily_withdrawn": ["ethereum:USDC=0.0000001"]},
+        {"calls": ["ethereum:deposit(uint256)"]},
+        {"calls": [f"atlantis:{VAULT}:deposit(uint256)"]},
+        {"calls": [f"ethereum:{VAULT}:deposit"]},
+        {"calls": [f"ethereum:{VAULT}:balanceOf(address) view"]},
+        {"calls": [f"ethereum:{VAULT}:0xb6b55f"]},
+        {"calls": [f"ethereum:{VAULT}:0xb6b55f25=x"]},
+        {"calls": [f"ethereum:{VAULT}:0xb6b55f25", f"ethereum:{VAULT}:deposit(uint256)=1"]},
     ],
 )
 async def test_what_is_no_limit_is_refused(service: Api, wrong: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from chains.types import Address
 from contracts.abi import Param, decode_output, encode_call
-from service.markets.abi_text import InvalidCall, arguments, parse_function, result
+from service.markets.abi_text import InvalidCall, arguments, parse_function, parse_sent_function, result
 
 ALICE = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"
 
@@ -132,3 +132,11 @@ def test_results_carry_integers_as_text_and_named_tuples_as_objects() -> None:
 
 def test_an_address_result_is_checksummed() -> None:
     assert result(Param(name="", type="address"), Address(ALICE)) == ALICE
+
+
+def test_a_function_that_only_reads_is_not_sent() -> None:
+    assert parse_sent_function("deposit(uint256)").selector.hex() == "b6b55f25"
+    assert parse_sent_function("function deposit(uint256 assets) external payable").selector.hex() == "b6b55f25"
+    for text in ("slot0() view", {"name": "f", "inputs": [], "constant": True}):
+        with pytest.raises(InvalidCall):
+            parse_sent_function(text)
