@@ -43,6 +43,7 @@ def intent_row(intent: Intent) -> dict[str, Any]:
         "data": intent.call.data,
         "payload_hash": intent.payload_hash,
         "gas_limit": intent.gas_limit,
+        "max_gas_cost_wei": intent.max_gas_cost_wei,
         "state": intent.state,
         "reject_reason": intent.reject_reason,
     }
@@ -59,6 +60,7 @@ def intent(row: Row[Any]) -> Intent:
         state=IntentState(row.state),
         reject_reason=row.reject_reason,
         gas_limit=row.gas_limit,
+        max_gas_cost_wei=row.max_gas_cost_wei,
     )
     intact = payload_hash(loaded.lane, loaded.call) == loaded.payload_hash
     return loaded if intact else replace(loaded, altered=True)

@@ -28,6 +28,17 @@ class WithdrawalState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class AmountIs(StrEnum):
+    """What the amount is that the client names."""
+
+    NET = "net"
+    """What arrives. Gas is paid on top."""
+    GROSS = "gross"
+    """What leaves at most, of the native asset: the most that its transaction may pay for gas is taken off it first."""
+    ALL = "all"
+    """All that is free. Of the native asset as GROSS."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithdrawalDraft:
     """A withdrawal about to be stored. `amount` is in base units and is what the destination receives."""
@@ -42,6 +53,9 @@ class WithdrawalDraft:
     amount: int
     destination: Address
     plan_id: PlanId
+    amount_is: AmountIs = AmountIs.NET
+    gas_limit: int | None = None
+    max_fee_wei: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +72,12 @@ class Withdrawal:
     asset: AssetId
     amount: int
     destination: Address
+    amount_is: AmountIs
+    gas_limit: int | None
+    """What its transaction may use; None of one accepted before this was fixed at acceptance."""
+    max_fee_wei: int | None
+    """Set aside for gas. Of GROSS, and of ALL of the native asset, no attempt may cost more, however often it is made
+    dearer."""
     plan_id: PlanId
     state: WithdrawalState
     reason: str | None

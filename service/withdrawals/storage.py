@@ -13,7 +13,7 @@ from chains.tx.model import AttemptKind, PlanId, TxState
 from chains.tx.store import StaleState
 from chains.types import ChainId
 from service.db.models import attempts, intents, txs, withdrawals
-from service.withdrawals.model import Withdrawal, WithdrawalDraft, WithdrawalState
+from service.withdrawals.model import AmountIs, Withdrawal, WithdrawalDraft, WithdrawalState
 
 _UNSETTLED: Final = (WithdrawalState.PROCESSING, WithdrawalState.SENT)
 
@@ -133,4 +133,5 @@ def _first(c: Connection, *where: Any) -> Withdrawal | None:
 
 def _withdrawal(row: Mapping[Any, Any]) -> Withdrawal:
     values = dict(row)
-    return Withdrawal(**{**values, "state": WithdrawalState(values["state"])})
+    kinds = {"state": WithdrawalState(values["state"]), "amount_is": AmountIs(values["amount_is"])}
+    return Withdrawal(**(values | kinds))

@@ -5,6 +5,7 @@ rows that grant authority (users' memberships, wallets, keys, destinations) end 
 other columns under a key derived from the master key (see `service.auth.authority`).
 """
 
+from service.db.models.approvals import approval_policies, clearances
 from service.db.models.audit import audit_chains, audit_entries
 from service.db.models.base import NOT_IN_MAC_WHEN_NULL, metadata
 from service.db.models.heads import canonical_blocks, chain_cursors, chain_freezes, finalized_blocks
@@ -37,6 +38,7 @@ __all__ = [
     "NOT_IN_MAC_WHEN_NULL",
     "accounts",
     "api_keys",
+    "approval_policies",
     "attempts",
     "audit_chains",
     "audit_entries",
@@ -44,6 +46,7 @@ __all__ = [
     "chain_bindings",
     "chain_cursors",
     "chain_freezes",
+    "clearances",
     "fills",
     "finalized_blocks",
     "intents",

@@ -135,6 +135,11 @@ withdrawals: Final = Table(
     Column("asset", String(96), nullable=False),
     Column("amount", U256, nullable=False),
     Column("destination", Addr, nullable=False),
+    # What the client's amount was: what arrives, or what leaves; `amount` is what arrives.
+    Column("amount_is", String(8), nullable=False, server_default="net"),
+    # What its transaction may use, and what is set aside for that; null of those accepted before there was this column.
+    Column("gas_limit", BigInteger, nullable=True),
+    Column("max_fee_wei", U256, nullable=True),
     Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, unique=True),
     Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=True),

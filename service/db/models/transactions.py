@@ -48,6 +48,7 @@ intents: Final = Table(
     Column("data", LargeBinary, nullable=False),
     Column("payload_hash", Hash32, nullable=False),
     Column("gas_limit", BigInteger, nullable=True),
+    Column("max_gas_cost_wei", U256, nullable=True),
     Column("state", String(16), nullable=False),
     Column("reject_reason", Text, nullable=True),
     UniqueConstraint("plan_id", "position"),
