@@ -29,6 +29,7 @@ from contracts.assets import AssetList, load_assets
 from contracts.deployments import Deployments, load_deployments
 from contracts.pools import PoolDirectory
 from service.accounts.passwords import PasswordHasher
+from service.audit.refusals import Refusals
 from service.auth.secrets import MasterKey
 from service.clock import SystemClock
 from service.db.engine import Database
@@ -95,6 +96,7 @@ class Services:
     membership: Membership
     metrics: Metrics
     heartbeats: Heartbeats
+    refusals: Refusals
     passwords: PasswordHasher = field(default_factory=PasswordHasher)
 
     async def unlock(self, password: str) -> None:
@@ -175,6 +177,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, nodes: Nodes 
         membership=membership,
         metrics=metrics,
         heartbeats=heartbeats,
+        refusals=Refusals(clock),
     )
 
 

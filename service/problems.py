@@ -21,6 +21,7 @@ from service.db import errors as db_errors
 from service.errors import ERRORS, ApiError
 from service.markets.state.model import StaleMarket
 from service.plans.funds import BalanceUnknown
+from service.refused import is_recorded, refusal_of
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_FIELDS: Final = 20
@@ -122,7 +123,10 @@ def request_id_of(request: Request) -> str:
 
 
 async def _mapped(request: Request, exc: Exception) -> Response:
-    return problem(api_error_of(exc), request_id=request_id_of(request))
+    error = api_error_of(exc)
+    if is_recorded(error):
+        request.app.state.services.refusals.note(refusal_of(error, request.scope))
+    return problem(error, request_id=request_id_of(request))
 
 
 async def _routing(request: Request, exc: Exception) -> Response:

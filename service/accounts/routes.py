@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response, status
 from sqlalchemy import Connection
 
-from service.accounts import lockout, passwords, people, recovery, sessions, signing_in, totp, users
+from service.accounts import lockout, memberships, passwords, recovery, sessions, signing_in, totp, users
 from service.accounts.schemas import (
     Done,
     Factor,
@@ -27,6 +27,8 @@ from service.accounts.schemas import (
 from service.accounts.sessions import Carrier, Session
 from service.accounts.signing_in import Proof, SecondFactor
 from service.accounts.users import Credential
+from service.audit import acts
+from service.audit.recording import record_by_person
 from service.auth.callers import PersonCaller, PublicCaller
 from service.auth.session_caller import COOKIE, SessionCaller, check_origin, csrf_token
 from service.build import Services
@@ -59,7 +61,9 @@ async def register(body: RegisterIn, caller: PublicCaller, sparing: Sparing, ser
     With an invitation for a user that exists, set its password.
     """
     invitation = None if body.invitation is None else body.invitation.get_secret_value()
-    made = await signing_in.register(services, body.name, body.password.get_secret_value(), invitation=invitation)
+    made = await signing_in.register(
+        services, body.name, body.password.get_secret_value(), invitation=invitation, client_ip=caller.client_ip
+    )
     return _user(made)
 
 
@@ -107,7 +111,13 @@ async def sign_in(
 @router.post("/sign-out")
 async def sign_out(caller: PersonCaller, services: Here, response: Response) -> SignedOut:
     """End this session."""
-    ended = await services.db.run(lambda c: sessions.end(c, caller.session.id, user_id=caller.user_id))
+
+    def write(c: Connection) -> bool:
+        if ended := sessions.end(c, caller.session.id, user_id=caller.user_id):
+            _record(services, c, caller, act=acts.SESSION_ENDED, ended=caller.session.id)
+        return ended
+
+    ended = await services.db.run(write)
     if caller.session.carrier is Carrier.COOKIE:
         response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
     return SignedOut(ended=ended)
@@ -118,11 +128,8 @@ async def me(caller: PersonCaller, services: Here) -> Me:
     """Who is signed in, and what that user is in which account."""
 
     def read(c: Connection) -> tuple[list[Membership], int]:
-        roles = [
-            Membership(account=account.name, role=role)
-            for account in people.list_accounts(c)
-            if (role := people.role_of(c, caller.user_id, account_id=account.id, master=services.master))
-        ]
+        mine = memberships.accounts_of(c, caller.user_id, master=services.master)
+        roles = [Membership(account=one.account.name, role=one.role) for one in mine]
         return roles, recovery.left(c, caller.user_id)
 
     roles, left = await services.db.read(read)
@@ -156,6 +163,7 @@ async def end_session(
         caller.check_open(c)
         if not sessions.end(c, session_id, user_id=caller.user_id):
             raise ApiError("session_not_found", "the user has no such session")
+        _record(services, c, caller, act=acts.SESSION_ENDED, ended=session_id)
         return _listed(services, c, caller)
 
     return await services.db.run(write)
@@ -167,7 +175,8 @@ async def end_other_sessions(caller: PersonCaller, services: Here) -> Sessions:
 
     def write(c: Connection) -> Sessions:
         caller.check_open(c)
-        sessions.end_all(c, caller.user_id, but=caller.session.id)
+        ended = sessions.end_all(c, caller.user_id, but=caller.session.id)
+        _record(services, c, caller, act=acts.SESSION_ENDED, ended=ended)
         return _listed(services, c, caller)
 
     return await services.db.run(write)
@@ -184,6 +193,7 @@ async def change_password(body: PasswordIn, caller: PersonCaller, sparing: Spari
 
     def write(c: Connection) -> Credential:
         credential = _accept(services, c, caller, proof=proof, body=body, now_ms=now_ms)
+        _record(services, c, caller, act=acts.PASSWORD_SET)
         return users.set_password(
             c,
             credential,
@@ -204,6 +214,7 @@ async def begin_totp(body: ProofIn, caller: PersonCaller, sparing: Sparing, serv
 
     def write(c: Connection) -> bytes:
         credential = _accept(services, c, caller, proof=proof, body=body, now_ms=now_ms)
+        _record(services, c, caller, act=acts.TOTP_BEGUN)
         return users.begin_totp(c, credential, master=services.master, now_ms=now_ms)
 
     seed = await services.db.run(write)
@@ -228,6 +239,7 @@ async def confirm_totp(body: TotpConfirmIn, caller: PersonCaller, sparing: Spari
             c, credential, code=body.totp, keep=caller.session.id, master=master, now_ms=now_ms
         )  # fmt: skip
         lockout.succeed(c, attempt, now_ms=now_ms)
+        _record(services, c, caller, act=acts.TOTP_CONFIRMED)
         return list(codes)
 
     return RecoveryCodes(recovery_codes=await services.db.run(write), held_until_ms=now_ms + users.HOLD_MS)
@@ -244,10 +256,19 @@ async def renew_recovery_codes(body: ProofIn, caller: PersonCaller, sparing: Spa
         if not credential.has_totp:
             raise ApiError("totp_not_begun", "recovery codes are for when an authenticator is lost; there is none")
         codes = recovery.renew(c, caller.user_id, master=services.master, now_ms=now_ms)
+        _record(services, c, caller, act=acts.RECOVERY_RENEWED)
         return list(codes), credential.held_until_ms
 
     codes, held_until_ms = await services.db.run(write)
     return RecoveryCodes(recovery_codes=codes, held_until_ms=_held(services, held_until_ms))
+
+
+def _record(
+    services: Services, c: Connection, caller: SessionCaller, *, act: str, ended: str | int | None = None
+) -> None:
+    record_by_person(
+        c, caller, act=act, details={"ended": ended}, master=services.master, now_ms=services.clock.now_ms()
+    )  # fmt: skip
 
 
 async def _prove(services: Services, caller: SessionCaller, body: ProofIn) -> Proof:

@@ -9,21 +9,26 @@ Not here: rate limits by address (`routes`).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from service.accounts import invitations, lockout, passwords, people, sessions, users
+from service.accounts import invitations, lockout, passwords, people, recovery, sessions, users
 from service.accounts.lockout import Attempt
-from service.accounts.people import User
+from service.accounts.people import Account, User
 from service.accounts.sessions import Carrier, Lifetimes, Session
 from service.accounts.users import Credential
+from service.audit import acts
+from service.audit.appending import append
+from service.audit.model import NewEntry
+from service.audit.recording import account_made, person
 from service.auth.keys import IpAddress
 from service.build import Services
-from service.errors import ApiError
+from service.errors import ApiError, Told
 from service.ids import new_id
 
 USER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.@-]{0,63}")
@@ -41,6 +46,11 @@ class SecondFactor:
     totp: str | None = field(default=None, repr=False)
     recovery_code: str | None = field(default=None, repr=False)
 
+    @property
+    def kind(self) -> str:
+        """Which it is, for the audit log."""
+        return "totp" if self.totp is not None else "password" if self.recovery_code is None else "recovery code"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
@@ -48,6 +58,7 @@ class Proof:
 
     attempt: Attempt
     user_id: int
+    client_ip: str | None
     password_hash: str = field(repr=False)
 
 
@@ -60,7 +71,9 @@ class SignedIn:
     token: str = field(repr=False)
 
 
-async def register(services: Services, name: str, password: str, *, invitation: str | None) -> Credential:
+async def register(
+    services: Services, name: str, password: str, *, invitation: str | None, client_ip: IpAddress | None
+) -> Credential:
     """Make a user, with an account of the same name; or set the password of the user that an invitation is for.
 
     Raises:
@@ -73,7 +86,7 @@ async def register(services: Services, name: str, password: str, *, invitation: 
         raise ApiError("registration_closed", "registering needs an invitation")
     passwords.check_strength(password, name=name)
     hashed = await services.passwords.hash(password, master=services.master)
-    now_ms = services.clock.now_ms()
+    now_ms, place = services.clock.now_ms(), None if client_ip is None else str(client_ip)
 
     def write(c: Connection) -> Credential:
         invited = (
@@ -82,15 +95,24 @@ async def register(services: Services, name: str, password: str, *, invitation: 
             else invitations.use(c, invitation, master=services.master, now_ms=now_ms).user_id
         )
         if invited is not None:
-            return _set_invited(services, c, invited, name=name, password_hash=hashed, now_ms=now_ms)
+            credential, act = _set_invited(services, c, invited, name=name, password_hash=hashed, now_ms=now_ms)
+            _record(services, c, credential, act=act, client_ip=place, details={"invited": 1}, now_ms=now_ms)
+            return credential
         try:
             with c.begin_nested():
-                user = _new_user(services, c, name, now_ms=now_ms)
-                return users.make_credential(
+                user, account = _new_user(services, c, name, now_ms=now_ms)
+                credential = users.make_credential(
                     c, user, password_hash=hashed, master=services.master, now_ms=now_ms
                 )  # fmt: skip
         except IntegrityError:
             raise ApiError("try_again", "somebody else registered at the same moment") from None
+        # The account's chain before the installation's, as everyone locks them.
+        append(c, [account_made(account, owner=name, actor=person(user.id, name))], master=services.master,
+               now_ms=now_ms, chain=account.id)  # fmt: skip
+        made = {"user": name, "owns_installation": int(credential.owns_installation)}
+        made |= {} if invitation is None else {"invited": 1}
+        _record(services, c, credential, act=acts.REGISTERED, client_ip=place, details=made, now_ms=now_ms)
+        return credential
 
     made = await services.db.run(write)
     _log.info("registered", user=made.user_id, owns_installation=made.owns_installation)
@@ -129,6 +151,13 @@ async def sign_in(
             master=services.master,
             now_ms=now_ms,
         )
+        opened = {
+            "session": session_id,
+            "carrier": "cookie" if carrier is Carrier.COOKIE else "bearer",
+            "factor": factor.kind,
+            "agent": session.agent,
+        }
+        _record(services, c, credential, act=acts.SIGNED_IN, client_ip=proof.client_ip, details=opened, now_ms=now_ms)
         return SignedIn(session=session, credential=credential, token=token)
 
     made = await services.db.run(write)
@@ -147,16 +176,26 @@ async def prove_password(
     now_ms = services.clock.now_ms()
 
     def count(c: Connection) -> tuple[Attempt, Credential | None]:
-        attempt = lockout.begin(c, name, address=client_ip, master=services.master, now_ms=now_ms)
-        return attempt, users.credential_named(c, name, master=services.master)
+        found = users.credential_named(c, name, master=services.master)
+        try:
+            attempt = lockout.begin(c, name, address=client_ip, master=services.master, now_ms=now_ms)
+        except ApiError as exc:
+            exc.told = _told(found, "too many wrong attempts")
+            raise
+        return attempt, found
 
     attempt, credential = await services.db.run(count)
     stored = None if credential is None else credential.password_hash
     is_right = await services.passwords.verify(stored, password, master=services.master)
     if credential is None or not is_right:
         _log.warning("sign_in_refused", user=None if credential is None else credential.user_id)
-        raise users.wrong()
-    return Proof(attempt=attempt, user_id=credential.user_id, password_hash=credential.password_hash)
+        raise users.wrong(_told(credential, "the password was wrong"))
+    return Proof(
+        attempt=attempt,
+        user_id=credential.user_id,
+        client_ip=None if client_ip is None else str(client_ip),
+        password_hash=credential.password_hash,
+    )
 
 
 def accept(
@@ -174,16 +213,32 @@ def accept(
     if credential is None or credential.password_hash != proof.password_hash:
         raise users.wrong()
     if credential.has_totp:
-        if factor.totp is not None:
-            credential = users.use_totp(c, credential, code=factor.totp, master=master, now_ms=now_ms)
-        elif factor.recovery_code is not None:
-            credential = users.use_recovery_code(
-                c, credential, code=factor.recovery_code, keep=keep, master=master, now_ms=now_ms
+        try:
+            credential = _use_second(services, c, credential, factor=factor, keep=keep, now_ms=now_ms)
+        except ApiError as exc:
+            # What the owner must know and the client must not be told.
+            exc.told = _told(credential, "the password was right, what was to come with it was not")
+            raise
+        if factor.recovery_code is not None:
+            used = {"left": recovery.left(c, credential.user_id)}
+            _record(
+                services, c, credential, act=acts.RECOVERY_USED, client_ip=proof.client_ip, details=used, now_ms=now_ms
             )
-        else:
-            raise ApiError("second_factor_required", "the authenticator's code is needed, or a recovery code")
     lockout.succeed(c, proof.attempt, now_ms=now_ms)
     return credential
+
+
+def _use_second(
+    services: Services, c: Connection, credential: Credential, *, factor: SecondFactor, keep: str | None, now_ms: int
+) -> Credential:
+    master = services.master
+    if factor.totp is not None:
+        return users.use_totp(c, credential, code=factor.totp, master=master, now_ms=now_ms)
+    if factor.recovery_code is not None:
+        return users.use_recovery_code(
+            c, credential, code=factor.recovery_code, keep=keep, master=master, now_ms=now_ms
+        )  # fmt: skip
+    raise ApiError("second_factor_required", "the authenticator's code is needed, or a recovery code")
 
 
 def lifetimes(services: Services) -> Lifetimes:
@@ -194,28 +249,51 @@ def lifetimes(services: Services) -> Lifetimes:
     )  # fmt: skip
 
 
-def _new_user(services: Services, c: Connection, name: str, *, now_ms: int) -> User:
+def _told(credential: Credential | None, reason: str) -> Told | None:
+    """For the audit log; nothing of a name that nobody has: it may be a password."""
+    return None if credential is None else Told(user=person(credential.user_id, credential.name).id, reason=reason)
+
+
+def _record(
+    services: Services,
+    c: Connection,
+    credential: Credential,
+    *,
+    act: str,
+    client_ip: str | None,
+    details: Mapping[str, Any],
+    now_ms: int,
+) -> None:
+    entry = NewEntry(
+        act=act, actor=person(credential.user_id, credential.name), client_ip=client_ip, details=details
+    )  # fmt: skip
+    append(c, [entry], master=services.master, now_ms=now_ms)
+
+
+def _new_user(services: Services, c: Connection, name: str, *, now_ms: int) -> tuple[User, Account]:
     if not USER_NAME.fullmatch(name):
         raise ApiError(
             "invalid_parameters", "a new user's name has 1 to 64 of a-z 0-9 . _ @ - and begins with a letter or digit"
         )
     if users.user_named(c, name) is not None or people.account_by_name(c, name) is not None:
         raise ApiError("name_taken", "a user or an account has this name")
-    people.ensure_account(c, name, owner=name, master=services.master, now_ms=now_ms)
+    account = people.ensure_account(c, name, owner=name, master=services.master, now_ms=now_ms)
     made = users.user_named(c, name)
     assert made is not None  # ensured above, in this unit of work
-    return made
+    return made, account
 
 
 def _set_invited(
     services: Services, c: Connection, user_id: int, *, name: str, password_hash: str, now_ms: int
-) -> Credential:
+) -> tuple[Credential, str]:
+    """The user's credential, and the act that it was."""
     user = users.user_named(c, name)
     if user is None or user.id != user_id:
         raise ApiError("invitation_invalid", "this invitation is for another user")
     found = users.credential_of(c, user_id, master=services.master)
+    master = services.master
     if found is None:
-        return users.make_credential(c, user, password_hash=password_hash, master=services.master, now_ms=now_ms)
-    return users.set_password(
-        c, found, password_hash=password_hash, keep=None, master=services.master, now_ms=now_ms
-    )  # fmt: skip
+        made = users.make_credential(c, user, password_hash=password_hash, master=master, now_ms=now_ms)
+        return made, acts.REGISTERED
+    changed = users.set_password(c, found, password_hash=password_hash, keep=None, master=master, now_ms=now_ms)
+    return changed, acts.PASSWORD_SET

@@ -18,7 +18,7 @@ from service.accounts.people import User
 from service.auth import authority
 from service.auth.secrets import MasterKey
 from service.db.models import user_credentials, users
-from service.errors import ApiError
+from service.errors import ApiError, Told
 
 HOLD_MS: Final = 24 * 3_600_000
 """Time for the owner to notice, and to stop what someone else set up."""
@@ -148,9 +148,9 @@ def use_recovery_code(
     return _changed(c, credential, master=master, now_ms=now_ms, keep=keep)
 
 
-def wrong() -> ApiError:
+def wrong(told: Told | None = None) -> ApiError:
     """The one answer for an unknown name, a wrong password, a wrong code and a used one."""
-    return ApiError("credentials_wrong", "name, password or code is wrong")
+    return ApiError("credentials_wrong", "name, password or code is wrong", told=told)
 
 
 def _changed(

@@ -24,6 +24,15 @@ EXPORTED: Final = "audit.export"
 ACCOUNT_MADE: Final = "account.create"
 ORDER_PLACED: Final = "order.place"
 WITHDRAWAL_PLACED: Final = "withdrawal.place"
+REFUSED: Final = "request.refused"
+REGISTERED: Final = "user.register"
+SIGNED_IN: Final = "session.open"
+SESSION_ENDED: Final = "session.end"
+PASSWORD_SET: Final = "password.set"
+TOTP_BEGUN: Final = "totp.begin"
+TOTP_CONFIRMED: Final = "totp.confirm"
+RECOVERY_USED: Final = "recovery.use"
+RECOVERY_RENEWED: Final = "recovery.renew"
 
 
 class UnknownAct(LookupError):
@@ -40,7 +49,8 @@ class AuditAct:
 
 
 _ROWS: Final = (
-    ("account.create", "An account and its owner were made (`cambist init`).", ("account", "owner")),
+    ("account.create", "An account and its owner were made (`cambist init`, or a user registered).",
+     ("account", "owner")),
     ("wallet.create", "A new key and its wallet.", ("label", "address", "signer")),
     ("wallet.import", "An existing key and its wallet.", ("label", "kind", "address", "signer")),
     ("wallet.register", "The wallet of a key that is held elsewhere, or was stored before.",
@@ -62,6 +72,21 @@ _ROWS: Final = (
     ("asset.remove", "A token taken out of the operator's file.",
      ("chain", "symbol", "despite_balances", "left_behind")),
     ("user.invite", "An invitation for a new user, or to set a user's password; never its token.", ("user",)),
+    ("user.register", "A user can sign in who could not; `invited` where it took an invitation.",
+     ("user", "owns_installation", "invited")),
+    ("session.open", "Somebody signed in: what with, and whether the session is a cookie's or a program's.",
+     ("session", "carrier", "factor", "agent")),
+    ("session.end", "A session was ended by its user; `ended` is its id, or how many others were.",
+     ("session", "ended")),
+    ("password.set", "A password was set: the user's other sessions end, and the hold begins.", ("session", "invited")),
+    ("totp.begin", "A new authenticator was shown, not in use yet.", ("session",)),
+    ("totp.confirm", "A new authenticator is in use: the user's other sessions end, and the hold begins.",
+     ("session",)),
+    ("recovery.use", "A recovery code was used up: the user's other sessions end, and the hold begins.",
+     ("session", "left")),
+    ("recovery.renew", "Ten new recovery codes in place of the others.", ("session",)),
+    ("request.refused", "Requests or sign-ins that were refused, counted together by code, key or user, and address.",
+     ("reason", "route", "count", "first_ms", "last_ms", "also_keys", "sources", "more")),
     ("order.place", "An order accepted.",
      ("client_id", "market", "side", "type", "base_raw", "quote_raw", "max_sold_raw", "min_bought_raw",
       "params_hash", "plan")),

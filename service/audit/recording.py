@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from service.accounts.people import Account
+from service.audit.acts import ACCOUNT_MADE
 from service.audit.appending import append
 from service.audit.model import INSTALLATION, Actor, ActorKind, NewEntry, Subject
 from service.auth.secrets import MasterKey
@@ -20,6 +22,13 @@ from service.auth.session_caller import SessionCaller
 def person(user_id: int, name: str) -> Actor:
     """The actor of what a user does."""
     return Actor(kind=ActorKind.USER, id=f"{name}:{user_id}")
+
+
+def account_made(account: Account, *, owner: str, actor: Actor) -> NewEntry:
+    """The entry with which an account's chain begins."""
+    subject = Subject(kind="account", id=str(account.id))
+    details = {"account": account.name, "owner": owner}
+    return NewEntry(act=ACCOUNT_MADE, actor=actor, subject=subject, account_id=account.id, details=details)
 
 
 def record_by_person(

@@ -31,7 +31,7 @@ from service.auth.session_caller import SessionCaller
 from service.auth.signature import Signed
 from service.db.engine import Database
 from service.db.models import api_keys, wallets
-from service.errors import ApiError
+from service.errors import ApiError, Told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +103,14 @@ class Authenticator:
         if key is None or wallet is None:
             raise ApiError("authentication_failed", "the key has no wallet")
         self.nonces.remember(signed, now_ms=now_ms)
-        if key.revoked_ms is not None:
-            raise ApiError("key_revoked", "this key was revoked")
-        require(caveats_of(key), Arrival(now_ms=now_ms, client_ip=client_ip))
+        try:
+            if key.revoked_ms is not None:
+                raise ApiError("key_revoked", "this key was revoked")
+            require(caveats_of(key), Arrival(now_ms=now_ms, client_ip=client_ip))
+        except ApiError as exc:
+            # The owner sees in the audit log whose key it was.
+            exc.told = Told(reason=exc.message, key=(key.id, key.account_id))
+            raise
         return Caller(
             key=key,
             wallet=WalletRef(id=wallet.id, address=wallet.address, label=wallet.label),

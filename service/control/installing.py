@@ -10,11 +10,17 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import Connection
+
 from service.accounts.names import InvalidName
-from service.accounts.people import NotTheOwner, ensure_account
+from service.accounts.people import NotTheOwner, account_by_name, ensure_account
+from service.audit.appending import append
+from service.audit.model import Actor, ActorKind
+from service.audit.recording import account_made
 from service.auth.secrets import MasterKey, MasterKeyUnusable
 from service.clock import SystemClock
 from service.control.protocol import ActFailed
+from service.control.server import this_operator
 from service.db.engine import Database
 from service.db.errors import DatabaseError
 from service.settings import Settings
@@ -43,7 +49,7 @@ async def install(settings: Settings, *, account: str, owner: str) -> dict[str, 
         try:
             await db.migrate()
             now_ms = SystemClock().now_ms()
-            await db.run(lambda c: ensure_account(c, account, owner=owner, master=master, now_ms=now_ms))
+            await db.run(lambda c: _ensure_account(c, account, owner=owner, master=master, now_ms=now_ms))
         finally:
             await db.close()
     except DatabaseError as exc:
@@ -61,6 +67,17 @@ async def install(settings: Settings, *, account: str, owner: str) -> dict[str, 
         "database": "as configured" if settings.database_url is not None else "SQLite in the data directory",
         "account": f"{account}, owned by {owner}",
     }
+
+
+def _ensure_account(c: Connection, name: str, *, owner: str, master: MasterKey, now_ms: int) -> None:
+    """The account, with an entry in the audit log where it was made now."""
+    is_there = account_by_name(c, name) is not None
+    account = ensure_account(c, name, owner=owner, master=master, now_ms=now_ms)
+    if is_there:
+        return
+    operator = this_operator()
+    actor = Actor(kind=ActorKind.OPERATOR, id=f"{operator.name}:{operator.uid}")
+    append(c, [account_made(account, owner=owner, actor=actor)], master=master, now_ms=now_ms, chain=account.id)
 
 
 def _private_directory(path: Path) -> None:
