@@ -8,7 +8,7 @@ Exact output: V3 legs give what is asked. A V2 leg of SwapRouter02 pays what get
 every pair give what it received buys (V2SwapRouter.swapTokensForExactTokens and _swap), at times a few units more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from chains.types import Address
@@ -57,13 +57,26 @@ def execute(shares: Sequence[Share], exact: Exact, *, rounds_v2_up: bool) -> Exe
         InvalidTradeAmount: beyond a pool's arithmetic.
         TicksNotLoaded: a V3 pool's loaded words end before the swap does.
     """
+    # After the last leg nobody looks at the pools.
+    return _execute(shares, exact, rounds_v2_up=rounds_v2_up, states={}, kept=len(shares) - 1)
+
+
+def execute_and_keep(
+    shares: Sequence[Share], exact: Exact, *, rounds_v2_up: bool
+) -> tuple[Executed, Mapping[Address, State]]:
+    """`execute`, and the pools that it moved as it leaves them. Raises: as `execute`."""
     states: dict[Address, State] = {}
+    done = _execute(shares, exact, rounds_v2_up=rounds_v2_up, states=states, kept=len(shares))
+    return done, states
+
+
+def _execute(
+    shares: Sequence[Share], exact: Exact, *, rounds_v2_up: bool, states: dict[Address, State], kept: int
+) -> Executed:
+    """The states that the first `kept` legs leave go into `states`, where what follows sees them."""
     legs, ticks = [], 0
-    last = len(shares) - 1
     for index, share in enumerate(shares):
-        # What follows sees the pools as this leg leaves them; after the last nobody looks.
-        is_last = index == last
-        run = _Run(states, keeps_states=not is_last)
+        run = _Run(states, keeps_states=index < kept)
         if exact == "in":
             given = run.forwards(share.path, share.amount)
             amounts = share.amount, given
