@@ -7,7 +7,7 @@ from sqlalchemy import Connection, or_, select
 from chains.tx.model import TxState
 from chains.types import ChainId
 from contracts.assets import AssetId
-from service.db.models import intents, orders, reservations, txs, wallets, withdrawals
+from service.db.models import intents, order_plans, orders, reservations, txs, wallets, withdrawals
 from service.journal import books
 from service.journal.opening import openings
 from service.orders.model import OPEN_STATES
@@ -38,9 +38,10 @@ def usage_of(c: Connection, asset: AssetId, *, chain_id: ChainId) -> Usage:
         .join(txs, txs.c.intent_id == intents.c.id)
         .where(txs.c.state.not_in([str(state) for state in _SETTLED]))
     )
+    tried = select(order_plans.c.order_id).where(order_plans.c.plan_id.in_(unsettled))
     in_orders = select(orders.c.id).where(
         or_(orders.c.base_asset == asset, orders.c.quote_asset == asset),
-        or_(orders.c.state.in_([str(state) for state in sorted(OPEN_STATES)]), orders.c.plan_id.in_(unsettled)),
+        or_(orders.c.state.in_([str(state) for state in sorted(OPEN_STATES)]), orders.c.id.in_(tried)),
     )
     in_withdrawals = select(withdrawals.c.id).where(
         withdrawals.c.asset == asset,

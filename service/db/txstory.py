@@ -88,8 +88,12 @@ def story(c: Connection, plan_id: PlanId) -> Story | None:
     made = select(m.attempts).where(m.attempts.c.tx_id.in_(list(attempts)))
     for row in c.execute(made.order_by(m.attempts.c.created_ms)):
         attempts[row.tx_id].append(txrows.attempt(row))
-    for kind, table in (("order", m.orders), ("withdrawal", m.withdrawals)):
-        subject = c.execute(select(table).where(table.c.plan_id == plan_id)).mappings().one_or_none()
+    of_order = select(m.order_plans.c.order_id).where(m.order_plans.c.plan_id == plan_id).scalar_subquery()
+    for kind, found in (
+        ("order", select(m.orders).where(m.orders.c.id == of_order)),
+        ("withdrawal", select(m.withdrawals).where(m.withdrawals.c.plan_id == plan_id)),
+    ):
+        subject = c.execute(found).mappings().one_or_none()
         if subject is not None:
             return Story(plan=plan, txs=txs, attempts=attempts, kind=kind, subject=dict(subject))
     return Story(plan=plan, txs=txs, attempts=attempts, kind=None, subject={})

@@ -1,41 +1,39 @@
-"""An order's way from NEW to its end, step by step as its plan's transactions are observed.
+"""An order's way from NEW to its end, step by step as the transactions of its plans are observed.
 
     NEW -> FILLED     the swap is confirmed and succeeded; the fill is what its logs show
-        -> REJECTED   nothing was sent, or the swap reverted
-        -> EXPIRED    the same, after the order's deadline had passed
+        -> EXPIRED    the swap reverted, or there was less than an IOC order asked for; its deadline had passed
+        -> REJECTED   nothing was sent
         -> CANCELED   the swap's nonce was closed by a self-send
+        -> rests      a try of an order that may rest came to nothing: what was held goes back to the order, which is
+                      tried again after its back-off, as long as it has tries left and its key stands
 
-Guarantees: gas is added for every transaction of the plan, whatever its outcome; every visible change emits one
-`order` event with the whole order. After a reorg the state stays what it was: the reversal is in fills and books,
-and a second confirmation may still turn REJECTED into FILLED, since that is then the truth.
+Guarantees: gas is added for every transaction of every plan, whatever its outcome; every visible change emits one
+`order` event with the whole order. What a plan does that the order does not have any more is booked, and changes its
+state only by a fill. After a reorg the state stays what it was: the reversal is in fills and books, and a second
+confirmation may still turn EXPIRED into FILLED, since that is then the truth.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
 from contracts.effects import swap_fill
 from contracts.errors import NoFill
-from service.journal import books
+from service.db.models import api_keys
+from service.journal import reservations
 from service.markets.trades import in_base_and_quote
-from service.orders import storage
-from service.orders.model import Order, OrderState
-from service.orders.view import order_document
+from service.orders import reasons, storage
+from service.orders.backoff import MOST_TRIES, retry_after_ms
+from service.orders.events import emit_order
+from service.orders.model import Order, OrderState, OrderTry, TimeInForce
 from service.plans.booking import ChainBooks, Subject
 from service.plans.progress import is_last
 
-EVENT: Final = "order"
-SWAP_REVERTED: Final = "swap_reverted"
-DEADLINE_PASSED: Final = "deadline_passed"
-CANCELLED: Final = "cancelled"
-NOTHING_TRADED: Final = "nothing_traded"
-NONCE_TAKEN: Final = "nonce_taken"
-"""A foreign transaction used the swap's nonce. The order stays NEW: what happened is for a person to find out."""
-
 _ANY: Final = frozenset(OrderState)
+_NEW: Final = frozenset({OrderState.NEW})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,25 +49,35 @@ class OrderLifecycle:
         order = storage.order_by_plan(c, plan_id)
         return None if order is None else cls(order=order, books=books, now_ms=now_ms)
 
-    def rejected(self, c: Connection, *, reason: str, expired: bool) -> None:
-        state = OrderState.EXPIRED if expired else OrderState.REJECTED
-        self._move(c, expected=frozenset({OrderState.NEW}), state=state, reason=reason)
+    def rejected(self, c: Connection, plan_id: PlanId, *, reason: str, expired: bool) -> None:
+        if self.order.state is not OrderState.NEW or self.order.plan_id != plan_id:
+            return
+        code = reasons.code_of(reason)
+        unfilled = reasons.unfilled(self.order.time_in_force) if code in reasons.PRICE_MOVED else None
+        if self.order.may_rest and (expired or code in reasons.RETRIED):
+            self._rest_or_end(c, plan_id, reason=reason, signed=False)
+        elif self.order.may_rest and self._key_is_revoked(c):
+            self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=reasons.KEY_REVOKED)
+        else:
+            state = OrderState.EXPIRED if expired or unfilled else OrderState.REJECTED
+            self._move(c, expected=_NEW, state=state, reason=unfilled or reason)
         self._emit(c)
 
     def mined(self, c: Connection, intent: Intent, tx: Tx) -> None:
         """Why a swap reverted is judged now, while the clock is still near its block."""
-        if not is_last(c, intent.plan_id, position=intent.position) or self.order.state is not OrderState.NEW:
+        if self.order.state is not OrderState.NEW or self.order.plan_id != intent.plan_id:
             return
-        reason = self._revert_reason() if tx.outcome is Outcome.REVERTED else None
+        if not is_last(c, intent.plan_id, position=intent.position):
+            return
+        reason = self._revert_reason(c, intent.plan_id) if tx.outcome is Outcome.REVERTED else None
         if reason != self.order.reason:
-            self._move(c, expected=frozenset({OrderState.NEW}), reason=reason)
+            self._move(c, expected=_NEW, reason=reason)
 
     def confirmed(self, c: Connection, intent: Intent, tx: Tx, *, receipt: Receipt) -> None:
         self.books.book(c, intent, tx=tx, receipt=receipt, subject=self._subject(), now_ms=self.now_ms)
-        changes: dict[str, Any] = {"gas_wei": self.order.gas_wei + receipt.fee_wei}
+        self._move(c, expected=_ANY, gas_wei=self.order.gas_wei + receipt.fee_wei)
         if is_last(c, intent.plan_id, position=intent.position):
-            changes |= self._settle(c, intent, tx, receipt=receipt)
-        self._move(c, expected=_ANY, **changes)
+            self._settle(c, intent, tx, receipt=receipt)
         self._emit(c)
 
     def final(self, c: Connection, intent: Intent, tx: Tx) -> None:
@@ -94,21 +102,23 @@ class OrderLifecycle:
         self._emit(c, extra={"reversed": True})
 
     def superseded(self, c: Connection, intent: Intent) -> None:
-        self._move(c, expected=_ANY, reason=NONCE_TAKEN)
+        self._move(c, expected=_ANY, reason=reasons.NONCE_TAKEN)
         self._emit(c)
 
-    def _settle(self, c: Connection, intent: Intent, tx: Tx, *, receipt: Receipt) -> dict[str, Any]:
+    def _settle(self, c: Connection, intent: Intent, tx: Tx, *, receipt: Receipt) -> None:
         if tx.outcome is Outcome.CANCELLED:
-            return {"state": OrderState.CANCELED, "reason": CANCELLED}
+            self._came_to_nothing(c, intent, state=OrderState.CANCELED, reason=reasons.CANCELLED)
+            return
         if not receipt.succeeded:
-            reason = self.order.reason or self._revert_reason()
-            state = OrderState.EXPIRED if reason == DEADLINE_PASSED else OrderState.REJECTED
-            return {"state": state, "reason": reason}
+            reason = self.order.reason or self._revert_reason(c, intent.plan_id)
+            self._came_to_nothing(c, intent, state=OrderState.EXPIRED, reason=reason)
+            return
         try:
             base, quote = self._fill(intent, receipt)
         except NoFill:
             # Succeeded, yet the logs show no trade: what did move is booked, and nothing is called a fill.
-            return {"state": OrderState.REJECTED, "reason": NOTHING_TRADED}
+            self._move(c, expected=_ANY, state=OrderState.REJECTED, reason=reasons.NOTHING_TRADED)
+            return
         storage.insert_fill(
             c,
             self.order,
@@ -120,7 +130,48 @@ class OrderLifecycle:
             reverses=None,
             now_ms=self.now_ms,
         )
-        return {"state": OrderState.FILLED, "reason": None, "filled_base": base, "filled_quote": quote}
+        standing = storage.standing_fills(c, self.order.id)
+        filled_base, filled_quote = sum(fill.base for fill in standing), sum(fill.quote for fill in standing)
+        part = self.order.time_in_force is TimeInForce.IOC and filled_base < (self.order.base_amount or 0)
+        self._move(
+            c,
+            expected=_ANY,
+            state=OrderState.EXPIRED if part else OrderState.FILLED,
+            reason=reasons.UNFILLED_IOC if part else None,
+            filled_base=filled_base,
+            filled_quote=filled_quote,
+        )
+        # Held by the order only if this plan is not the one that it had: the one that it has releases its own.
+        reservations.release_order(c, self.order.id, self.now_ms)
+
+    def _came_to_nothing(self, c: Connection, intent: Intent, *, state: OrderState, reason: str) -> None:
+        if self.order.plan_id != intent.plan_id:
+            return
+        if self.order.state is OrderState.NEW and self.order.may_rest:
+            self._rest_or_end(c, intent.plan_id, reason=reason, signed=True)
+        else:
+            self._move(c, expected=_ANY, state=state, reason=reason)
+
+    def _rest_or_end(self, c: Connection, plan_id: PlanId, *, reason: str, signed: bool) -> None:
+        """Back to rest, with what the plan held; or the end, when nothing more is to be tried."""
+        expires_ms = self.order.expires_ms
+        if self._key_is_revoked(c):
+            self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=reasons.KEY_REVOKED)
+        elif expires_ms is not None and expires_ms <= self.now_ms:
+            self._move(c, expected=_NEW, state=OrderState.EXPIRED, reason=reasons.TIME_OVER)
+        elif self.order.tries >= MOST_TRIES:
+            self._move(c, expected=_NEW, state=OrderState.EXPIRED, reason=reasons.TRIES_USED)
+        else:
+            until_ms = self._try(c, plan_id).deadline_s * 1000 if signed else None
+            again_ms = retry_after_ms(tries=self.order.tries, now_ms=self.now_ms, signed_until_ms=until_ms)
+            self.order = storage.rest_again(
+                c, self.order, plan_id=plan_id, retry_after_ms=again_ms, reason=reason, now_ms=self.now_ms
+            )
+            reservations.move_to_order(c, plan_id, self.order.id)
+
+    def _key_is_revoked(self, c: Connection) -> bool:
+        query = select(api_keys.c.revoked_ms).where(api_keys.c.id == self.order.key_id)
+        return c.execute(query).scalar_one_or_none() is not None
 
     def _fill(self, intent: Intent, receipt: Receipt) -> tuple[int, int]:
         assets = self.books.assets
@@ -135,9 +186,15 @@ class OrderLifecycle:
         )
         return in_base_and_quote(self.order.side, sold_raw=fill.sold_raw, bought_raw=fill.bought_raw)
 
-    def _revert_reason(self) -> str:
-        deadline_ms = int(self.order.quote["deadline_s"]) * 1000
-        return DEADLINE_PASSED if self.now_ms > deadline_ms else SWAP_REVERTED
+    def _revert_reason(self, c: Connection, plan_id: PlanId) -> str:
+        deadline_ms = self._try(c, plan_id).deadline_s * 1000
+        return reasons.DEADLINE_PASSED if self.now_ms > deadline_ms else reasons.SWAP_REVERTED
+
+    def _try(self, c: Connection, plan_id: PlanId) -> OrderTry:
+        found = storage.try_by_plan(c, plan_id)
+        if found is None:
+            raise LookupError(f"plan {plan_id} is no try of order {self.order.id}")
+        return found
 
     def _subject(self) -> Subject:
         return Subject(
@@ -151,5 +208,4 @@ class OrderLifecycle:
         self.order = storage.move(c, self.order, expected=expected, now_ms=self.now_ms, **values)
 
     def _emit(self, c: Connection, *, extra: dict[str, Any] | None = None) -> None:
-        payload = order_document(self.order) | (extra or {})
-        books.emit(c, account_id=self.order.account_id, kind=EVENT, payload=payload, now_ms=self.now_ms)
+        emit_order(c, self.order, now_ms=self.now_ms, extra=extra)

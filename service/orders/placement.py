@@ -41,7 +41,7 @@ from service.markets.trades import Trade, in_base_and_quote
 from service.markets.usd import order_worth
 from service.orders import storage
 from service.orders.approvals import approvals
-from service.orders.lifecycle import EVENT
+from service.orders.events import EVENT
 from service.orders.model import Order, OrderDraft, OrderType
 from service.orders.view import order_document
 from service.plans.accepting import Accepted, Funds, accept_once, hold_funds

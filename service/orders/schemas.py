@@ -25,6 +25,10 @@ BaseText = Annotated[str, Field(examples=["0.25"])]
 QuoteText = Annotated[str, Field(examples=["749.609427"])]
 
 
+TypeName = Literal["market", "limit", "limit_maker", "stop_loss_limit", "take_profit_limit"]
+TimeInForceName = Literal["gtc", "ioc", "fok"]
+
+
 class OrderIn(Document):
     """A market order. Exactly one of `base_amount` and `quote_amount` fixes it."""
 
@@ -94,18 +98,33 @@ class OrderOut(Document):
     chain: ChainKey
     market: MarketName
     side: Literal["buy", "sell"]
-    type: Literal["market"]
+    type: TypeName
+    time_in_force: TimeInForceName | None = Field(examples=[None])
     state: Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED"]
     reason: str | None = Field(examples=[None])
+    """Why it is so; of an order that rests, why its last try came to nothing."""
+    expiry_reason: str | None = Field(examples=[None])
+    """What an exchange calls it, of an expired order."""
+    resting: bool
+    """Whether it waits in the service's book, with nothing of it on its way to the chain."""
     base_amount: BaseText | None
     quote_amount: str | None = Field(examples=[None])
+    price: PriceText | None
+    stop_price: PriceText | None
+    count_gas: bool | None = Field(examples=[None])
     slippage_bps: int = Field(examples=[50])
     limit: Limit
     filled_base: BaseText
     filled_quote: QuoteText
     average_price: PriceText | None
     gas: Amount
-    quoted: Quoted
+    lp_fee: Amount | None
+    """What the pools kept of the sold asset; it is inside the price."""
+    quoted: Quoted | None
+    tries: int = Field(examples=[1])
+    retry_after_ms: Millis | None
+    triggered_ms: Millis | None
+    expires_ms: Millis | None
     created_ms: Millis
     updated_ms: Millis
 

@@ -59,7 +59,12 @@ class ChainObserver:
         now_ms = self._clock.now_ms()
         late = plan.valid_until_ms is not None and now_ms >= plan.valid_until_ms
         expired = late or reason.partition(":")[0] == RejectCode.EXPIRED
-        self._subject(uow, plan.intents[0], now_ms).rejected(uow, reason=reason, expired=expired)
+        subject = self._subject(uow, plan.intents[0], now_ms)
+        if isinstance(subject, OrderLifecycle):
+            subject.rejected(uow, plan.id, reason=reason, expired=expired)
+        else:
+            subject.rejected(uow, reason=reason, expired=expired)
+        # An order that rests again has its hold by now.
         reservations.release(uow, plan.id, now_ms)
 
     def on_placed(self, uow: Connection, plan: Plan, txs: Sequence[Tx]) -> None:

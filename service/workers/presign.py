@@ -24,11 +24,31 @@ from service.auth import keys
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
-from service.orders.model import Order, OrderState
-from service.orders.storage import order_by_plan
+from service.markets.trades import Side
+from service.orders.model import Order, OrderState, OrderTry, TimeInForce
+from service.orders.storage import order_by_plan, try_by_plan
 from service.plans.progress import is_last
 from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.storage import withdrawal_by_plan
+
+
+def check_try(order: Order, tried: OrderTry) -> None:
+    """That a try is not looser than its order, whose own limits are what the client asked for.
+
+    Raises: PreSignRefused.
+    """
+    too_much = tried.max_sold > order.max_sold
+    if order.price is None:
+        too_little = tried.min_bought < order.min_bought
+    elif order.side is Side.SELL:
+        too_little = tried.min_bought < order.price.times_up(tried.max_sold)
+    else:
+        too_little = tried.max_sold > order.price.times(tried.min_bought) or tried.min_bought > order.min_bought
+    if too_much or too_little:
+        raise PreSignRefused(f"the try's limits are looser than those of order {order.id}")
+    size = tried.max_sold if order.exact == "in" else tried.min_bought
+    if order.price is not None and order.time_in_force is not TimeInForce.IOC and size != order.base_amount:
+        raise PreSignRefused(f"the try is not of the whole size of order {order.id}")
 
 
 class _Snapshot:
@@ -87,12 +107,16 @@ class PreSign:
             self._check_authority(one, intent, key_id=order.key_id, wallet_id=order.wallet_id)
             if order.state is not OrderState.NEW or order.chain_id != intent.lane.chain_id:
                 raise PreSignRefused(f"order {order.id} is {order.state}")
-            if int(order.quote["deadline_s"]) * 1000 <= self.clock.now_ms():
+            tried = try_by_plan(c, intent.plan_id)
+            if tried is None or order.plan_id != intent.plan_id:
+                raise PreSignRefused(f"order {order.id} is not carried out by this plan any more")
+            if tried.deadline_s * 1000 <= self.clock.now_ms():
                 raise PreSignRefused("the order's deadline has passed")
+            check_try(order, tried)
             if is_last(c, intent.plan_id, position=intent.position):
-                self._check_swap(intent, order)
+                self._check_swap(intent, order, tried)
             else:
-                self._check_approval(intent, order)
+                self._check_approval(intent, order, tried)
             return
         withdrawal = withdrawal_by_plan(c, intent.plan_id)
         if withdrawal is None:
@@ -115,23 +139,23 @@ class PreSign:
         if paused is not None:
             raise PreSignPaused(f"paused: {paused.reason}")
 
-    def _check_swap(self, intent: Intent, order: Order) -> None:
+    def _check_swap(self, intent: Intent, order: Order, tried: OrderTry) -> None:
         decoded = decode_call(self.deployments, self.assets, intent.lane.chain_id, intent.call)
         if not isinstance(decoded, Swap):
             raise PreSignRefused(f"the order's last call is no swap that we know: {decoded}")
         # What the decoder answers has a router of the registry and re-encodes to the same bytes.
-        wanted = (order.sold_asset, order.bought_asset, order.exact, order.max_sold, order.min_bought)
+        wanted = (order.sold_asset, order.bought_asset, order.exact, tried.max_sold, tried.min_bought)
         got = (decoded.sold.id, decoded.bought.id, decoded.exact, decoded.max_in, decoded.min_out)
         if got != wanted or decoded.recipient != intent.lane.wallet:
             raise PreSignRefused("the swap's assets, limits or recipient are not the order's")
-        if decoded.deadline_s != order.quote["deadline_s"]:
+        if decoded.deadline_s != tried.deadline_s:
             raise PreSignRefused("the swap's deadline is not the order's")
 
-    def _check_approval(self, intent: Intent, order: Order) -> None:
+    def _check_approval(self, intent: Intent, order: Order, tried: OrderTry) -> None:
         decoded = decode_call(self.deployments, self.assets, intent.lane.chain_id, intent.call)
         if not isinstance(decoded, Approve):
             raise PreSignRefused(f"a call before the swap is no approval: {decoded}")
-        if decoded.asset.id != order.sold_asset or decoded.amount not in (0, order.max_sold):
+        if decoded.asset.id != order.sold_asset or decoded.amount not in (0, tried.max_sold):
             raise PreSignRefused("the approval is not of exactly what the order sells")
         if decoded.spender not in self.deployments.spenders(intent.lane.chain_id):
             raise PreSignRefused("the approval is not for a router of the registry")

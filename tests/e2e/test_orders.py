@@ -272,7 +272,7 @@ async def test_a_repeated_order_is_answered_even_when_its_funds_are_spent(ethere
         assert (again.status_code, again.json()["id"]) == (200, first["id"])
 
 
-async def test_a_pool_moved_before_the_swap_is_mined_rejects_the_order_and_books_the_gas(
+async def test_a_pool_moved_before_the_swap_is_mined_expires_the_order_and_books_the_gas(
     fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
     async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
@@ -283,7 +283,7 @@ async def test_a_pool_moved_before_the_swap_is_mined_rejects_the_order_and_books
             await asyncio.to_thread(traders.dump_ether, rpc)
             await stack.mine("ethereum", 1)
         order = await stack.settle(f"/v1/orders/{answer.json()['id']}")
-        assert (order["state"], order["reason"]) == ("REJECTED", "swap_reverted"), order
+        assert (order["state"], order["reason"]) == ("EXPIRED", "swap_reverted"), order
         assert order["filled_base"] == "0"
         assert order["gas"]["amount"] != "0"
         await stack.check_books()

@@ -119,14 +119,14 @@ async def test_the_reservation_stays_until_every_transaction_of_the_plan_is_sett
     await db.run(work)
 
 
-async def test_a_reverted_swap_rejects_the_order_and_books_its_gas(db: Database) -> None:
+async def test_a_reverted_swap_expires_the_order_and_books_its_gas(db: Database) -> None:
     def work(c: Connection) -> None:
         seeded = seed_order(c)
         approve, swap = reserve(c, seeded.plan)
         approve_confirmed(c, seeded, approve)
         swap_confirmed(c, seeded, swap, outcome=Outcome.REVERTED)
         order = order_of(c, seeded)
-        assert (order.state, order.reason) == (OrderState.REJECTED, "swap_reverted")
+        assert (order.state, order.reason) == (OrderState.EXPIRED, "swap_reverted")
         assert order.gas_wei == 2 * FEE
         assert journal(c, seeded) == {ETH: -2 * FEE}
         assert held(c, seeded) == {}
