@@ -8,6 +8,7 @@ other columns under a key derived from the master key (see `service.auth.authori
 from service.db.models.approvals import approval_policies, clearances
 from service.db.models.audit import audit_chains, audit_entries
 from service.db.models.base import NOT_IN_MAC_WHEN_NULL, metadata
+from service.db.models.calls import transactions
 from service.db.models.heads import canonical_blocks, chain_cursors, chain_freezes, finalized_blocks
 from service.db.models.installation import chain_bindings, leases, process_beats, processes, write_turns
 from service.db.models.journal import journal_entries, opening_balances, outbox, reservations
@@ -80,6 +81,7 @@ __all__ = [
     "reservations",
     "sessions",
     "sign_in_counters",
+    "transactions",
     "tx_notes",
     "tx_wishes",
     "txs",
