@@ -22,6 +22,7 @@ from typing import Final, Literal, Protocol, TypeVar
 from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
+from service.db.changes import Changes
 from service.db.errors import DatabaseUrlInvalid
 from service.db.migrations.upgrade import check_revision, upgrade_to_head
 from service.db.sqlite import SqliteBackend
@@ -33,6 +34,9 @@ Dialect = Literal["sqlite", "postgresql"]
 
 class Backend(Protocol):
     """One kind of database behind `Database`."""
+
+    @property
+    def changes(self) -> Changes: ...
 
     async def run(self, work: Callable[[Connection], T]) -> T: ...
 
@@ -80,6 +84,11 @@ class Database:
                 return cls(await PostgresBackend.open(parsed), dialect="postgresql")
             case other:
                 raise DatabaseUrlInvalid(f"{other} is not supported: use sqlite:///path or postgresql://...")
+
+    @property
+    def changes(self) -> Changes:
+        """What was committed by this process, for those who remember what they read."""
+        return self._backend.changes
 
     @property
     def is_exclusive(self) -> bool:

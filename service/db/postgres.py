@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from service.db.changes import Changes, note_statements, take_touched
 from service.db.errors import (
     CommitFailed,
     CommitUnknown,
@@ -62,6 +63,7 @@ class PostgresBackend:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine: Final = engine
+        self.changes: Final = Changes()
         self._closed = False
 
     @classmethod
@@ -84,6 +86,7 @@ class PostgresBackend:
             },
         )
         forbid_inner_commits(engine.sync_engine)
+        note_statements(engine.sync_engine)
         try:
             async with engine.connect():
                 pass
@@ -136,7 +139,9 @@ class PostgresBackend:
         committed: list[T] = []
         try:
             async with self._connected() as connection:
-                committed.append(await _transaction(connection, work, isolation=isolation, turn=turn))
+                committed.append(
+                    await _transaction(connection, work, isolation=isolation, turn=turn, changes=self.changes)
+                )
         except DatabaseUnavailable:
             # Lost after the commit, on its way back to the pool: it holds.
             if not committed:
@@ -167,7 +172,7 @@ class PostgresBackend:
 
 
 async def _transaction(
-    connection: AsyncConnection, work: Callable[[Connection], T], *, isolation: str, turn: str | None
+    connection: AsyncConnection, work: Callable[[Connection], T], *, isolation: str, turn: str | None, changes: Changes
 ) -> T:
     await connection.execution_options(isolation_level=isolation)
     # Left open on purpose when `work` raises: closing the connection rolls back.
@@ -176,11 +181,13 @@ async def _transaction(
         await connection.execute(text(turn))
     result = await connection.run_sync(lambda c: guarded(work, c))
     # Shielded: a caller that goes away must not turn a commit on its way into an unknown one.
-    await asyncio.shield(_commit(connection))
+    await asyncio.shield(_commit(connection, changes))
     return result
 
 
-async def _commit(connection: AsyncConnection) -> None:
+async def _commit(connection: AsyncConnection, changes: Changes) -> None:
+    touched = connection.sync_connection is not None and take_touched(connection.sync_connection)
+    changes.begin()
     try:
         await connection.commit()
     except DBAPIError as error:
@@ -193,6 +200,8 @@ async def _commit(connection: AsyncConnection) -> None:
         raise CommitUnknown("the connection was lost during the commit; its outcome is unknown") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommitUnknown("the server did not answer the commit; its outcome is unknown") from error
+    finally:
+        changes.end(touched_authority=touched)
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

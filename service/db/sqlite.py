@@ -29,6 +29,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from service.db.changes import Changes, note_statements, take_touched
 from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed, DatabaseError, DatabaseInUse
 from service.db.guard import forbid_inner_commits, guarded
 
@@ -65,6 +66,7 @@ class SqliteBackend:
 
     def __init__(self, path: Path, *, lock_file: int) -> None:
         url = URL.create("sqlite+pysqlite", database=str(path))
+        self.changes: Final = Changes()
         self._lock_file: int | None = lock_file
         self._write_engine: Final = _engine(url, begin="BEGIN IMMEDIATE", read_only="OFF", pool_size=1)
         self._read_engine: Final = _engine(url, begin="BEGIN", read_only="ON", pool_size=READERS)
@@ -171,7 +173,12 @@ class SqliteBackend:
                     job = left.popleft()
                     if job.future.set_running_or_notify_cancel():
                         _run_in_savepoint(connection, job, done)
-                _commit(connection)
+                touched = take_touched(connection)
+                self.changes.begin()
+                try:
+                    _commit(connection)
+                finally:
+                    self.changes.end(touched_authority=touched)
         except _GroupFailed as failed:
             for job, _ in done:
                 job.future.set_exception(failed.error)
@@ -271,6 +278,7 @@ def _engine(url: URL, *, begin: str, read_only: str, pool_size: int) -> Engine:
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", start)
     forbid_inner_commits(engine)
+    note_statements(engine)
     return engine
 
 
