@@ -12,7 +12,7 @@ known (a worth in USD that nothing confirms) is denied by each limit that counts
 Not here: what was used of a limit, and counting it (`budgets`); pauses and holds, which are about wallets and chains.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -133,6 +133,29 @@ class Denied:
 
 class Caveat(Protocol):
     def check(self, facts: Facts) -> Denied | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotYet:
+    """Of a key that waits for its activation: nothing is allowed."""
+
+    def check(self, facts: Facts) -> Denied | None:
+        if isinstance(facts, Arrival):
+            return Denied(code="key_inactive", reason="this key is not activated")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotIdle:
+    """Until `end_ms`, when it will not have been used for too long."""
+
+    end_ms: int
+
+    def check(self, facts: Facts) -> Denied | None:
+        if isinstance(facts, Arrival) and self.end_ms <= facts.now_ms:
+            reason = "this key was not used for so long that it ended; one with an IP allowlist does not"
+            return Denied(code="key_expired", reason=reason)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,9 +336,18 @@ def takes(cost: Cost | CallCost) -> Mapping[Tally, int | None]:
     }
 
 
-def caveats_of(key: ApiKey, destinations: Iterable[Destination] = ()) -> tuple[Caveat, ...]:
-    """All caveats of a key, in the order in which they are looked at. Without destinations it withdraws to nobody."""
-    found: list[Caveat] = [] if key.expires_ms is None else [NotExpired(expires_ms=key.expires_ms)]
+def caveats_of(
+    key: ApiKey, destinations: Iterable[Destination] = (), *, idle_ms: int | None = None
+) -> tuple[Caveat, ...]:
+    """All caveats of a key, in the order in which they are looked at. Without destinations it withdraws to nobody.
+
+    `idle_ms`: how long a key without networks lasts unused; needed where its arrival is judged.
+    """
+    found: list[Caveat] = [] if key.lapses_ms is None else [NotYet()]
+    if key.expires_ms is not None:
+        found.append(NotExpired(expires_ms=key.expires_ms))
+    if idle_ms is not None and (end_ms := key.idle_end_ms(idle_ms)) is not None:
+        found.append(NotIdle(end_ms=end_ms))
     if key.ip_allowlist:
         found.append(FromNetworks(networks=key.ip_allowlist))
     found += [HasPermission(permissions=key.permissions), OfWallet(wallet_id=key.wallet_id)]
@@ -345,6 +377,12 @@ def daily(r: Restrictions) -> tuple[Daily, ...]:
         for asset in r.daily_withdrawn
     ]
     return tuple(found)
+
+
+def denials(caveats: Iterable[Caveat], *facts: Facts) -> Sequence[Denied]:
+    """All that deny one of the facts, in their order: each reason once."""
+    checked = (caveat.check(fact) for caveat in caveats for fact in facts)
+    return list(dict.fromkeys(denied for denied in checked if denied is not None))
 
 
 def decide(caveats: Iterable[Caveat], *facts: Facts) -> Denied | None:

@@ -1,105 +1,73 @@
-"""API keys and the addresses they may withdraw to: the rules a key obeys, and the queries.
+"""API keys and the addresses they may withdraw to: the queries, each inside the caller's unit of work.
 
 Guarantees: an HMAC secret is answered once, when it is made, and stored sealed for its row; of an Ed25519 key only
-the public half is ever here; a key with withdraw has destinations, an IP allowlist of narrow networks and an expiry;
-rows without their MAC are refused (`authority.Tampered`). Revocation is for ever.
+the public half is ever here; what is stored obeys the rules of `key_model`; rows without their MAC are refused
+(`authority.Tampered`), and every change is one guarded update of the row that was read. Revocation is for ever.
 Not here: whether a request is signed by the key (`signature`), and whether the key may be used now (`callers`).
 """
 
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Final
+from ipaddress import ip_network
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from chains.types import ZERO_ADDRESS, Address, ChainId
+from chains.types import Address, ChainId
 from service.accounts import names
-from service.auth import authority, restrictions
-from service.auth.restrictions import UNRESTRICTED, Restrictions
+from service.auth import authority, key_model, restrictions
+from service.auth.key_model import (
+    Algorithm,
+    ApiKey,
+    Destination,
+    InvalidKey,
+    IpAddress,
+    IpNetwork,
+    KeyState,
+    NewKey,
+    Permission,
+    Rights,
+    Rotation,
+    parse_network,
+)
 from service.auth.secrets import MasterKey
 from service.db.models import api_keys, key_destinations
+from service.errors import ApiError
 
-IpNetwork = IPv4Network | IPv6Network
-IpAddress = IPv4Address | IPv6Address
+__all__ = [
+    "SECRET_BYTES",
+    "Algorithm",
+    "ApiKey",
+    "Created",
+    "Destination",
+    "InvalidKey",
+    "IpAddress",
+    "IpNetwork",
+    "KeyLabelTaken",
+    "KeyState",
+    "NewKey",
+    "Permission",
+    "Rights",
+    "Rotation",
+    "activate_key",
+    "change_key",
+    "create_key",
+    "destinations",
+    "hmac_secret",
+    "list_destinations",
+    "list_keys",
+    "load_key",
+    "note_use",
+    "parse_network",
+    "revoke_key",
+]
 
 SECRET_BYTES: Final = 32
-PUBLIC_KEY_BYTES: Final = 32
-WIDEST_WITHDRAW_PREFIX: Final = {4: 24, 6: 64}
-"""By IP version: one office or one host's network, not a provider."""
-MAX_WITHDRAW_LIFETIME_MS: Final = 90 * 24 * 3_600_000
-"""90 days: who can move funds out is looked at again every quarter."""
-MAX_NETWORKS: Final = 64
-MAX_DESTINATIONS: Final = 256
-_MAPPED: Final = IPv6Network("::ffff:0:0/96")
-_FIELD_PRIME: Final = 2**255 - 19
-_ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-_WEAK_Y: Final = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_8_Y, _FIELD_PRIME - _ORDER_8_Y})
-"""Ed25519 points of small order: anyone can sign for them (RFC 8032 does not exclude them)."""
-
-
-class Permission(StrEnum):
-    READ = "read"
-    TRADE = "trade"
-    WITHDRAW = "withdraw"
-
-
-class Algorithm(StrEnum):
-    HMAC_SHA256 = "hmac-sha256"
-    ED25519 = "ed25519"
-
-
-class InvalidKey(ValueError):
-    """What was asked for would not be a safe key; the message says why."""
 
 
 class KeyLabelTaken(Exception):
     """The account has a key with this label."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """An address that a key may withdraw to on one chain."""
-
-    chain_id: ChainId
-    address: Address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey:
-    """What the owner asks for. `public_key` exactly for Ed25519. An empty `ip_allowlist` lets it come from anywhere."""
-
-    account_id: int
-    wallet_id: int
-    label: str
-    permissions: frozenset[Permission]
-    algorithm: Algorithm = Algorithm.HMAC_SHA256
-    public_key: bytes | None = None
-    ip_allowlist: tuple[IpNetwork, ...] = ()
-    destinations: tuple[Destination, ...] = ()
-    expires_ms: int | None = None
-    restrictions: Restrictions = UNRESTRICTED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """A stored key whose MAC was right. `sealed` is the HMAC secret's ciphertext."""
-
-    id: str
-    account_id: int
-    wallet_id: int
-    label: str
-    algorithm: Algorithm
-    permissions: frozenset[Permission]
-    ip_allowlist: tuple[IpNetwork, ...]
-    created_ms: int
-    expires_ms: int | None
-    revoked_ms: int | None
-    restrictions: Restrictions
-    sealed: bytes | None = field(repr=False)
-    public_key: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,18 +78,6 @@ class Created:
     secret: str | None = field(repr=False)
 
 
-def parse_network(text: str) -> IpNetwork:
-    """`203.0.113.7/32`, or one address. Raises: InvalidKey."""
-    try:
-        network = ip_network(text)
-    except ValueError as exc:
-        raise InvalidKey(f"{text!r} is not a network: give it as 203.0.113.7/32 or 2001:db8::/64") from exc
-    if isinstance(network, IPv6Network) and network.overlaps(_MAPPED):
-        # Clients are compared by their IPv4 address: such an entry would never match, or match everyone.
-        raise InvalidKey(f"{text!r} covers IPv4-mapped addresses: give the IPv4 network")
-    return network
-
-
 def create_key(c: Connection, new: NewKey, *, master: MasterKey, now_ms: int) -> Created:
     """Store a key and its destinations.
 
@@ -129,10 +85,8 @@ def create_key(c: Connection, new: NewKey, *, master: MasterKey, now_ms: int) ->
         InvalidKey: it would break a rule above. InvalidName: the label.
         KeyLabelTaken: the account has a key with this label, revoked ones included.
     """
-    _check(new, now_ms=now_ms)
-    same_label = (api_keys.c.account_id == new.account_id, api_keys.c.label == new.label)
-    if c.execute(select(api_keys.c.id).where(*same_label)).first() is not None:
-        raise KeyLabelTaken(f"the account has a key called {new.label!r} already")
+    key_model.check_new(new, now_ms=now_ms)
+    _check_label(c, new.account_id, new.label)
     key_id = f"ck_{secrets.token_hex(8)}"
     secret = secrets.token_hex(SECRET_BYTES) if new.algorithm is Algorithm.HMAC_SHA256 else None
     row = {
@@ -143,19 +97,14 @@ def create_key(c: Connection, new: NewKey, *, master: MasterKey, now_ms: int) ->
         "algorithm": str(new.algorithm),
         "secret_sealed": None if secret is None else master.seal(secret.encode(), identity=_identity(key_id)),
         "public_key": new.public_key,
-        "can_read": Permission.READ in new.permissions,
-        "can_trade": Permission.TRADE in new.permissions,
-        "can_withdraw": Permission.WITHDRAW in new.permissions,
-        "ip_allowlist": [str(network) for network in new.ip_allowlist],
         "created_ms": now_ms,
-        "expires_ms": new.expires_ms,
         "revoked_ms": None,
-        "restrictions": restrictions.document(new.restrictions),
-        "made_by_user_id": None,
-        "lapses_ms": None,
-        "rotates_key_id": None,
-        "rotation_overlap_ms": None,
-        "last_used_ms": None,
+        "made_by_user_id": new.made_by,
+        "lapses_ms": new.lapses_ms,
+        "rotates_key_id": None if new.rotation is None else new.rotation.key_id,
+        "rotation_overlap_ms": None if new.rotation is None else new.rotation.overlap_ms,
+        "last_used_ms": now_ms,
+        **_stored_rights(new.rights),
     }
     stored = row | {"mac": authority.mac(master, api_keys, row)}
     c.execute(insert(api_keys), stored)
@@ -187,16 +136,43 @@ def list_keys(c: Connection, account_id: int | None = None, *, master: MasterKey
 
 def revoke_key(c: Connection, key_id: str, *, master: MasterKey, now_ms: int) -> ApiKey | None:
     """Revoke at once and for ever; None when there is no such key. Repeating it keeps the first time."""
-    row = c.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().one_or_none()
-    if row is None:
-        return None
-    key = _key(row, master)
-    if key.revoked_ms is not None:
-        return key
-    revoked = {**row, "revoked_ms": now_ms}
-    mac = authority.mac(master, api_keys, revoked)
-    c.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_ms=now_ms, mac=mac))
-    return load_key(c, key_id, master=master)
+    key = load_key(c, key_id, master=master)
+    return (
+        key if key is None or key.revoked_ms is not None else _write(c, key_id, {"revoked_ms": now_ms}, master=master)
+    )
+
+
+def change_key(
+    c: Connection, key: ApiKey, *, label: str, rights: Rights, master: MasterKey, now_ms: int
+) -> ApiKey:  # fmt: skip
+    """Give a key other rights and another label. Whether it needs a confirmation is `service.keys.changing`'s to say.
+
+    Raises:
+        InvalidKey: it would break a rule above. InvalidName: the label. KeyLabelTaken.
+    """
+    key_model.check_rights(rights, now_ms=now_ms)
+    if label != key.label:
+        _check_label(c, key.account_id, label)
+    return _write(c, key.id, {"label": names.checked(label), **_stored_rights(rights)}, master=master)
+
+
+def activate_key(c: Connection, key: ApiKey, *, master: MasterKey, now_ms: int) -> ApiKey:
+    """Put a key in use that waits for it; the key that it is made in place of ends after the overlap.
+
+    The caller has seen that it waits; of two that have, the second one's unit of work is refused.
+    """
+    if key.rotation is not None and (old := load_key(c, key.rotation.key_id, master=master)) is not None:
+        end_ms = now_ms + key.rotation.overlap_ms
+        if old.revoked_ms is None and (old.expires_ms is None or end_ms < old.expires_ms):
+            _write(c, old.id, {"expires_ms": end_ms}, master=master)
+    return _write(c, key.id, {"lapses_ms": None, "last_used_ms": now_ms}, master=master)
+
+
+def note_use(c: Connection, key_id: str, *, used_ms: int, master: MasterKey) -> None:
+    """Keep that it was used then, unless later is kept. Nothing for a key that is not there."""
+    key = load_key(c, key_id, master=master)
+    if key is not None and (key.last_used_ms is None or key.last_used_ms < used_ms):
+        _write(c, key_id, {"last_used_ms": used_ms}, master=master)
 
 
 def destinations(c: Connection, key_id: str, *, chain_id: ChainId, master: MasterKey) -> frozenset[Address]:
@@ -222,6 +198,36 @@ def hmac_secret(key: ApiKey, *, master: MasterKey) -> bytes:
     return master.unseal(key.sealed, identity=_identity(key.id))
 
 
+def _write(c: Connection, key_id: str, values: dict[str, Any], *, master: MasterKey) -> ApiKey:
+    """Change a row whose MAC is right, if it is still the one that was read."""
+    before = c.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().one()
+    _key(before, master)
+    mac = authority.mac(master, api_keys, {**before, **values})
+    same = (api_keys.c.id == key_id, api_keys.c.mac == before["mac"])
+    written = c.execute(update(api_keys).where(*same).values({**values, "mac": mac}))
+    if written.rowcount != 1:
+        raise ApiError("try_again", "the key was changed at the same moment")
+    return _key(c.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().one(), master)
+
+
+def _stored_rights(rights: Rights) -> dict[str, Any]:
+    return {
+        "can_read": Permission.READ in rights.permissions,
+        "can_trade": Permission.TRADE in rights.permissions,
+        "can_withdraw": Permission.WITHDRAW in rights.permissions,
+        "ip_allowlist": [str(network) for network in rights.ip_allowlist],
+        "expires_ms": rights.expires_ms,
+        "restrictions": restrictions.document(rights.restrictions),
+    }
+
+
+def _check_label(c: Connection, account_id: int, label: str) -> None:
+    """Raises: KeyLabelTaken."""
+    same_label = (api_keys.c.account_id == account_id, api_keys.c.label == label)
+    if c.execute(select(api_keys.c.id).where(*same_label)).first() is not None:
+        raise KeyLabelTaken(f"the account has a key called {label!r} already")
+
+
 def _identity(key_id: str) -> str:
     return f"api_keys/{key_id}/secret"
 
@@ -245,56 +251,12 @@ def _key(row: RowMapping, master: MasterKey) -> ApiKey:
         expires_ms=row["expires_ms"],
         revoked_ms=row["revoked_ms"],
         restrictions=restrictions.parse(row["restrictions"]),
+        made_by=row["made_by_user_id"],
+        lapses_ms=row["lapses_ms"],
+        rotation=None
+        if row["rotates_key_id"] is None
+        else Rotation(key_id=row["rotates_key_id"], overlap_ms=row["rotation_overlap_ms"]),
+        last_used_ms=row["last_used_ms"],
         sealed=row["secret_sealed"],
         public_key=row["public_key"],
     )
-
-
-def _check(new: NewKey, *, now_ms: int) -> None:
-    if not new.permissions:
-        raise InvalidKey("a key has at least one permission")
-    if (new.algorithm is Algorithm.ED25519) != (new.public_key is not None):
-        raise InvalidKey("an Ed25519 key comes with its public key, an HMAC key without one")
-    if new.public_key is not None:
-        _check_public_key(new.public_key)
-    if new.expires_ms is not None and new.expires_ms <= now_ms:
-        raise InvalidKey("the expiry is not in the future")
-    if len(new.ip_allowlist) > MAX_NETWORKS or len(new.destinations) > MAX_DESTINATIONS:
-        raise InvalidKey(f"at most {MAX_NETWORKS} networks and {MAX_DESTINATIONS} destinations")
-    if len(set(new.destinations)) != len(new.destinations):
-        raise InvalidKey("a destination is given twice")
-    if any(destination.address == ZERO_ADDRESS for destination in new.destinations):
-        raise InvalidKey("the zero address belongs to nobody")
-    if Permission.WITHDRAW not in new.permissions and new.restrictions.limits_withdrawals:
-        raise InvalidKey("limits of withdrawals are for keys with the withdraw permission")
-    if Permission.WITHDRAW not in new.permissions and new.restrictions.calls:
-        raise InvalidKey("calls of contracts are for keys with the withdraw permission")
-    if Permission.TRADE not in new.permissions and new.restrictions.limits_orders:
-        raise InvalidKey("markets and limits of orders are for keys with the trade permission")
-    if Permission.WITHDRAW in new.permissions:
-        _check_withdraw(new, now_ms=now_ms)
-    elif new.destinations:
-        raise InvalidKey("destinations are for keys with the withdraw permission")
-
-
-def _check_withdraw(new: NewKey, *, now_ms: int) -> None:
-    if not new.destinations:
-        raise InvalidKey("a key with withdraw needs the addresses that it may withdraw to")
-    if not new.ip_allowlist:
-        raise InvalidKey("a key with withdraw needs the networks that it may come from")
-    if new.expires_ms is None:
-        raise InvalidKey("a key with withdraw needs an expiry")
-    if new.expires_ms - now_ms > MAX_WITHDRAW_LIFETIME_MS:
-        raise InvalidKey("a key with withdraw lives for at most 90 days")
-    for network in new.ip_allowlist:
-        widest = WIDEST_WITHDRAW_PREFIX[network.version]
-        if network.prefixlen < widest:
-            raise InvalidKey(f"{network} is too wide for a key with withdraw: /{widest} at widest")
-
-
-def _check_public_key(public_key: bytes) -> None:
-    if len(public_key) != PUBLIC_KEY_BYTES:
-        raise InvalidKey(f"an Ed25519 public key has {PUBLIC_KEY_BYTES} bytes")
-    y = int.from_bytes(public_key, "little") & (2**255 - 1)
-    if y >= _FIELD_PRIME or y in _WEAK_Y:
-        raise InvalidKey("this public key is a weak point: anyone could sign for it")

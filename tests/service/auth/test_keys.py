@@ -13,6 +13,7 @@ from service.accounts.wallets import Wallet
 from service.auth import keys
 from service.auth.authority import Tampered
 from service.auth.caveats import Arrival, caveats_of, decide
+from service.auth.key_model import MAX_WITHDRAW_LIFETIME_MS
 from service.auth.keys import Algorithm, Created, Destination, InvalidKey, KeyLabelTaken, NewKey, Permission
 from service.auth.secrets import MasterKey
 from service.db import models as m
@@ -186,8 +187,8 @@ def test_a_single_address_is_a_network_of_one() -> None:
 async def test_a_withdraw_key_lives_for_90_days_at_most(sqlite_db: Database) -> None:
     wallet = await sqlite_db.run(lambda c: seed_wallet(c, MASTER))
     new = new_key(wallet, Permission.WITHDRAW)
-    longest = replace(new, expires_ms=NOW_MS + keys.MAX_WITHDRAW_LIFETIME_MS)
-    too_long = replace(new, expires_ms=NOW_MS + keys.MAX_WITHDRAW_LIFETIME_MS + 1)
+    longest = replace(new, expires_ms=NOW_MS + MAX_WITHDRAW_LIFETIME_MS)
+    too_long = replace(new, expires_ms=NOW_MS + MAX_WITHDRAW_LIFETIME_MS + 1)
     with pytest.raises(InvalidKey, match="90 days"):
         await sqlite_db.run(lambda c: keys.create_key(c, too_long, master=MASTER, now_ms=NOW_MS))
     made = await sqlite_db.run(lambda c: keys.create_key(c, longest, master=MASTER, now_ms=NOW_MS))
