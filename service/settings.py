@@ -176,6 +176,16 @@ class Settings(BaseSettings):
     max_price_deviation_bps: Bps = 200
     """From each second opinion. Feeds follow their market by 0.25 to 1 %, averages by minutes of movement."""
     price_opinions: Required = Required.ANY
+    limit_price_band_bps: Bps = 5_000
+    """From the guarded price: limit and stop prices further away are refused."""
+    count_gas: bool = False
+    """Whether the gas of a limit order counts as part of its price, where the order does not say."""
+    max_rest_hours: int = Field(default=2_160, ge=1, le=8_760)
+    """How long an order rests at most, and without an `expires_ms` of its own."""
+    max_open_orders: int = Field(default=200, ge=1, le=10_000)
+    """Of an account."""
+    max_open_orders_market: int = Field(default=100, ge=1, le=10_000)
+    """Of an account, on one market."""
     max_block_age_s: int = Field(default=0, ge=0, le=86_400)
     """Orders are refused while the newest block is older, by its own time; 0: of any age, as on a local chain."""
     v3_fee_tiers: Mapping[str, tuple[FeePips, ...]] = {}
