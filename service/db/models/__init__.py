@@ -5,6 +5,7 @@ rows that grant authority (users' memberships, wallets, keys, destinations) end 
 other columns under a key derived from the master key (see `service.auth.authority`).
 """
 
+from service.db.models.addresses import book_entries, book_rules
 from service.db.models.approvals import approval_policies, clearances
 from service.db.models.audit import audit_chains, audit_entries
 from service.db.models.base import NOT_IN_MAC_WHEN_NULL, metadata
@@ -44,6 +45,8 @@ __all__ = [
     "attempts",
     "audit_chains",
     "audit_entries",
+    "book_entries",
+    "book_rules",
     "canonical_blocks",
     "chain_bindings",
     "chain_cursors",

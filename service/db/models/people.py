@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-from service.db.models.base import Id, metadata
+from service.db.models.base import NOT_IN_MAC_WHEN_NULL, Id, metadata
 
 users: Final = Table(
     "users",
@@ -113,6 +113,10 @@ invitations: Final = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("used_ms", BigInteger, nullable=True),
+    # Of an invitation into an account: with which role, and the owner who gave it out. SQLite adds no foreign keys.
+    Column("account_id", Id, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    Column("role", String(16), nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    Column("invited_by", Id, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("mac", LargeBinary(32), nullable=False),
 )
 
