@@ -30,6 +30,7 @@ from contracts.deployments import Deployments, load_deployments
 from contracts.pools import PoolDirectory
 from service.accounts.passwords import PasswordHasher
 from service.audit.refusals import Refusals
+from service.auth.last_use import LastUses
 from service.auth.secrets import MasterKey
 from service.clock import SystemClock
 from service.db.engine import Database
@@ -98,6 +99,7 @@ class Services:
     heartbeats: Heartbeats
     refusals: Refusals
     passwords: PasswordHasher = field(default_factory=PasswordHasher)
+    key_uses: LastUses = field(default_factory=LastUses)
 
     async def unlock(self, password: str) -> None:
         """Unlock all key files, each in a thread. Raises: SigningError."""

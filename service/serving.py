@@ -88,6 +88,7 @@ async def serve(settings: Settings, *, keystore_password: str | None, role: Role
             parts = [Worker(name="endpoints", run=partial(run_endpoints, services))]
             if role.serves:
                 parts.append(Worker(name="markets", run=partial(run_markets, services)))
+                parts.append(Worker(name="key-uses", run=partial(services.key_uses.run, services.db, services.master)))
                 parts.append(Worker(name="refusals", run=partial(services.refusals.run, services.db, services.master)))
             if role.works:
                 parts.append(Worker(name="workers", run=partial(run_workers, services)))

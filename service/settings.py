@@ -193,6 +193,9 @@ class Settings(BaseSettings):
     factory has them."""
     order_deadline_s: int = Field(default=180, ge=30, le=3_600)
 
+    key_idle_days: int = Field(default=30, ge=1, le=3_650)
+    """A key without an IP allowlist ends when it was not used for so long."""
+
     # What a new key with the trade permission may take in a UTC day, where its owner says nothing else.
     trade_key_daily_usd: int = Field(default=100_000, ge=0)
     """The worth of its orders, in whole dollars; 0: no limit."""

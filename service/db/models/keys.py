@@ -61,7 +61,7 @@ api_keys: Final = Table(
     # Made in place of that key, which ends so long after this one is activated.
     Column("rotates_key_id", String(64), nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("rotation_overlap_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
-    # Coarse (`service.keys.last_use`); null: not since there is this column.
+    # Coarse (`service.auth.last_use`); null: not since there is this column.
     Column("last_used_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("mac", LargeBinary(32), nullable=False),
     UniqueConstraint("account_id", "label"),
