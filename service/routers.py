@@ -6,6 +6,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from service.accounts.routes import router as accounts
+from service.audit.routes import router as audit
 from service.balances.routes import router as balances
 from service.deposits.routes import router as deposits
 from service.health import router as health
@@ -14,4 +15,14 @@ from service.markets.routes import router as markets
 from service.orders.routes import router as orders
 from service.withdrawals.routes import router as withdrawals
 
-ROUTERS: Final[Sequence[APIRouter]] = (health, accounts, markets, history, balances, deposits, orders, withdrawals)
+ROUTERS: Final[Sequence[APIRouter]] = (
+    health,
+    accounts,
+    audit,
+    markets,
+    history,
+    balances,
+    deposits,
+    orders,
+    withdrawals,
+)

@@ -24,6 +24,12 @@ EXPORTED: Final = "audit.export"
 ACCOUNT_MADE: Final = "account.create"
 ORDER_PLACED: Final = "order.place"
 WITHDRAWAL_PLACED: Final = "withdrawal.place"
+TRANSACTION_PLACED: Final = "transaction.place"
+WITHDRAWAL_CANCELLED: Final = "withdrawal.cancel"
+APPROVED: Final = "approval.approve"
+APPROVAL_REJECTED: Final = "approval.reject"
+APPROVAL_EXPIRED: Final = "approval.expire"
+APPROVAL_POLICY: Final = "approval.policy"
 REFUSED: Final = "request.refused"
 REGISTERED: Final = "user.register"
 SIGNED_IN: Final = "session.open"
@@ -91,7 +97,19 @@ _ROWS: Final = (
      ("client_id", "market", "side", "type", "base_raw", "quote_raw", "max_sold_raw", "min_bought_raw",
       "params_hash", "plan")),
     ("withdrawal.place", "A withdrawal accepted.",
-     ("client_id", "asset", "amount_raw", "destination", "params_hash", "plan")),
+     ("transaction.place", "A wrap, unwrap, revocation or call of a contract accepted.",
+     ("kind", "client_id", "asset", "amount_raw", "spender", "contract", "function", "value_wei", "approvals",
+      "max_out", "params_hash", "plan")),
+    ("client_id", "asset", "amount_raw", "amount_is", "destination", "params_hash", "plan", "needs_approval")),
+    ("withdrawal.cancel", "A withdrawal cancelled, or a self-send asked for at its nonce.",
+     ("client_id", "was", "is", "session")),
+    ("approval.approve", "A withdrawal approved by a second person, as `binding` has it.",
+     ("binding", "why", "requester", "with", "session")),
+    ("approval.reject", "A withdrawal refused by a second person; its funds released.",
+     ("binding", "why", "requester", "with", "reason", "session")),
+    ("approval.expire", "A withdrawal that nobody approved in time; its funds released.", ("binding", "why")),
+    ("approval.policy", "Other thresholds asked for, above which a second person approves.",
+     ("usd", "assets", "waits_until_ms", "session")),
     ("audit.chain", "The first entry of an account's chain was written.", ("chain",)),
     ("audit.export", "The log was read out into a file; the ends of its chains by then.", ("entries", "heads")),
 )  # fmt: skip

@@ -21,6 +21,10 @@ class Wanted:
 
     since_ms: int | None = None
     until_ms: int | None = None
+    account_id: int | None = None
+    chain: int | None = None
+    before: int | None = None
+    """Of `chain`: only entries with a lower sequence number."""
     actor: str | None = None
     act: str | None = None
     outcome: str | None = None
@@ -29,11 +33,19 @@ class Wanted:
 
 def newest(c: Connection, wanted: Wanted, *, limit: int) -> Sequence[Entry]:
     """The newest matching entries of all chains, oldest of them first."""
-    statement = select(t).order_by(t.c.time_ms.desc(), t.c.chain.desc(), t.c.seq.desc()).limit(limit)
+    # Clocks of processes differ a little: of one chain it is the number that is the order.
+    by_time = (t.c.time_ms.desc(), t.c.chain.desc(), t.c.seq.desc())
+    statement = select(t).order_by(*(by_time if wanted.chain is None else (t.c.seq.desc(),))).limit(limit)
     if wanted.since_ms is not None:
         statement = statement.where(t.c.time_ms >= wanted.since_ms)
     if wanted.until_ms is not None:
         statement = statement.where(t.c.time_ms < wanted.until_ms)
+    if wanted.chain is not None:
+        statement = statement.where(t.c.chain == wanted.chain)
+        if wanted.before is not None:
+            statement = statement.where(t.c.seq < wanted.before)
+    if wanted.account_id is not None:
+        statement = statement.where(t.c.account_id == wanted.account_id)
     if wanted.actor is not None:
         # An operator is stored as name:uid.
         named = (t.c.actor == wanted.actor, t.c.actor.startswith(f"{wanted.actor}:", autoescape=True))

@@ -111,7 +111,9 @@ ACTS: Final[Mapping[str, Act]] = {
     "user.invite": Act(params=user_acts.InviteUser, run=user_acts.invite, shown=("user",), asks_chains=False),
     "panic.status": Act(params=NoParams, run=panic_acts.status, asks_chains=False),
     "audit.list": Act(params=audit_acts.ListEntries, run=audit_acts.list_, asks_chains=False),
-    "audit.verify": Act(params=NoParams, run=audit_acts.verify, asks_chains=False),
+    "audit.verify": Act(params=audit_acts.Verify, run=audit_acts.verify, asks_chains=False),
+    "audit.export": Act(params=NoParams, run=audit_acts.export, shown=("entries", "heads"), asks_chains=False),
+    "audit.page": Act(params=audit_acts.Page, run=audit_acts.page, asks_chains=False),
 }
 
 

@@ -1,31 +1,36 @@
-"""Owner's acts on the audit log: list and verify; and what every act that changes something leaves in it.
+"""Owner's acts on the audit log: list, verify and export; and what every act that changes something leaves in it.
 
 Guarantees: an act that changes something has an entry (`started`) that was durable before it began, and one of how it
 ended; where the second is missing, the process ended or its commit failed in between, and the first says so. Verifying
-reads every entry. Looking is not recorded.
+reads every entry. Looking is not recorded; an export is, with the ends of the chains that it goes up to.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-import orjson
 import structlog
 from pydantic import Field
+from sqlalchemy import Connection
 
 from chains.tx.store import StoreUnavailable
+from service.accounts import people
 from service.audit import reading, verifying
 from service.audit.acts import ACTS
 from service.audit.appending import PURPOSE, append, heads
-from service.audit.model import Actor, ActorKind, Entry, NewEntry, Outcome
+from service.audit.exported import document, head_document, parse_head
+from service.audit.model import Actor, ActorKind, NewEntry, Outcome
 from service.audit.reading import Wanted
 from service.audit.verifying import Broken
 from service.build import Services
 from service.control.params import NoParams, Params
+from service.control.protocol import ActFailed
 from service.control.server import Operator
 from service.db.errors import DatabaseError
 
-MOST: Final = 100
+MOST: Final = 40
 """Entries in one answer: with details of the largest size still below a line of the control socket."""
+MAX_KNOWN: Final = 1_000
+"""Ends of an earlier export in one request; some 110 bytes each."""
 PAGE: Final = 1_000
 """Entries verified in one read."""
 
@@ -34,22 +39,79 @@ _log: Final = structlog.get_logger("cambist.audit")
 
 class ListEntries(Params):
     since_ms: int | None = Field(default=None, ge=0)
+    until_ms: int | None = Field(default=None, ge=0)
+    account: str | None = Field(default=None, max_length=64)
     actor: str | None = Field(default=None, max_length=80)
+    subject: str | None = Field(default=None, max_length=128)
     act: str | None = Field(default=None, max_length=48)
     outcome: Literal["started", "done", "refused", "failed"] | None = None
-    limit: int = Field(default=50, ge=1, le=MOST)
+    limit: int = Field(default=MOST, ge=1, le=MOST)
+
+
+class KnownHead(Params):
+    """The end of a chain, from an earlier export."""
+
+    chain: int = Field(ge=0)
+    seq: int = Field(ge=0)
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Verify(Params):
+    known: list[KnownHead] = Field(default_factory=list, max_length=MAX_KNOWN)
+
+
+class Page(Params):
+    chain: int = Field(ge=0)
+    after_seq: int = Field(ge=0)
+    up_to: int = Field(ge=0)
 
 
 async def list_(services: Services, params: ListEntries) -> dict[str, Any]:
     """The newest matching entries, oldest of them first; unverified."""
-    wanted = Wanted(since_ms=params.since_ms, actor=params.actor, act=params.act, outcome=params.outcome)
-    found = await services.db.read(lambda c: reading.newest(c, wanted, limit=params.limit))
+
+    def read(c: Connection) -> list[dict[str, Any]]:
+        account = None if params.account is None else people.account_by_name(c, params.account)
+        if params.account is not None and account is None:
+            raise ActFailed("unknown_account", f"there is no account {params.account!r}")
+        wanted = Wanted(
+            since_ms=params.since_ms,
+            until_ms=params.until_ms,
+            account_id=None if account is None else account.id,
+            actor=params.actor,
+            subject=params.subject,
+            act=params.act,
+            outcome=params.outcome,
+        )
+        return [document(entry) for entry in reading.newest(c, wanted, limit=params.limit)]
+
+    return {"entries": await services.db.read(read)}
+
+
+async def export(services: Services, params: NoParams) -> dict[str, Any]:
+    """The ends of all chains now, up to which `page` gives the entries; `entries` is how many there are."""
+    ends = [head for head, _ in await services.db.read(lambda c: list(heads(c)))]
+    return {
+        "exported_ms": services.clock.now_ms(),
+        "heads": [head_document(head) for head in ends],
+        "entries": sum(head.seq for head in ends),
+    }
+
+
+async def page(services: Services, params: Page) -> dict[str, Any]:
+    """The next entries of a chain, for an export."""
+    found = await services.db.read(
+        lambda c: reading.following(c, params.chain, after_seq=params.after_seq, up_to=params.up_to, limit=MOST)
+    )
     return {"entries": [document(entry) for entry in found]}
 
 
-async def verify(services: Services, params: NoParams) -> dict[str, Any]:
-    """Check every entry; `broken` is the first that is not as it was written, or null."""
+async def verify(services: Services, params: Verify) -> dict[str, Any]:
+    """Check every entry; `broken` is the first that is not as it was written, or null.
+
+    `known` are ends of an earlier export: entries that are gone with an older copy of the database are found by them.
+    """
     key = services.master.subkey(PURPOSE)
+    known = [parse_head(one.model_dump()) for one in params.known]
     ends, begun, newest = await services.db.read(
         lambda c: (list(heads(c)), reading.begun_chains(c), reading.newest_by_chain(c))
     )
@@ -73,6 +135,9 @@ async def verify(services: Services, params: NoParams) -> dict[str, Any]:
         broken = verifying.check_reached(reached, head) or verifying.check_end(head, mac, key=key)
         if broken is not None:
             break
+    if broken is None and known:
+        hashes = await services.db.read(lambda c: reading.hashes_at(c, known))
+        broken = verifying.missing(known, hashes=hashes)
     return _verdict(broken, checked=checked)
 
 
@@ -117,27 +182,6 @@ async def record_end(
         await record(services, name, operator, outcome=outcome, code=code, details=details)
     except (DatabaseError, StoreUnavailable) as exc:
         _log.error("audit_entry_not_written", act=name, outcome=outcome, reason=str(exc))
-
-
-def document(entry: Entry) -> dict[str, Any]:
-    """An entry as the owner sees it."""
-    return {
-        "chain": entry.chain,
-        "seq": entry.seq,
-        "time_ms": entry.time_ms,
-        "act": entry.act,
-        "outcome": entry.outcome,
-        "code": entry.code,
-        "actor_kind": entry.actor_kind,
-        "actor": entry.actor,
-        "subject_kind": entry.subject_kind,
-        "subject": entry.subject,
-        "account_id": entry.account_id,
-        "request_id": entry.request_id,
-        "client_ip": entry.client_ip,
-        "details": orjson.loads(entry.details),
-        "hash": entry.hash.hex(),
-    }
 
 
 def _verdict(broken: Broken | None, *, checked: int) -> dict[str, Any]:

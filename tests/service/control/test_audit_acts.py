@@ -1,5 +1,6 @@
 """What the owner's acts leave in the audit log. On a stopped service, through the command line's own door."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.audit.acts import ACTS as RECORDED
+from service.cli import audit as audit_commands
 from service.cli.door import act
 from service.cli.failures import CommandFailed
 from service.control.acts import ACTS
@@ -15,7 +17,7 @@ from service.settings import Settings
 
 LOOKS = {
     *("tx.list", "tx.show", "wallet.list", "key.list", "panic.status", "asset.list", "asset.check", "market.check"),
-    *("audit.list", "audit.verify"),
+    *("audit.list", "audit.verify", "audit.page"),
 }
 
 
@@ -95,3 +97,45 @@ def test_a_changed_entry_is_found(settings: Settings) -> None:
     database.close()
     found = act(settings, "audit.verify", {}, doing="verifying")["broken"]
     assert (found["chain"], found["seq"]) == (0, 2)
+
+
+def test_an_export_is_checked_without_the_database_and_finds_an_older_copy_of_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F98, as the owner of the host would do it."""
+    monkeypatch.setattr(audit_commands, "settings_of_host", lambda: settings)
+    older = tmp_path / "older"
+    shutil.copytree(settings.data_dir, older)
+    for _ in range(25):
+        act(settings, "panic.on", {"reason": "a drill"}, doing="pausing")
+    out = tmp_path / "audit.jsonl"
+    audit_commands.export(out)
+    assert out.stat().st_mode & 0o777 == 0o600
+    audit_commands.verify(file=out)
+    audit_commands.verify(known=out)
+    with pytest.raises(CommandFailed, match="File exists"):
+        audit_commands.export(out)
+    # The export is itself in the log, with the ends that it went up to.
+    done = act(settings, "audit.list", {"act": "audit.export"}, doing="looking")["entries"][-1]
+    assert (done["act"], done["outcome"]) == ("audit.export", "done")
+    assert len(done["details"]["heads"]) == 2
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text(out.read_text().replace("a drill", "a thrill", 1))
+    with pytest.raises(CommandFailed, match="it was changed"):
+        audit_commands.verify(file=changed)
+    shutil.rmtree(settings.data_dir)
+    shutil.copytree(older, settings.data_dir)
+    audit_commands.verify()
+    with pytest.raises(CommandFailed, match="older copy"):
+        audit_commands.verify(known=out)
+
+
+def test_the_list_is_by_account_subject_and_time(settings: Settings) -> None:
+    act(settings, "panic.on", {"reason": "a drill"}, doing="pausing")
+    of_main = act(settings, "audit.list", {"account": "main"}, doing="looking")["entries"]
+    assert [one["act"] for one in of_main] == ["account.create"]
+    account = of_main[0]["subject"]
+    assert act(settings, "audit.list", {"subject": account, "act": "account."}, doing="looking")["entries"] == of_main
+    assert act(settings, "audit.list", {"until_ms": of_main[0]["time_ms"]}, doing="looking")["entries"] == []
+    with pytest.raises(CommandFailed, match="no account"):
+        act(settings, "audit.list", {"account": "nobody"}, doing="looking")
