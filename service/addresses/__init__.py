@@ -1,0 +1,1 @@
+"""The address book of an account: where its withdrawals may go."""
