@@ -13,9 +13,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from service.accounts.signing_in import MINUTE_MS
-from service.auth.callers import SESSION, Authenticator, Needs, declared_caller
+from service.auth.callers import EITHER, SESSION, Authenticator, Needs, declared_caller
+from service.auth.keymemory import KeyMemory
 from service.auth.middleware import Edge
-from service.auth.replay import NonceCache
+from service.auth.replay import Nonces
 from service.auth.session_caller import COOKIE, CSRF_HEADER, SessionAuthenticator
 from service.auth.signature import KEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from service.build import Services
@@ -94,10 +95,10 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
         Edge,
         settings=settings,
         authenticator=Authenticator(
-            db=services.db,
             master=services.master,
             clock=services.clock,
-            nonces=NonceCache(started_ms=services.clock.now_ms()),
+            keys=KeyMemory(services.db, master=services.master, clock=services.clock),
+            nonces=Nonces(services.db, started_ms=services.clock.now_ms()),
         ),
         sessions=SessionAuthenticator(
             db=services.db,
@@ -165,6 +166,7 @@ def _described(document: dict[str, Any], needed: Mapping[tuple[str, str], Needs]
         operation = document["paths"][path][method.lower()]
         operation["responses"].pop("422", None)
         operation["responses"]["default"] = answer
-        operation["security"] = [] if permission is None else in_session if permission == SESSION else signed
+        ways = {None: [], SESSION: in_session, EITHER: [*signed, *in_session]}
+        operation["security"] = ways.get(permission, signed)
         operation["x-cambist-permission"] = "public" if permission is None else str(permission)
     return document

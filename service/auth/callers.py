@@ -5,9 +5,11 @@
     TradeCaller      a key with trade
     WithdrawCaller   a key with withdraw
     PersonCaller     a person who is signed in (`service.auth.session_caller`)
+    EitherCaller     a key with withdraw, or a person: what stops a withdrawal, or decides about one
 
-Guarantees: a key is looked up for every request, so that revocation, expiry and a changed allowlist count at once;
-what a key may not do is answered only after its signature was right; permissions do not include each other.
+Guarantees: revocation, expiry and a changed allowlist count at once, where they were made in this process, and within
+a second elsewhere (`keymemory`); a refusal is never from memory; what a key may not do is answered only after its
+signature was right; permissions do not include each other.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,27 +22,15 @@ from sqlalchemy import Connection, select
 from starlette.routing import BaseRoute
 
 from chains.tx.store import Clock
-from chains.types import Address
-from service.accounts.wallets import Wallet, get_wallet
-from service.auth import keys, replay, signature
-from service.auth.authority import Tampered
+from service.auth import replay, signature
 from service.auth.caveats import Arrival, Use, caveats_of, require
+from service.auth.keymemory import KeyMemory, LoadedKey, WalletRef
 from service.auth.keys import ApiKey, IpAddress, Permission
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.auth.signature import Signed
-from service.db.engine import Database
-from service.db.models import api_keys, wallets
+from service.db.models import api_keys
 from service.errors import ApiError, Told
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WalletRef:
-    """The one wallet of a key."""
-
-    id: int
-    address: Address
-    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +42,8 @@ class Caller:
     client_ip: IpAddress
     nonce: str
     timestamp_ms: int
+    nonce_is_stored: bool = False
+    """It has a row already (`replay.Nonces`)."""
 
     @property
     def key_id(self) -> str:
@@ -69,7 +61,8 @@ class Caller:
         """
         if c.execute(select(api_keys.c.revoked_ms).where(api_keys.c.id == self.key_id)).scalar_one() is not None:
             raise ApiError("key_revoked", "this key was revoked")
-        replay.claim_nonce(c, self.key_id, nonce=self.nonce, timestamp_ms=self.timestamp_ms)
+        if not self.nonce_is_stored:
+            replay.claim_nonce(c, self.key_id, nonce=self.nonce, timestamp_ms=self.timestamp_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +76,10 @@ class Anyone:
 class Authenticator:
     """Turns a signature into a caller."""
 
-    db: Database
     master: MasterKey
     clock: Clock
-    nonces: replay.NonceCache
+    keys: KeyMemory
+    nonces: replay.Nonces
 
     async def authenticate(self, signed: Signed, text: bytes, *, client_ip: IpAddress) -> Caller:
         """The caller of a request whose signed text is `text`.
@@ -98,33 +91,47 @@ class Authenticator:
         """
         now_ms = self.clock.now_ms()
         signature.check_window(signed.timestamp_ms, now_ms=now_ms)
-        key, wallet = await self.db.read(lambda c: self._load(c, signed.key_id))
-        signature.verify(key, signed, text, master=self.master)
-        if key is None or wallet is None:
+        arrival = Arrival(now_ms=now_ms, client_ip=client_ip)
+        loaded = await self.keys.remembered(signed.key_id)
+        if loaded is None or not self._would_pass(loaded, signed, text, arrival=arrival):
+            # What is widened counts at once, and what a stranger is told costs the same whatever is remembered.
+            loaded = await self.keys.load(signed.key_id)
+            self._verify(loaded, signed, text)
+        if loaded is None:
             raise ApiError("authentication_failed", "the key has no wallet")
-        self.nonces.remember(signed, now_ms=now_ms)
+        nonce_is_stored = await self.nonces.use(signed, now_ms=now_ms)
         try:
-            if key.revoked_ms is not None:
-                raise ApiError("key_revoked", "this key was revoked")
-            require(caveats_of(key), Arrival(now_ms=now_ms, client_ip=client_ip))
+            _require_admitted(loaded.key, arrival)
         except ApiError as exc:
             # The owner sees in the audit log whose key it was.
-            exc.told = Told(reason=exc.message, key=(key.id, key.account_id))
+            exc.told = Told(reason=exc.message, key=(loaded.key.id, loaded.key.account_id))
             raise
         return Caller(
-            key=key,
-            wallet=WalletRef(id=wallet.id, address=wallet.address, label=wallet.label),
+            key=loaded.key,
+            wallet=loaded.wallet,
             client_ip=client_ip,
             nonce=signed.nonce,
             timestamp_ms=signed.timestamp_ms,
+            nonce_is_stored=nonce_is_stored,
         )
 
-    def _load(self, c: Connection, key_id: str) -> tuple[ApiKey | None, Wallet | None]:
-        key = keys.load_key(c, key_id, master=self.master)
-        wallet = None if key is None else get_wallet(c, key.wallet_id, master=self.master)
-        if key is not None and wallet is not None and wallet.account_id != key.account_id:
-            raise Tampered(wallets)
-        return key, wallet
+    def _would_pass(self, loaded: LoadedKey, signed: Signed, text: bytes, *, arrival: Arrival) -> bool:
+        try:
+            self._verify(loaded, signed, text)
+            _require_admitted(loaded.key, arrival)
+        except ApiError:
+            return False
+        return True
+
+    def _verify(self, loaded: LoadedKey | None, signed: Signed, text: bytes) -> None:
+        signature.verify(None if loaded is None else loaded.key, signed, text, master=self.master)
+
+
+def _require_admitted(key: ApiKey, arrival: Arrival) -> None:
+    """Raises: ApiError: key_revoked, and what the caveats of an arrival say."""
+    if key.revoked_ms is not None:
+        raise ApiError("key_revoked", "this key was revoked")
+    require(caveats_of(key), arrival)
 
 
 def _public(request: Request) -> Anyone:
@@ -149,6 +156,13 @@ def _person(request: Request) -> SessionCaller:
     return found
 
 
+def _either(request: Request) -> Caller | SessionCaller:
+    found = _found(request, "this path needs a signed request or a session")
+    if isinstance(found, Caller):
+        require(caveats_of(found.key), Use(permission=Permission.WITHDRAW))
+    return found
+
+
 def _found(request: Request, needs: str) -> Caller | SessionCaller:
     # Set by the middleware: a caller, or why there is none.
     found: Caller | SessionCaller | ApiError | None = request.scope["state"].get("caller")
@@ -166,10 +180,12 @@ ReadCaller = Annotated[Caller, Depends(_read)]
 TradeCaller = Annotated[Caller, Depends(_trade)]
 WithdrawCaller = Annotated[Caller, Depends(_withdraw)]
 PersonCaller = Annotated[SessionCaller, Depends(_person)]
+EitherCaller = Annotated[Caller | SessionCaller, Depends(_either)]
 
 SESSION: Final = "session"
-Needs = Permission | Literal["session"] | None
-"""What a route needs: a key with a permission, a session, or nothing."""
+EITHER: Final = "withdraw or session"
+Needs = Permission | Literal["session", "withdraw or session"] | None
+"""What a route needs: a key with a permission, a session, either of the two, or nothing."""
 
 _DECLARED: Final[dict[object, Needs]] = {
     _public: None,
@@ -177,6 +193,7 @@ _DECLARED: Final[dict[object, Needs]] = {
     _trade: Permission.TRADE,
     _withdraw: Permission.WITHDRAW,
     _person: SESSION,
+    _either: EITHER,
 }
 
 

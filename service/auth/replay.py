@@ -1,22 +1,33 @@
-"""That a signed request works once: a bounded memory of nonces in the process, and a row for every state change.
+"""That a signed request works once: in this process, in every other one, and after a restart.
 
-    any request      `NonceCache.remember`, after its signature was found right
-    a state change   also `claim_nonce`, in the unit of work that accepts it
+    any request      `Nonces.use`, after its signature was found right: the process's own memory, and a row where
+                     another process, or a later one, could not know of it otherwise
+    a state change   also `claim_nonce`, in the unit of work that accepts it, unless there is a row by then
 
-Guarantees: within a process no request works twice; a state change works once for good, across restarts and
-processes, since its nonce commits with it or not at all. A full cache refuses requests rather than forget early, and
-requests signed before the process began are refused, since what was seen then is not known.
-Not guaranteed: that a read signed with a clock ahead of ours, just before a restart, cannot be read again after it;
-nor that two processes know of each other's reads.
+Which requests get a row before they are answered (`NonceClaims`, many to a commit):
+
+    PostgreSQL   all of them: other processes have no other way to know
+    SQLite       one process has the database. It refuses what was signed before it began, since what was seen then is
+                 not known; what the process before it can have seen and this one would accept was signed by a clock
+                 ahead of the service's, at most `FUTURE_MS`. So those get a row, and those of the first `FUTURE_MS`
+                 look for one.
+
+Guarantees: no signed request works twice, state change or read, on whatever replica, before or after a restart; a full
+memory refuses requests rather than forget early. Bounded: `MAX_REMEMBERED` in memory, `MAX_CLAIMS` on their way to the
+database; rows are deleted after `KEEP_ROWS_MS` (`prune`).
+Not guaranteed: across a restart during which the service's clock was set back by more than the process was away.
 """
 
+import asyncio
 import heapq
 from typing import Final
 
 from sqlalchemy import Connection, delete, insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from service.auth.signature import PAST_MS, Signed
+from service.auth.signature import FUTURE_MS, PAST_MS, Signed
+from service.db.engine import Database
 from service.db.models import request_nonces
 from service.errors import ApiError
 
@@ -26,6 +37,10 @@ KEEP_ROWS_MS: Final = 600_000
 """The same for rows; several processes' clocks may differ."""
 MAX_REMEMBERED: Final = 200_000
 """35 s of 5,700 requests a second; about 40 MB when full."""
+MAX_CLAIMS: Final = 5_000
+"""Requests that wait for their row to be written."""
+MAX_GROUP: Final = 500
+"""Rows of one commit."""
 
 
 class NonceCache:
@@ -56,6 +71,75 @@ class NonceCache:
             self._seen.discard((key_id, nonce))
 
 
+class NonceClaims:
+    """Rows for nonces, many to a commit. Used by one event loop."""
+
+    def __init__(self, db: Database) -> None:
+        self._db: Final = db
+        self._waiting: Final[list[tuple[Signed, asyncio.Future[None]]]] = []
+        self._turn: Final = asyncio.Lock()
+
+    async def claim(self, signed: Signed) -> None:
+        """Durable when this returns. Raises: ApiError: replayed, busy. DatabaseError: it may be used up."""
+        if len(self._waiting) >= MAX_CLAIMS:
+            raise ApiError("busy", "too many requests in the last seconds", retry_after_s=1)
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((signed, mine))
+        async with self._turn:
+            # Whoever has the turn writes for all that wait; the others find it done.
+            while not mine.done():
+                await self._write()
+        mine.result()
+
+    async def _write(self) -> None:
+        group = self._waiting[:MAX_GROUP]
+        del self._waiting[:MAX_GROUP]
+        # In one order everywhere: two processes that insert the same two rows must not wait for each other.
+        rows = sorted({(signed.key_id, signed.nonce, signed.timestamp_ms) for signed, _ in group})
+        try:
+            new = await self._db.run_aside(lambda c: _claim_all(c, rows))
+        except BaseException as exc:
+            for _, waiting in group:
+                told = exc if isinstance(exc, Exception) else ApiError("try_again", "the request was not looked at")
+                if not waiting.done():
+                    waiting.set_exception(told)
+                    waiting.exception()  # seen: who waited may be gone
+            if not isinstance(exc, Exception):
+                raise
+            return
+        for signed, waiting in group:
+            entry = (signed.key_id, signed.nonce)
+            if waiting.done():
+                continue
+            if entry in new:
+                new.discard(entry)
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(_replayed())
+                waiting.exception()
+
+
+class Nonces:
+    """Every signed request of this process passes here once."""
+
+    def __init__(self, db: Database, *, started_ms: int) -> None:
+        """`started_ms`: not before this process had the database, if it has it alone."""
+        self._alone: Final = db.is_exclusive
+        self._started_ms: Final = started_ms
+        self._cache: Final = NonceCache(started_ms=started_ms if self._alone else 0)
+        self._claims: Final = NonceClaims(db)
+
+    async def use(self, signed: Signed, *, now_ms: int) -> bool:
+        """Whether it has a row now. Raises: as `NonceCache.remember` and `NonceClaims.claim`."""
+        self._cache.remember(signed, now_ms=now_ms)
+        ahead = signed.timestamp_ms > now_ms
+        of_the_start = signed.timestamp_ms <= self._started_ms + FUTURE_MS
+        if self._alone and not ahead and not of_the_start:
+            return False
+        await self._claims.claim(signed)
+        return True
+
+
 def claim_nonce(c: Connection, key_id: str, *, nonce: str, timestamp_ms: int) -> None:
     """Store the nonce of a state change, in the unit of work that accepts it. Raises: ApiError: replayed."""
     try:
@@ -68,6 +152,15 @@ def claim_nonce(c: Connection, key_id: str, *, nonce: str, timestamp_ms: int) ->
 def prune(c: Connection, *, now_ms: int) -> int:
     """Delete the rows of requests that are too old to be accepted again; how many there were."""
     return c.execute(delete(request_nonces).where(request_nonces.c.timestamp_ms < now_ms - KEEP_ROWS_MS)).rowcount
+
+
+def _claim_all(c: Connection, rows: list[tuple[str, str, int]]) -> set[tuple[str, str]]:
+    """Those that were not there."""
+    dialect = postgresql if c.dialect.name == "postgresql" else sqlite
+    t = request_nonces
+    values = [{"key_id": key_id, "nonce": nonce, "timestamp_ms": timestamp_ms} for key_id, nonce, timestamp_ms in rows]
+    found = c.execute(dialect.insert(t).on_conflict_do_nothing().returning(t.c.key_id, t.c.nonce), values)
+    return {(key_id, nonce) for key_id, nonce in found}
 
 
 def _replayed() -> ApiError:

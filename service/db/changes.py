@@ -50,6 +50,7 @@ class Changes:
 def note_statements(engine: Engine) -> None:
     """Have the engine's connections remember when one of the `AUTHORITY` tables is written to."""
     event.listen(engine, "after_execute", _note)
+    event.listen(engine, "after_cursor_execute", _note_by_hand)
 
 
 def take_touched(connection: Connection) -> bool:
@@ -59,4 +60,10 @@ def take_touched(connection: Connection) -> bool:
 
 def _note(connection: Connection, clause: Any, *_: Any) -> None:
     if isinstance(clause, UpdateBase) and getattr(clause.table, "name", None) in AUTHORITY:
+        connection.info[_TOUCHED] = True
+
+
+def _note_by_hand(connection: Connection, _cursor: Any, statement: str, _params: Any, context: Any, _many: Any) -> None:
+    """SQL that was written as text: whatever names the table, reading or not."""
+    if context is not None and context.compiled is None and any(name in statement for name in AUTHORITY):
         connection.info[_TOUCHED] = True

@@ -6,12 +6,14 @@ from ipaddress import ip_address
 import pytest
 from sqlalchemy import Connection, func, select
 
-from service.auth.callers import Caller, WalletRef
+from service.auth.callers import Caller
+from service.auth.keymemory import WalletRef
 from service.auth.keys import revoke_key
-from service.auth.replay import KEEP_MS, KEEP_ROWS_MS, NonceCache, claim_nonce, prune
+from service.auth.replay import KEEP_MS, KEEP_ROWS_MS, NonceCache, NonceClaims, Nonces, claim_nonce, prune
 from service.auth.secrets import MasterKey
 from service.auth.signature import Signed
 from service.db.engine import Database
+from service.db.errors import DatabaseClosed
 from service.db.models import request_nonces
 from service.errors import ApiError
 from tests.service.auth.seed import seed_key
@@ -107,3 +109,99 @@ async def test_a_key_revoked_after_its_request_was_let_in_changes_nothing_any_mo
         await db.run(caller.claim_nonce)
     assert refused.value.code == "key_revoked"
     assert await db.read(lambda c: c.execute(select(func.count()).select_from(request_nonces)).scalar_one()) == 0
+
+
+def nonces(db: Database, *, started_ms: int = NOW_MS) -> Nonces:
+    return Nonces(db, started_ms=started_ms)
+
+
+async def used(one: Nonces, signed: Signed, *, now_ms: int = NOW_MS) -> str | None:
+    try:
+        await one.use(signed, now_ms=now_ms)
+    except ApiError as refused:
+        return refused.code
+    return None
+
+
+async def rows_of(db: Database) -> int:
+    return await db.read(lambda c: c.execute(select(func.count()).select_from(request_nonces)).scalar_one())
+
+
+async def test_f70_a_read_seen_by_the_same_replica_is_refused(db: Database) -> None:
+    key_id = (await db.run(lambda c: seed_key(c, MASTER))).key.id
+    here = nonces(db)
+    assert await used(here, request("a", key=key_id)) is None
+    assert await used(here, request("a", key=key_id)) == "replayed"
+
+
+@pytest.mark.postgres
+async def test_f70_a_read_seen_by_another_replica_is_refused(postgres_url: str) -> None:
+    one, two = await Database.open(postgres_url), await Database.open(postgres_url)
+    try:
+        key_id = (await one.run(lambda c: seed_key(c, MASTER))).key.id
+        here, there = nonces(one), nonces(two)
+        later = NOW_MS + 60_000
+        for at in range(20):
+            signed = request(f"nonce{at}", key=key_id, timestamp_ms=later)
+            answers = await asyncio.gather(used(here, signed, now_ms=later), used(there, signed, now_ms=later))
+            assert sorted(answers, key=str) == [None, "replayed"]
+    finally:
+        await one.close()
+        await two.close()
+
+
+async def test_f70_a_read_seen_before_a_restart_is_refused(db: Database) -> None:
+    key_id = (await db.run(lambda c: seed_key(c, MASTER))).key.id
+    before = nonces(db, started_ms=NOW_MS - 60_000)
+    # Signed by clocks from a second behind to a second ahead, all seen now; then the process begins anew.
+    signed = [request(f"nonce{skew}", key=key_id, timestamp_ms=NOW_MS + skew) for skew in range(-1_000, 1_001, 250)]
+    assert [await used(before, one) for one in signed] == [None] * len(signed)
+    after = nonces(db, started_ms=NOW_MS + 10)
+    for now_ms in (NOW_MS + 10, NOW_MS + 500, NOW_MS + 1_000, NOW_MS + 4_000):
+        answers = {await used(after, one, now_ms=now_ms) for one in signed}
+        assert answers <= {"replayed", "timestamp_out_of_window"}
+
+
+async def test_a_read_on_a_database_of_ones_own_costs_no_row(sqlite_db: Database) -> None:
+    key_id = (await sqlite_db.run(lambda c: seed_key(c, MASTER))).key.id
+    here = nonces(sqlite_db, started_ms=NOW_MS - 60_000)
+    assert await used(here, request("a", key=key_id, timestamp_ms=NOW_MS - 20)) is None
+    assert await rows_of(sqlite_db) == 0
+
+
+async def test_many_claims_are_few_commits(db: Database) -> None:
+    key_id = (await db.run(lambda c: seed_key(c, MASTER))).key.id
+    claims = NonceClaims(db)
+    begun = db.changes.stamp()
+    await asyncio.gather(*(claims.claim(request(f"nonce{at}", key=key_id)) for at in range(400)))
+    assert await rows_of(db) == 400
+    ended = db.changes.stamp()
+    assert begun is not None
+    assert ended is not None
+    # Two moves a commit: the first one's row, then all others together.
+    assert (ended - begun) // 2 <= 4
+
+
+async def test_claims_of_a_database_that_fails_are_refused_and_waited_for_by_nobody(sqlite_db: Database) -> None:
+    key_id = (await sqlite_db.run(lambda c: seed_key(c, MASTER))).key.id
+    claims = NonceClaims(sqlite_db)
+    await sqlite_db.close()
+    asked = [claims.claim(request(f"nonce{at}", key=key_id)) for at in range(10)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(answer, DatabaseClosed) for answer in answers)
+
+
+async def test_a_state_change_whose_nonce_has_a_row_does_not_trip_over_it(db: Database) -> None:
+    key = (await db.run(lambda c: seed_key(c, MASTER))).key
+    here = nonces(db)
+    assert await here.use(request("a", key=key.id), now_ms=NOW_MS)
+    caller = Caller(
+        key=key,
+        wallet=WalletRef(id=key.wallet_id, address=address_of(1), label="main"),
+        client_ip=ip_address("127.0.0.1"),
+        nonce="a",
+        timestamp_ms=NOW_MS,
+        nonce_is_stored=True,
+    )
+    await db.run(caller.claim_nonce)
+    assert await rows_of(db) == 1

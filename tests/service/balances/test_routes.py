@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.accounts.people import ensure_account
 from service.accounts.registration import register_wallet
-from service.auth.callers import Caller, WalletRef
+from service.auth.callers import Caller
+from service.auth.keymemory import WalletRef
 from service.auth.keys import NewKey, Permission, create_key
 from service.balances import routes as balances_routes
 from service.db.engine import Database

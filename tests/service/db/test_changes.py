@@ -43,3 +43,9 @@ async def test_only_commits_that_touch_keys_count_for_authority(db: Database) ->
     assert db.changes.authority == made
     await db.run(lambda c: revoke_key(c, key.id, master=MASTER, now_ms=NOW_MS))
     assert db.changes.authority == made + 1
+
+
+async def test_sql_written_by_hand_counts_too(db: Database) -> None:
+    before = db.changes.authority
+    await db.run(lambda c: c.exec_driver_sql("UPDATE api_keys SET label = 'z'") and None)
+    assert db.changes.authority == before + 1

@@ -1,0 +1,109 @@
+"""Keys remembered between requests: never longer than their rows are what they were."""
+
+from pathlib import Path
+
+import pytest
+
+from service.auth.keymemory import CHECK_EVERY_S, MAX_AGE_S, KeyMemory
+from service.auth.keys import revoke_key
+from service.auth.secrets import MasterKey
+from service.db.engine import Database
+from tests.clock import FakeClock
+from tests.service.auth.seed import seed_key
+from tests.service.books_seed import NOW_MS
+
+MASTER = MasterKey(bytes(32))
+
+
+class Counted(Database):
+    """Counts reads."""
+
+    reads = 0
+
+    async def read(self, work):  # type: ignore[no-untyped-def]
+        self.reads += 1
+        return await super().read(work)
+
+
+@pytest.fixture
+async def counted(db: Database) -> Counted:
+    return Counted(db._backend, dialect=db.dialect)
+
+
+def memory(db: Database, clock: FakeClock) -> KeyMemory:
+    return KeyMemory(db, master=MASTER, clock=clock)
+
+
+async def test_a_key_is_loaded_once_and_remembered(counted: Counted, clock: FakeClock) -> None:
+    key = (await counted.run(lambda c: seed_key(c, MASTER))).key
+    keys = memory(counted, clock)
+    assert await keys.remembered(key.id) is None
+    loaded = await keys.load(key.id)
+    assert loaded is not None
+    assert loaded.key == key
+    before = counted.reads
+    for _ in range(100):
+        assert await keys.remembered(key.id) == loaded
+    assert counted.reads == before
+
+
+async def test_an_unknown_key_is_not_remembered(db: Database, clock: FakeClock) -> None:
+    keys = memory(db, clock)
+    assert await keys.load("ck_nobody") is None
+    assert await keys.remembered("ck_nobody") is None
+
+
+async def test_a_revocation_in_this_process_counts_from_its_commit_on(db: Database, clock: FakeClock) -> None:
+    key = (await db.run(lambda c: seed_key(c, MASTER))).key
+    keys = memory(db, clock)
+    await keys.load(key.id)
+    await db.run(lambda c: revoke_key(c, key.id, master=MASTER, now_ms=NOW_MS))
+    assert await keys.remembered(key.id) is None
+    loaded = await keys.load(key.id)
+    assert loaded is not None
+    assert loaded.key.revoked_ms == NOW_MS
+
+
+@pytest.mark.postgres
+async def test_a_revocation_in_another_process_counts_within_a_second(postgres_url: str, clock: FakeClock) -> None:
+    here, there = await Database.open(postgres_url), await Database.open(postgres_url)
+    try:
+        key = (await here.run(lambda c: seed_key(c, MASTER))).key
+        keys = memory(here, clock)
+        await keys.load(key.id)
+        await there.run(lambda c: revoke_key(c, key.id, master=MASTER, now_ms=NOW_MS))
+        clock.advance_ms(int(CHECK_EVERY_S * 1_000))
+        assert await keys.remembered(key.id) is None
+    finally:
+        await here.close()
+        await there.close()
+
+
+async def test_what_nobody_checked_for_a_second_is_not_used(sqlite_db: Database, clock: FakeClock) -> None:
+    key = (await sqlite_db.run(lambda c: seed_key(c, MASTER))).key
+    keys = memory(sqlite_db, clock)
+    await keys.load(key.id)
+    await sqlite_db.close()
+    assert await keys.remembered(key.id) is not None
+    clock.advance_ms(int(MAX_AGE_S * 1_000))
+    with pytest.raises(Exception, match="closed"):
+        await keys.remembered(key.id)
+
+
+async def test_a_check_that_finds_all_as_it_was_costs_one_read_for_all(counted: Counted, clock: FakeClock) -> None:
+    key = (await counted.run(lambda c: seed_key(c, MASTER))).key
+    keys = memory(counted, clock)
+    loaded = await keys.load(key.id)
+    before = counted.reads
+    clock.advance_ms(int(CHECK_EVERY_S * 1_000))
+    for _ in range(10):
+        assert await keys.remembered(key.id) == loaded
+    assert counted.reads == before + 1
+
+
+async def test_a_key_that_is_not_used_is_forgotten(db: Database, clock: FakeClock, tmp_path: Path) -> None:
+    key = (await db.run(lambda c: seed_key(c, MASTER))).key
+    keys = memory(db, clock)
+    await keys.load(key.id)
+    clock.advance_ms(61_000)
+    assert await keys.remembered(key.id) is None
