@@ -36,6 +36,8 @@ POINTS: Final[Mapping[str, str]] = MappingProxyType(
         "K15": "a migration ran; it was not committed",
         "K16": "a new key file was written; it has not got its name",
         "K17": "what a receipt says of a slot is durable; the next one (the swap after its approval) was not looked at",
+        "K18": "the keeper decided to execute a resting order; nothing was committed",
+        "K19": "the plan of a resting order is durable; its lane was not woken",
     }
 )
 """Name -> what is true there. K7 (bytes are with the node, no answer) needs no place: the killer holds the answer."""

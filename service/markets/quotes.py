@@ -65,12 +65,12 @@ async def price_trade(
         StaleMarket: the pools' state is too old.
         ChainError: the node did not answer, or fees are above the caps.
     """
-    tokens = _tokens(chain, trade)
+    tokens = tokens_of(chain, trade)
     view = await chain.states.view(tokens, max_age_s=max_age_s)
     fees = await chain.fees.suggested(chain.client, block=view.block)
 
     def work(view: MarketView) -> PricedTrade:
-        return _priced(chain, trade, view, fees=fees, slippage_bps=slippage_bps)
+        return price_at(chain, trade, view, fees=fees, slippage_bps=slippage_bps)
 
     # That look is the newest there is, so that this is of it, or of a newer one.
     return await chain.states.ask(tokens, work)
@@ -78,7 +78,7 @@ async def price_trade(
 
 async def explain_trade(chain: QuotedChain, trade: Trade) -> tuple[Explanation, MarketView]:
     """The ways that the trade could go at the head, and why the best one is. Raises: as `price_trade`."""
-    tokens = _tokens(chain, trade)
+    tokens = tokens_of(chain, trade)
     fees = await chain.fees.suggested(chain.client, block=(await chain.states.view(tokens)).block)
 
     def work(view: MarketView) -> tuple[Explanation, MarketView]:
@@ -101,7 +101,11 @@ async def explain_trade(chain: QuotedChain, trade: Trade) -> tuple[Explanation, 
     return await chain.states.ask(tokens, work)
 
 
-def _priced(chain: QuotedChain, trade: Trade, view: MarketView, *, fees: Fees, slippage_bps: int) -> PricedTrade:
+def price_at(chain: QuotedChain, trade: Trade, view: MarketView, *, fees: Fees, slippage_bps: int) -> PricedTrade:
+    """Quote the trade on the pools of a view, whoever made it.
+
+    Raises: QuoteError: as `price_trade`. TicksNotLoaded: the amount leaves the loaded words of a pool.
+    """
     graph = PoolGraph.of(view.pools.values())
     quote = find_route(
         graph,
@@ -141,7 +145,8 @@ def _gas_value(chain: QuotedChain, trade: Trade, graph: PoolGraph, *, gas: int, 
     return pricing.cost(gas) if pricing.price_wei else None
 
 
-def _tokens(chain: QuotedChain, trade: Trade) -> tuple[Address, Address]:
+def tokens_of(chain: QuotedChain, trade: Trade) -> tuple[Address, Address]:
+    """The tokens between which pools are looked at. Raises: UnlistedAsset, InvalidTradeAmount."""
     for asset in (trade.sold, trade.bought):
         if asset not in chain.assets:
             raise UnlistedAsset(chain.assets.chain_id, asset.symbol)

@@ -13,7 +13,7 @@ Not guaranteed: that an order belongs to who asks; callers pass the account and 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
@@ -112,6 +112,31 @@ def resting(c: Connection, chain_id: ChainId, *, after_id: int = 0, limit: int =
     """
     query = select(orders).where(orders.c.chain_id == chain_id, _RESTS, orders.c.id > after_id)
     return [_order(row) for row in c.execute(query.order_by(orders.c.id).limit(limit)).mappings()]
+
+
+class RestingStamp(NamedTuple):
+    """What changes of a resting order whenever something of it does that its keeper looks at."""
+
+    updated_ms: int
+    tries: int
+    retry_after_ms: int | None
+    triggered_ms: int | None
+
+
+def resting_stamps(c: Connection, chain_id: ChainId) -> Mapping[int, RestingStamp]:
+    """All resting orders of a chain by id, oldest first: a few columns of each, where `resting` reads whole rows."""
+    columns = (orders.c.id, orders.c.updated_ms, orders.c.tries, orders.c.retry_after_ms, orders.c.triggered_ms)
+    query = select(*columns).where(orders.c.chain_id == chain_id, _RESTS).order_by(orders.c.id)
+    return {row[0]: RestingStamp(*row[1:]) for row in c.execute(query)}
+
+
+def resting_of(c: Connection, ids: Sequence[int]) -> Sequence[Order]:
+    """Those of the orders that rest."""
+    found: list[Order] = []
+    for start in range(0, len(ids), RESTING_PAGE):
+        query = select(orders).where(orders.c.id.in_(ids[start : start + RESTING_PAGE]), _RESTS)
+        found += [_order(row) for row in c.execute(query).mappings()]
+    return found
 
 
 def resting_now(c: Connection, order_id: int) -> Order | None:
@@ -220,10 +245,13 @@ def list_orders(
     return [_order(row) for row in c.execute(query).mappings()]
 
 
-def sells_already(c: Connection, wallet_id: int, *, asset_id: AssetId) -> bool:
-    """Whether an open order of the wallet sells the asset, so that its allowance is spoken for."""
+def sells_already(c: Connection, wallet_id: int, *, asset_id: AssetId, besides: int | None = None) -> bool:
+    """Whether an open order of the wallet, `besides` one, sells the asset, so that its allowance is spoken for.
+
+    One that rests has no call yet; when it has, it looks here in its turn.
+    """
     query = select(orders.c.side, orders.c.base_asset, orders.c.quote_asset).where(
-        orders.c.wallet_id == wallet_id, orders.c.state.in_(sorted(OPEN_STATES))
+        orders.c.wallet_id == wallet_id, _IS_OPEN, orders.c.plan_id.is_not(None), orders.c.id != (besides or 0)
     )
     return any((base if side == Side.SELL else quote) == asset_id for side, base, quote in c.execute(query))
 

@@ -9,14 +9,6 @@ from hypothesis import strategies as st
 from contracts.ratio import Ratio
 from contracts.routes import Exact
 from service.markets.trades import Limits, Side, limits
-from service.orders.keeper.backoff import (
-    LONGEST_REFUSAL_PAUSE_MS,
-    LONGEST_REVERT_PAUSE_MS,
-    MOST_REVERTS,
-    after_refusal_ms,
-    after_revert_ms,
-    is_used_up,
-)
 from service.orders.keeper.deciding import (
     Execute,
     Expire,
@@ -194,12 +186,3 @@ def test_time_alone_expires_an_order_or_lets_it_back_off(
     expires_ms: int | None, retry_after_ms: int | None, expected: Expire | HoldBack | None
 ) -> None:
     assert waiting(expires_ms=expires_ms, retry_after_ms=retry_after_ms, now_ms=100) == expected
-
-
-def test_pauses_grow_to_the_longest_and_reverts_have_an_end() -> None:
-    for pause, longest in ((after_refusal_ms, LONGEST_REFUSAL_PAUSE_MS), (after_revert_ms, LONGEST_REVERT_PAUSE_MS)):
-        pauses = [pause(count) for count in range(1, 200)]
-        assert pauses == sorted(pauses)
-        assert pauses[0] < pauses[1] <= pauses[-1] == longest
-    assert not is_used_up(MOST_REVERTS - 1)
-    assert is_used_up(MOST_REVERTS)

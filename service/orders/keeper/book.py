@@ -1,0 +1,117 @@
+"""One chain's resting orders in memory, and which of its swaps are on their way: read from rows, never the only place.
+
+Guarantees: after `refresh` the book has exactly the orders that rested at one moment, each as it was then; of thousands
+that did not change only a few columns are read. Not guaranteed: that an order still rests a moment later. Whoever acts
+on one looks again in its unit of work.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, and_, or_, select
+
+from chains.tx.model import UNMINED_TX_STATES, IntentState, TxState
+from chains.types import Address, CallRequest, ChainId
+from contracts.assets import AssetList
+from contracts.decoding import decode_call
+from contracts.deployments import Deployments
+from contracts.swaps import Swap
+from service.db.models import intents, txs, wallets
+from service.markets.trades import Side
+from service.orders import storage
+from service.orders.keeper.deciding import Terms, terms_of
+from service.orders.keeper.rates import rate_asked
+from service.orders.model import Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resting:
+    """A resting order with what is compared at every head. `rate` is what its limit price asks for (`rates`)."""
+
+    order: Order
+    terms: Terms
+    rate: int
+
+    @classmethod
+    def of(cls, order: Order) -> "Resting":
+        terms = terms_of(order)
+        return cls(order=order, terms=terms, rate=rate_asked(terms.price, sells_base=terms.side is Side.SELL))
+
+    @property
+    def waits_for_stop(self) -> bool:
+        return self.terms.stop is not None and self.order.triggered_ms is None
+
+
+class RestingBook:
+    """Used by one event loop; `read_changes` runs in the database's threads, and touches nothing else."""
+
+    def __init__(self, chain_id: ChainId) -> None:
+        self._chain_id: Final = chain_id
+        self._stamps: dict[int, storage.RestingStamp] = {}
+        self._orders: dict[int, Resting] = {}
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def __iter__(self) -> Iterator[Resting]:
+        """Oldest first."""
+        return iter(self._orders.values())
+
+    @property
+    def ids(self) -> Collection[int]:
+        return self._orders.keys()
+
+    def read_changes(self, c: Connection) -> tuple[Mapping[int, storage.RestingStamp], Sequence[Order]]:
+        """For `apply`: what rests now, and those orders that are new or changed, whole."""
+        stamps = storage.resting_stamps(c, self._chain_id)
+        changed = [order_id for order_id, stamp in stamps.items() if self._stamps.get(order_id) != stamp]
+        return stamps, storage.resting_of(c, changed)
+
+    def apply(self, found: tuple[Mapping[int, storage.RestingStamp], Sequence[Order]]) -> None:
+        stamps, orders = found
+        fresh = {order.id: Resting.of(order) for order in orders}
+        known = self._orders
+        self._orders = {order_id: fresh.get(order_id) or known[order_id] for order_id in stamps}
+        self._stamps = dict(stamps)
+
+
+def on_its_way(
+    c: Connection, chain_id: ChainId, *, above: int, assets: AssetList, deployments: Deployments
+) -> list[Swap]:
+    """Our swaps, of all wallets, that are queued, sent, or mined above that height: oldest first."""
+    columns = (intents.c.wallet, intents.c.to_address, intents.c.value_wei, intents.c.data)
+    is_later = and_(txs.c.state.in_([TxState.MINED, TxState.CONFIRMED]), txs.c.block_number > above)
+    sent = (
+        select(*columns)
+        .join(txs, txs.c.intent_id == intents.c.id)
+        .where(txs.c.chain_id == chain_id, or_(txs.c.state.in_(sorted(UNMINED_TX_STATES)), is_later))
+        .order_by(txs.c.id)
+    )
+    queued = (
+        select(*columns)
+        .where(intents.c.chain_id == chain_id, intents.c.state == IntentState.QUEUED)
+        .order_by(intents.c.plan_id, intents.c.position)
+    )
+    rows = [*c.execute(sent).all(), *c.execute(queued).all()]
+    calls = [CallRequest(to=row.to_address, data=bytes(row.data), value_wei=row.value_wei) for row in rows]
+    decoded = [decode_call(deployments, assets, chain_id, call) for call in calls]
+    return [found for found in decoded if isinstance(found, Swap)]
+
+
+def busy_wallets(c: Connection, chain_id: ChainId) -> frozenset[int]:
+    """Wallets of which something is queued or not mined on the chain."""
+    queued = select(intents.c.wallet).where(intents.c.chain_id == chain_id, intents.c.state == IntentState.QUEUED)
+    unmined = select(txs.c.wallet).where(txs.c.chain_id == chain_id, txs.c.state.in_(sorted(UNMINED_TX_STATES)))
+    addresses = {*c.execute(queued).scalars(), *c.execute(unmined).scalars()}
+    if not addresses:
+        return frozenset()
+    return frozenset(c.execute(select(wallets.c.id).where(wallets.c.address.in_(sorted(addresses)))).scalars())
+
+
+def lane_has_work(c: Connection, chain_id: ChainId, wallet: Address) -> bool:
+    """Whether anything of the lane is queued or not mined."""
+    of_lane = and_(intents.c.chain_id == chain_id, intents.c.wallet == wallet)
+    queued = select(intents.c.id).where(of_lane, intents.c.state == IntentState.QUEUED).limit(1)
+    unmined = and_(txs.c.chain_id == chain_id, txs.c.wallet == wallet, txs.c.state.in_(sorted(UNMINED_TX_STATES)))
+    return any(c.execute(query).first() for query in (queued, select(txs.c.id).where(unmined).limit(1)))

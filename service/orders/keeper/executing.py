@@ -1,0 +1,230 @@
+"""One order that is inside its limit, from the decision to a queued plan.
+
+    may it be sent at all (rows)  ->  guards  ->  allowance, funds, the very transaction simulated from its wallet
+    ->  ONE unit of work: the rows again, plan, hold from the order to the plan, try, event  ->  the engine is woken
+
+Guarantees: a try is committed as a whole or not at all, and only while the order rests as it was looked at, its key
+stands, nothing of it is paused, and its lane and chain take work; its swap carries limits on the chain that are no
+worse than the limit price (rule 9), and a deadline. So neither a reorg, a race nor a crash makes a fill worse than the
+limit, or makes two of one. Not guaranteed: that the swap succeeds: pools move before it is mined.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from chains.crashpoints import reach
+from chains.errors import ExecutionReverted, RpcRefused
+from chains.tx.leases import FencedUnitOfWork
+from chains.tx.model import Lane
+from chains.tx.store import Clock, StaleState
+from chains.types import Address, CallRequest
+from contracts.assets import AssetId
+from contracts.errors import UnsafeSwap
+from contracts.ratio import Ratio
+from contracts.swaps import SwapCall
+from service import pauses
+from service.accounts.wallets import get_wallet
+from service.auth import keys
+from service.auth.authority import Tampered
+from service.auth.secrets import MasterKey
+from service.db.headstore import SqlHeadStore
+from service.db.txstore import SqlTxStore
+from service.errors import ApiError
+from service.ids import order_plan_id
+from service.journal import reservations
+from service.markets.firm import compiled, router_allowance, simulated
+from service.markets.guards import check_price, check_price_impact, market_price
+from service.markets.quotes import APPROVE_GAS, PricedTrade, snapshot
+from service.markets.trades import in_base_and_quote
+from service.orders import storage
+from service.orders.approvals import approvals
+from service.orders.events import emit_order
+from service.orders.keeper.book import lane_has_work
+from service.orders.keeper.deciding import HoldBack, Why
+from service.orders.keeper.needs import KeeperPolicy, KeptChain
+from service.orders.model import Order, OrderTry
+from service.plans.building import queued_plan
+from service.plans.funds import balances_at, needs
+
+PLAN_MARGIN_MS: Final = 15_000
+"""A plan that was not placed this long before its on-chain deadline is not placed any more."""
+
+_log: Final = structlog.get_logger("cambist.keeper")
+
+
+class NotTaken(Exception):
+    """The rows do not allow it now: the unit of work is rolled back."""
+
+    def __init__(self, held_back: HoldBack) -> None:
+        super().__init__(f"{held_back.why}: {held_back.detail}")
+        self.held_back: Final = held_back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A try whose plan is durable."""
+
+    order: Order
+    swap: SwapCall
+    wallet: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    """What the network says of a try."""
+
+    priced: PricedTrade
+    swap: SwapCall
+    allowance: int
+    balances: dict[AssetId, int]
+    deadline_s: int
+
+
+class Executor:
+    """Sends orders of one chain. Used by one event loop."""
+
+    def __init__(self, chain: KeptChain, *, clock: Clock, master: MasterKey, policy: KeeperPolicy) -> None:
+        self._chain: Final = chain
+        self._clock: Final = clock
+        self._master: Final = master
+        self._policy: Final = policy
+        self._store: Final = SqlTxStore()
+        self._heads: Final = SqlHeadStore()
+
+    async def execute(self, order: Order, priced: PricedTrade, *, uow: FencedUnitOfWork[Connection]) -> Sent | HoldBack:
+        """Try the order; `priced` has the limits that its swap is to carry.
+
+        Raises:
+            ChainError, BalanceUnknown: the node did not answer.
+            LeaseLost: another process keeps this chain's orders. StoreUnavailable: the database did not answer.
+        """
+        try:
+            wallet = await uow.read(lambda c: self._standing(c, order))
+            await self._guard(order, priced)
+            checked = await self._check(priced, wallet)
+            reach("K18")
+            sent = await uow.run(lambda c: self._commit(c, order, checked, wallet=wallet))
+        except NotTaken as refused:
+            return refused.held_back
+        reach("K19")
+        self._chain.engine.wake()
+        return sent
+
+    # -- private ------------------------------------------------------------------------------------------
+
+    async def _check_market(self, priced: PricedTrade) -> None:
+        """That the pools' price is what others say it is. Raises: ApiError, ChainError."""
+        market = priced.trade.market
+        opinions = await self._chain.opinions.read(self._chain, market, header=priced.header)
+        price = market_price(priced.trade.side, priced.quote.mid_price)
+        check_price(opinions, price=price, bounds=self._policy.bounds)
+        # What is paid, too: pool fees are not in the impact, and several of them add up.
+        most_bps = self._policy.bounds.max_deviation_bps + self._policy.max_price_impact_bps
+        check_price(opinions, price=_paid(priced), bounds=replace(self._policy.bounds, max_deviation_bps=most_bps))
+
+    def _standing(self, c: Connection, order: Order) -> Address:
+        """The wallet's address. Raises: NotTaken: the order may not be sent now."""
+        now = storage.resting_now(c, order.id)
+        if now is None or (now.triggered_ms, now.retry_after_ms) != (order.triggered_ms, order.retry_after_ms):
+            raise NotTaken(HoldBack(why=Why.CHANGED))
+        try:
+            wallet = get_wallet(c, order.wallet_id, master=self._master)
+            key = keys.load_key(c, order.key_id, master=self._master)
+        except Tampered as exc:
+            _log.error("an authority row was changed", order=order.id, reason=str(exc))
+            raise NotTaken(HoldBack(why=Why.KEY, detail="its key or wallet row was changed")) from exc
+        if wallet is None or key is None or key.revoked_ms is not None or key.wallet_id != order.wallet_id:
+            raise NotTaken(HoldBack(why=Why.KEY, detail="its key was revoked"))
+        lane = Lane(chain_id=order.chain_id, wallet=wallet.address)
+        paused = pauses.in_force(c, chain_id=lane.chain_id, wallet=lane.wallet, key_id=order.key_id)
+        if paused is not None:
+            raise NotTaken(HoldBack(why=Why.PAUSED, detail=paused.reason))
+        state = self._store.lane(c, lane)
+        if self._heads.frozen(c, lane.chain_id) is not None or (state is not None and state.hold_reason is not None):
+            raise NotTaken(HoldBack(why=Why.LANE, detail="the wallet or the chain needs a person's eye first"))
+        return wallet.address
+
+    async def _guard(self, order: Order, priced: PricedTrade) -> None:
+        bound = self._policy.max_price_impact_bps
+        if order.max_price_impact_bps is not None:
+            bound = min(bound, order.max_price_impact_bps)
+        try:
+            check_price_impact(priced.quote.price_impact_bps, max_bps=bound)
+            await self._check_market(priced)
+        except ApiError as exc:
+            raise NotTaken(HoldBack(why=Why.GUARD, detail=exc.code)) from exc
+
+    async def _check(self, priced: PricedTrade, wallet: Address) -> _Checked:
+        chain, limits = self._chain, priced.limits
+        # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
+        latest_s = max(self._clock.now_ms() // 1000, priced.header.timestamp_s) + self._policy.deadline_s
+        try:
+            swap = compiled(chain, priced, wallet=wallet, deadline_s=latest_s)
+        except UnsafeSwap as exc:
+            raise NotTaken(HoldBack(why=Why.SIMULATION, detail=str(exc))) from exc
+        balances = await balances_at(chain, wallet, [priced.trade.sold, chain.assets.native], block=priced.header.ref)
+        if balances[priced.trade.sold.id] < limits.max_sold:
+            raise NotTaken(HoldBack(why=Why.FUNDS, detail=f"the wallet has too little {priced.trade.sold.symbol}"))
+        allowance = await router_allowance(chain, priced, swap, wallet=wallet)
+        try:
+            found = await simulated(chain, priced, swap, wallet=wallet, allowance=allowance)
+        except (ExecutionReverted, RpcRefused) as exc:
+            raise NotTaken(HoldBack(why=Why.SIMULATION, detail=str(exc))) from exc
+        if -found.changes[0] > limits.max_sold or found.changes[1] < limits.min_bought:
+            raise NotTaken(HoldBack(why=Why.SIMULATION, detail="a token keeps a part of what is transferred"))
+        return _Checked(priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=latest_s)
+
+    def _commit(self, c: Connection, order: Order, checked: _Checked, *, wallet: Address) -> Sent:
+        """Raises: NotTaken: everything is rolled back."""
+        if self._standing(c, order) != wallet:
+            raise NotTaken(HoldBack(why=Why.CHANGED))
+        chain, priced, now_ms = self._chain, checked.priced, self._clock.now_ms()
+        if order.expires_ms is not None and now_ms >= order.expires_ms:
+            raise NotTaken(HoldBack(why=Why.CHANGED, detail="its time is over"))
+        lane = Lane(chain_id=order.chain_id, wallet=wallet)
+        plan_id = order_plan_id(self._clock)
+        # Another plan of the lane may use up the allowance that was read.
+        others = lane_has_work(c, lane.chain_id, wallet)
+        before = approvals(checked.swap, allowance=checked.allowance, others_open=others)
+        calls: tuple[CallRequest, ...] = (*before, checked.swap.call)
+        valid_until_ms = checked.deadline_s * 1000 - PLAN_MARGIN_MS
+        plan = queued_plan(plan_id, lane, calls=calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
+        self._store.add_plan(c, plan)
+        gas_wei = (priced.swap_gas + len(before) * APPROVE_GAS) * priced.fees.max_fee_wei
+        try:
+            reservations.move_to_plan(
+                c,
+                order.id,
+                plan_id,
+                amounts=needs((priced.trade.sold.id, checked.swap.spend.raw), (chain.assets.native.id, gas_wei)),
+                available=checked.balances,
+                available_at=priced.header.number,
+                now_ms=now_ms,
+            )
+            tried = OrderTry(
+                plan_id=plan_id,
+                order_id=order.id,
+                max_sold=priced.limits.max_sold,
+                min_bought=priced.limits.min_bought,
+                deadline_s=checked.deadline_s,
+                created_ms=now_ms,
+            )
+            quote = snapshot(chain, priced, deadline_s=checked.deadline_s)
+            started = storage.start_try(c, order, tried, quote=quote, now_ms=now_ms)
+        except reservations.NotEnoughFree as short:
+            asset = chain.assets.by_id(short.asset_id)
+            raise NotTaken(HoldBack(why=Why.FUNDS, detail=f"too little {asset.symbol} is free")) from short
+        except StaleState as exc:
+            raise NotTaken(HoldBack(why=Why.CHANGED, detail=str(exc))) from exc
+        emit_order(c, started, now_ms=now_ms)
+        return Sent(order=started, swap=checked.swap, wallet=wallet)
+
+
+def _paid(priced: PricedTrade) -> Ratio:
+    """What the trade pays or gets for one base unit of base, in quote base units, fees inside."""
+    quote = priced.quote
+    base, in_quote = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
+    return Ratio.of(in_quote, base)
