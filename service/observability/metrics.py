@@ -16,6 +16,10 @@ CONFIRM_BUCKETS_S: Final = (2, 5, 10, 20, 30, 45, 60, 120, 300, 900, 3600, 21_60
 """Two Ethereum blocks are 24 s, sixteen on Polygon some 35 s; a low fee waits for hours."""
 
 
+LOOK_BUCKETS_S: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""A look at resting orders: some milliseconds when nothing changed, a second with hundreds of exact quotes."""
+
+
 class Metrics:
     """One a process. Thread-safe."""
 
@@ -76,5 +80,36 @@ class Metrics:
             "cambist_history_removed_blocks",
             "Blocks whose trades were taken back since they left the chain.",
             ["chain"],
+            registry=self.registry,
+        )
+        self.resting_orders: Final = Gauge(
+            "cambist_resting_orders",
+            "Orders that rest, at the last look of the process that keeps them.",
+            ["chain"],
+            registry=self.registry,
+        )
+        self.orders_held_back: Final = Gauge(
+            "cambist_orders_held_back",
+            "Resting orders by why they went on resting at the last look.",
+            ["chain", "why"],
+            registry=self.registry,
+        )
+        self.keeper_orders: Final = Counter(
+            "cambist_keeper_orders",
+            "What was made of resting orders: executed (a try was queued), triggered (a stop was reached), expired.",
+            ["chain", "what"],
+            registry=self.registry,
+        )
+        self.keeper_quotes: Final = Counter(
+            "cambist_keeper_quotes",
+            "Resting orders that were quoted exactly.",
+            ["chain"],
+            registry=self.registry,
+        )
+        self.keeper_look_seconds: Final = Histogram(
+            "cambist_keeper_look_seconds",
+            "A look at all resting orders of a chain.",
+            ["chain"],
+            buckets=LOOK_BUCKETS_S,
             registry=self.registry,
         )

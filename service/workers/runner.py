@@ -1,5 +1,6 @@
 """The loops beside the HTTP server: the care for the endpoints of each chain, and in a process that works also signs of
-life, an engine a chain with the hints of its WebSockets, its market history, and the pruning of request nonces.
+life, an engine a chain with the hints of its WebSockets, its market history, the keeper of its resting orders, and the
+pruning of request nonces.
 
 Guarantees: every engine recovers what an earlier process left before it takes new work; every loop runs until `stop`
 is set; one that fails fails `run_workers`, and with it the process. Not guaranteed: that work under way is finished
@@ -15,6 +16,7 @@ from service.build import ChainRuntime, Services
 from service.workers.heartbeats import LATE_FOR_PRUNING_S, engine_loop
 from service.workers.hints import run_hints
 from service.workers.history import history_loop, run_history
+from service.workers.keeper import keeper_loop, run_keeper
 
 PRUNE_EVERY_S: Final = 60.0
 PRUNING: Final = "prune-nonces"
@@ -39,6 +41,7 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
             loops.create_task(_engine(services, chain, stop=stop), name=engine_loop(chain.config))
             sockets = services.settings.ws.get(chain.config.key, ())
             loops.create_task(run_history(services, chain, stop), name=history_loop(chain.config))
+            loops.create_task(run_keeper(services, chain, stop), name=keeper_loop(chain.config))
             loops.create_task(run_hints(sockets, chain.engine.hint, stop), name=f"hints-{chain.config.key}")
         loops.create_task(_prune(services, stop), name="prune-nonces")
 
