@@ -22,7 +22,14 @@ CUT: Final = "(cut)"
 BEGUN: Final = "audit.chain"
 EXPORTED: Final = "audit.export"
 ACCOUNT_MADE: Final = "account.create"
+KEY_MADE: Final = "key.create"
+KEY_ACTIVATED: Final = "key.activate"
+KEY_CHANGED: Final = "key.change"
+KEY_ROTATED: Final = "key.rotate"
+KEY_REVOKED: Final = "key.revoke"
 ORDER_PLACED: Final = "order.place"
+ORDER_CANCELLED: Final = "order.cancel"
+ORDER_REPLACED: Final = "order.replace"
 WITHDRAWAL_PLACED: Final = "withdrawal.place"
 TRANSACTION_PLACED: Final = "transaction.place"
 WITHDRAWAL_CANCELLED: Final = "withdrawal.cancel"
@@ -62,9 +69,16 @@ _ROWS: Final = (
     ("wallet.register", "The wallet of a key that is held elsewhere, or was stored before.",
      ("label", "address", "signer")),
     ("key.create", "An API key, never its secret.",
-     ("label", "wallet", "permissions", "ip_allowlist", "destinations", "lifetime_hours", "algorithm", "key")),
+     ("label", "wallet", "permissions", "ip_allowlist", "destinations", "lifetime_hours", "expires_ms", "algorithm",
+      "key", "session")),
+    ("key.activate", "A key that waited is in use; the one that it `rotates` ends after its overlap.",
+     ("key", "label", "permissions", "ip_allowlist", "expires_ms", "rotates", "session")),
+    ("key.change", "A key's label or rights: which fields are wider now, and which narrower.",
+     ("key", "label", "wider", "narrower", "permissions", "ip_allowlist", "expires_ms", "session")),
+    ("key.rotate", "A key was made in place of another; it waits for its activation.",
+     ("key", "label", "successor", "overlap_hours", "session")),
     ("key.revoke", "An API key ended; what it had queued rejected, what it had open to be closed.",
-     ("key", "label", "closing", "rejected")),
+     ("key", "label", "closing", "rejected", "session")),
     ("panic.on", "A pause of everything, a chain, a wallet or a key.",
      ("chain", "wallet", "key", "scope", "subject", "reason", "closing")),
     ("panic.off", "The end of a pause.", ("chain", "wallet", "key", "scope", "subject")),
@@ -95,7 +109,9 @@ _ROWS: Final = (
      ("reason", "route", "count", "first_ms", "last_ms", "also_keys", "sources", "more")),
     ("order.place", "An order accepted.",
      ("client_id", "market", "side", "type", "base_raw", "quote_raw", "max_sold_raw", "min_bought_raw",
-      "params_hash", "plan")),
+      "params_hash", "time_in_force", "price", "stop_price", "expires_ms", "reason", "plan")),
+    ("order.cancel", "Open orders that a key cancelled, or that ended with their key.", ("orders", "client_ids", "why")),
+    ("order.replace", "An order cancelled for another one, in one step.", ("cancelled", "placed", "mode")),
     ("withdrawal.place", "A withdrawal accepted.",
      ("client_id", "asset", "amount_raw", "amount_is", "destination", "params_hash", "plan", "needs_approval")),
     ("transaction.place", "A wrap, unwrap, revocation or call of a contract accepted.",

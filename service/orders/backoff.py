@@ -14,8 +14,8 @@ FIRST_MS: Final = 15_000
 MOST_MS: Final = 600_000
 MARGIN_MS: Final = 15_000
 """A block's time may be behind the clock."""
-MOST_TRIES: Final = 30
-"""Plans of one order; simulations that say no are none. Each that reverts on the chain costs its gas."""
+MOST_REVERTS: Final = 8
+"""Reverts that one order pays for; then it expires. What a lane refuses before it takes a nonce costs nothing."""
 
 
 def retry_after_ms(*, tries: int, now_ms: int, signed_until_ms: int | None) -> int:

@@ -26,7 +26,7 @@ from service.db.models import api_keys
 from service.journal import reservations
 from service.markets.trades import in_base_and_quote
 from service.orders import reasons, storage
-from service.orders.backoff import MOST_TRIES, retry_after_ms
+from service.orders.backoff import MOST_REVERTS, retry_after_ms
 from service.orders.events import emit_order
 from service.orders.model import Order, OrderState, OrderTry, TimeInForce
 from service.plans.booking import ChainBooks, Subject
@@ -159,7 +159,7 @@ class OrderLifecycle:
             self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=reasons.KEY_REVOKED)
         elif expires_ms is not None and expires_ms <= self.now_ms:
             self._move(c, expected=_NEW, state=OrderState.EXPIRED, reason=reasons.TIME_OVER)
-        elif self.order.tries >= MOST_TRIES:
+        elif signed and storage.count_reverts(c, self.order.id) >= MOST_REVERTS:
             self._move(c, expected=_NEW, state=OrderState.EXPIRED, reason=reasons.TRIES_USED)
         else:
             until_ms = self._try(c, plan_id).deadline_s * 1000 if signed else None

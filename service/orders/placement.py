@@ -1,27 +1,17 @@
-"""Taking an order on: priced at the head, bounded, funded, and queued in one unit of work (`service.plans.accepting`).
+"""Taking an order on: judged at the head (`deciding`), and written in one unit of work (`service.plans.accepting`).
 
-Quote, fees, allowance and balances are of one block. The limit that the swap carries is the quote less the slippage
-bound, fixed here for good.
-
-Guarantees: after `place` returns the order is durable and its funds are held; the same client id gives one order,
-however many requests race; whatever is refused has reserved and queued nothing.
-Not guaranteed: that the swap succeeds. The lane simulates it again before it takes a nonce.
+Guarantees: after `place` returns the order is durable, and its funds are held for its plan, or for itself while it
+rests; the same client id gives one order, however many requests race; whatever is refused has reserved and queued
+nothing; an account has no more open orders than the settings allow. Not guaranteed: that the swap succeeds. The lane
+simulates it again before it takes a nonce.
 """
 
-import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
-from chains.errors import ExecutionReverted, RpcRefused
-from chains.tx.model import Lane, PlanId
-from chains.types import CallRequest
-from chains.units import format_units
-from contracts.assets import AssetId, Market
-from contracts.ratio import Ratio
-from contracts.swaps import SwapCall
+from chains.tx.model import Lane
+from contracts.assets import Asset
 from service.audit.acts import ORDER_PLACED
 from service.audit.model import Subject
 from service.auth import budgets
@@ -29,58 +19,19 @@ from service.auth.callers import Caller
 from service.auth.caveats import Cost, Kind, Target, caveats_of, limits, require
 from service.auth.restrictions import MarketId
 from service.build import ChainRuntime, Services
-from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import new_id, order_plan_id
-from service.journal import books, reservations
-from service.markets.firm import compiled, refuse_taxed, router_allowance, simulated
-from service.markets.guards import check_price, check_price_impact, guarded_price, market_price
-from service.markets.quotes import APPROVE_GAS, PricedTrade, price_trade, snapshot
-from service.markets.state.model import require_fresh
-from service.markets.trades import Trade, in_base_and_quote
-from service.markets.usd import order_worth
+from service.journal import reservations
 from service.orders import storage
-from service.orders.approvals import approvals
-from service.orders.events import EVENT
-from service.orders.model import Order, OrderDraft, OrderType
-from service.orders.view import order_document
-from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
-from service.plans.building import queued_plan
-from service.plans.funds import balances_at, needs
+from service.orders.deciding import Decision, decide
+from service.orders.events import emit_order
+from service.orders.model import Order, OrderDraft, OrderState
+from service.orders.terms import Asked
+from service.orders.trying import amounts_of, calls_of, queue_try
+from service.plans.accepting import Accepted, Funds, accept_once
 from service.plans.params import params_hash
 from service.plans.recording import record_placed
 from service.plans.refusals import client_id_conflict, not_enough
-
-PLAN_MARGIN_MS: Final = 15_000
-"""A plan that was not placed this long before its on-chain deadline is not placed any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A parsed order request. `client_id` None lets the service choose one, and then nothing is idempotent."""
-
-    trade: Trade
-    slippage_bps: int | None
-    max_price_impact_bps: int | None
-    client_id: str | None
-
-    @property
-    def market(self) -> Market:
-        return self.trade.market
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """An order that could be accepted: what the chain said about it, and the draft of its row."""
-
-    asked: Asked
-    priced: PricedTrade
-    swap: SwapCall
-    allowance: int
-    balances: dict[AssetId, int]
-    deadline_s: int
-    usd: int | None
-    """What it sells at most, in micro-dollars; None: not known, or no limit asks for it."""
 
 
 async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Accepted[Order]:
@@ -90,46 +41,84 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         ApiError: refused; nothing was reserved or queued.
         QuoteError, ChainError, BalanceUnknown: it cannot be priced now.
     """
-    digest = _digest(runtime, caller, asked)
-    plan_id = order_plan_id(services.clock)
+    digest = digest_of(runtime, caller, asked)
     client_id = asked.client_id or f"cambist-{new_id(services.clock)}"
 
-    def accept(c: Connection, lane: Lane, prepared: Prepared) -> Order:
-        now_ms = services.clock.now_ms()
-        calls = _calls(c, caller, prepared)
-        valid_until_ms = prepared.deadline_s * 1000 - PLAN_MARGIN_MS
-        funds = _funds(runtime, prepared, approvals=len(calls) - 1)
-        cost = _cost(runtime, prepared, approvals=len(calls) - 1)
-        budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
-        plan = queued_plan(plan_id, lane, calls=calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
-        SqlTxStore().add_plan(c, plan)
-        hold_funds(c, runtime, caller, plan_id=plan_id, funds=funds, now_ms=now_ms)
-        draft = _draft(runtime, caller, prepared, client_id=client_id, digest=digest, plan_id=plan_id)
-        order = storage.insert_order(c, draft, now_ms=now_ms)
-        record_placed(
-            c,
-            caller,
-            act=ORDER_PLACED,
-            subject=Subject(kind="order", id=str(order.id)),
-            details=_recorded(order, plan_id=plan_id),
-            master=services.master,
-            now_ms=now_ms,
-        )
-        books.emit(c, account_id=caller.account_id, kind=EVENT, payload=order_document(order), now_ms=now_ms)
-        return order
+    def accept(c: Connection, lane: Lane, decision: Decision) -> Order:
+        return write(services, runtime, caller, c=c, lane=lane, decision=decision, client_id=client_id, digest=digest)
 
     return await accept_once(
         services,
         runtime,
         caller,
-        known=lambda c: _known(c, caller, asked, digest),
+        known=lambda c: known(c, caller, asked, digest=digest),
         prepare=lambda: prepare(services, runtime, caller, asked=asked),
         accept=accept,
     )
 
 
-def _recorded(order: Order, *, plan_id: PlanId) -> dict[str, Any]:
-    """What the audit log keeps of it."""
+async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Decision:
+    """Judge the order at the head. Raises: as `place`."""
+    require(caveats_of(caller.key), _target(runtime, caller, asked))
+    return await decide(services, runtime, caller, asked=asked)
+
+
+def write(
+    services: Services,
+    runtime: ChainRuntime,
+    caller: Caller,
+    *,
+    c: Connection,
+    lane: Lane,
+    decision: Decision,
+    client_id: str,
+    digest: str,
+) -> Order:
+    """All rows of what was decided, in the unit of work that accepts. Raises: ApiError: a limit is reached."""
+    now_ms = services.clock.now_ms()
+    _refuse_too_many(c, services, runtime, caller, decision=decision)
+    cost = _cost(c, runtime, caller, decision=decision)
+    budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
+    draft = _draft(runtime, caller, decision, client_id=client_id, digest=digest)
+    order = storage.insert_order(c, draft, now_ms=now_ms)
+    if decision.expired is not None:
+        order = storage.close_resting(c, order, state=OrderState.EXPIRED, reason=decision.expired, now_ms=now_ms)
+    else:
+        _hold(c, runtime, caller, order=order, funds=_funds(c, runtime, caller, decision=decision), now_ms=now_ms)
+    if decision.now is not None:
+        order = queue_try(
+            c,
+            order,
+            decision.now,
+            lane=lane,
+            assets=runtime.assets,
+            plan_id=order_plan_id(services.clock),
+            quote=decision.quote,
+            now_ms=now_ms,
+        )
+    record_placed(
+        c,
+        caller,
+        act=ORDER_PLACED,
+        subject=Subject(kind="order", id=str(order.id)),
+        details=recorded(order),
+        master=services.master,
+        now_ms=now_ms,
+    )
+    emit_order(c, order, now_ms=now_ms)
+    return order
+
+
+def recorded(order: Order) -> dict[str, Any]:
+    """What the audit log keeps of a placed order."""
+    given = {
+        "time_in_force": order.time_in_force,
+        "price": order.price_text,
+        "stop_price": order.stop_price_text,
+        "expires_ms": order.expires_ms,
+        "reason": order.reason,
+        "plan": order.plan_id,
+    }
     return {
         "client_id": order.client_id,
         "market": order.market,
@@ -140,113 +129,130 @@ def _recorded(order: Order, *, plan_id: PlanId) -> dict[str, Any]:
         "max_sold_raw": order.max_sold,
         "min_bought_raw": order.min_bought,
         "params_hash": order.params_hash,
-        "plan": str(plan_id),
+        **{name: str(value) for name, value in given.items() if value is not None},
     }
 
 
-async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:
-    """Everything that `place` checks, and a simulation of the whole plan; nothing is written or sent.
+async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Decision:
+    """Everything that `place` checks, and a simulation of the whole plan of what would trade now; nothing is written
+    or sent.
 
     Raises:
         ApiError: it would be refused, or would revert.
     """
-    prepared = await prepare(services, runtime, caller, asked=asked)
+    decision = await prepare(services, runtime, caller, asked=asked)
 
-    def check(c: Connection) -> Sequence[CallRequest]:
-        calls = _calls(c, caller, prepared)
-        cost = _cost(runtime, prepared, approvals=len(calls) - 1)
+    def check(c: Connection) -> None:
+        _refuse_too_many(c, services, runtime, caller, decision=decision)
+        cost = _cost(c, runtime, caller, decision=decision)
         budgets.check(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=services.clock.now_ms())
-        holds = reservations.holds(c, caller.wallet.id, runtime.config.chain_id)
-        funds = _funds(runtime, prepared, approvals=len(calls) - 1)
-        held = reservations.still_held(holds, at=funds.height)
+        if decision.expired is not None:
+            return
+        funds = _funds(c, runtime, caller, decision=decision)
+        held = reservations.still_held(
+            reservations.holds(c, caller.wallet.id, runtime.config.chain_id), at=funds.height
+        )
         for asset_id, wanted in funds.wanted.items():
             free = max(0, funds.balances.get(asset_id, 0) - held.get(asset_id, 0))
             if wanted > free:
                 raise not_enough(runtime, asset_id, wanted=wanted, free=free)
-        return calls
 
-    calls = await services.db.read(check)
-    results = await runtime.client.simulate(calls, sender=caller.wallet.address, block=prepared.priced.header.ref)
-    for result in results:
-        if not result.succeeded:
-            raise ApiError("would_revert", f"the order would fail on the chain: {result.reason or 'no reason given'}")
-    return prepared
+    await services.db.read(check)
+    if decision.now is not None:
+        sent = decision.now
+        calls = await services.db.read(lambda c: calls_of(c, sent, wallet_id=caller.wallet.id))
+        head = sent.priced.header.ref
+        for result in await runtime.client.simulate(calls.calls, sender=caller.wallet.address, block=head):
+            if not result.succeeded:
+                reason = result.reason or "no reason given"
+                raise ApiError("would_revert", f"the order would fail on the chain: {reason}")
+    return decision
 
 
-async def prepare(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:
-    """Price the order at the head and check its bounds."""
-    require(caveats_of(caller.key), _target(runtime, caller, asked))
-    settings = services.settings
-    slippage_bps = settings.default_slippage_bps if asked.slippage_bps is None else asked.slippage_bps
-    if slippage_bps > settings.max_slippage_bps:
-        raise ApiError(
-            "slippage_too_high",
-            f"at most {settings.max_slippage_bps} basis points of slippage are allowed, not {slippage_bps}",
-        )
-    # Of a head that is looked at now: allowance and balances are of its block, and the wallet may just have traded.
-    priced = await price_trade(runtime, asked.trade, slippage_bps=slippage_bps, max_age_s=0)
-    bound = settings.max_price_impact_bps
-    if asked.max_price_impact_bps is not None:
-        bound = min(bound, asked.max_price_impact_bps)
-    check_price_impact(priced.quote.price_impact_bps, max_bps=bound)
-    require_fresh(priced.view, services.clock, max_block_age_s=settings.max_block_age_s)
-    opinions = await runtime.opinions.read(runtime, asked.market, header=priced.header)
-    price = market_price(asked.trade.side, priced.quote.mid_price)
-    check_price(opinions, price=price, bounds=settings.price_bounds)
-    # What is paid, too: pool fees are not in the impact, and several of them add up.
-    most_bps = settings.max_price_deviation_bps + settings.max_price_impact_bps
-    check_price(opinions, price=_paid(priced), bounds=replace(settings.price_bounds, max_deviation_bps=most_bps))
-    await _check_least(runtime, asked.market, priced)
-    # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
-    now_s = services.clock.now_ms() // 1000
-    deadline_s = max(now_s, priced.header.timestamp_s) + settings.order_deadline_s
-    wallet = caller.wallet.address
-    swap = compiled(runtime, priced, wallet=wallet, deadline_s=deadline_s)
-    allowance = await router_allowance(runtime, priced, swap, wallet=wallet)
-    usd = None
-    if caller.key.restrictions.needs_order_usd:
-        usd = order_worth(
-            asked.market,
-            swap.spend.asset,
-            swap.spend.raw,
-            guarded=guarded_price(opinions, price=price, bounds=settings.price_bounds),
-            reading=await runtime.opinions.reading(runtime, asked.market, header=priced.header),
-            assets=runtime.assets,
-            now_s=now_s,
-        )
-    balances = await balances_at(runtime, wallet, [asked.trade.sold, runtime.assets.native], block=priced.header.ref)
-    if balances[swap.spend.asset.id] >= swap.spend.raw:
-        # What reverts is the lane's to judge, on the state that it is sent on.
-        with contextlib.suppress(ExecutionReverted, RpcRefused):
-            refuse_taxed(priced, await simulated(runtime, priced, swap, wallet=wallet, allowance=allowance))
-    return Prepared(
-        asked=asked, priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s, usd=usd
+def known(c: Connection, caller: Caller, asked: Asked, *, digest: str) -> Order | None:
+    """The account's order with this client id. Raises: ApiError: it was made with other parameters."""
+    if asked.client_id is None:
+        return None
+    order = storage.order_by_client_id(c, asked.client_id, account_id=caller.account_id)
+    if order is not None and order.params_hash != digest:
+        raise client_id_conflict("order", asked.client_id)
+    return order
+
+
+def digest_of(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
+    """The fingerprint of what was asked for; what was not given is left out of it."""
+    given = (asked.price, asked.stop_price)
+    price, stop_price = (None if one is None else one.text for one in given)
+    return params_hash(
+        "order",
+        {
+            "chain_id": runtime.config.chain_id,
+            "wallet_id": caller.wallet.id,
+            "market": asked.market.symbol,
+            "side": asked.trade.side.value,
+            "type": asked.type.value,
+            "base_amount": asked.trade.base_amount,
+            "quote_amount": asked.trade.quote_amount,
+            "venue": None if asked.trade.venue is None else asked.trade.venue.value,
+            "slippage_bps": asked.slippage_bps,
+            "max_price_impact_bps": asked.max_price_impact_bps,
+            "time_in_force": None if asked.time_in_force is None else asked.time_in_force.value,
+            "price": price,
+            "stop_price": stop_price,
+            "expires_ms": asked.expires_ms,
+            "count_gas": None if asked.count_gas is None else str(asked.count_gas),
+            "replaces": asked.replaces,
+        },
     )
 
 
-def _paid(priced: PricedTrade) -> Ratio:
-    """What the trade pays or gets for one base unit of base, in quote base units, fees inside."""
-    quote = priced.quote
-    base, in_quote = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
-    return Ratio.of(in_quote, base)
-
-
-async def _check_least(runtime: ChainRuntime, market: Market, priced: PricedTrade) -> None:
-    """That the order is worth what the market's filters ask for. Raises: ApiError: amount_too_small."""
-    filters = (await runtime.board.filters(runtime, [market]))[market.symbol]
-    quote = priced.quote
-    _, worth = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
-    if filters is not None and worth < filters.least_quote:
-        least = format_units(filters.least_quote, market.quote.decimals)
-        raise ApiError(
-            "amount_too_small", f"an order on {market.symbol} is worth {least} {market.quote.symbol} or more"
+def _hold(c: Connection, runtime: ChainRuntime, caller: Caller, *, order: Order, funds: Funds, now_ms: int) -> None:
+    try:
+        reservations.hold_for_order(
+            c,
+            account_id=caller.account_id,
+            wallet_id=caller.wallet.id,
+            chain_id=runtime.config.chain_id,
+            order_id=order.id,
+            amounts=funds.wanted,
+            now_ms=now_ms,
+            available=funds.balances,
+            available_at=funds.height,
         )
+    except reservations.NotEnoughFree as short:
+        raise not_enough(runtime, short.asset_id, wanted=short.wanted, free=short.free) from short
 
 
-def _calls(c: Connection, caller: Caller, prepared: Prepared) -> Sequence[CallRequest]:
-    others_open = storage.sells_already(c, caller.wallet.id, asset_id=prepared.asked.trade.sold.id)
-    before = approvals(prepared.swap, allowance=prepared.allowance, others_open=others_open)
-    return (*before, prepared.swap.call)
+def _funds(c: Connection, runtime: ChainRuntime, caller: Caller, *, decision: Decision) -> Funds:
+    """What is held: of an order that may rest again no less than its limit takes, whatever its first try does."""
+    sent = decision.now
+    if sent is None:
+        if decision.rests is None:
+            raise ValueError("an order that has expired holds nothing")
+        return decision.rests
+    approvals = calls_of(c, sent, wallet_id=caller.wallet.id).approvals
+    wanted = amounts_of(sent, runtime.assets, approvals=approvals)
+    if decision.asked.rests:
+        sold = sent.swap.spend
+        wanted[sold.asset.id] += decision.limits.max_sold - sold.raw
+    return Funds(wanted=wanted, balances=sent.balances, height=sent.priced.header.number)
+
+
+def _refuse_too_many(
+    c: Connection, services: Services, runtime: ChainRuntime, caller: Caller, *, decision: Decision
+) -> None:
+    """Raises: ApiError: too_many_open_orders."""
+    if decision.expired is not None:
+        return
+    settings, market = services.settings, decision.asked.market.symbol
+    chain_id = runtime.config.chain_id
+    of_market = storage.count_open(c, caller.account_id, chain_id=chain_id, market=market)
+    for count, most, where in (
+        (of_market, settings.max_open_orders_market, f" on {market}"),
+        (storage.count_open(c, caller.account_id), settings.max_open_orders, ""),
+    ):
+        if count >= most:
+            raise ApiError("too_many_open_orders", f"the account has {count} open orders{where}; {most} are allowed")
 
 
 def _target(runtime: ChainRuntime, caller: Caller, asked: Asked) -> Target:
@@ -260,65 +266,31 @@ def _target(runtime: ChainRuntime, caller: Caller, asked: Asked) -> Target:
     )
 
 
-def _cost(runtime: ChainRuntime, prepared: Prepared, *, approvals: int) -> Cost:
-    spend = prepared.swap.spend
+def _cost(c: Connection, runtime: ChainRuntime, caller: Caller, *, decision: Decision) -> Cost:
+    """What it takes of the key's limits: one that has expired already is an order, and moves nothing."""
+    sold: Asset = decision.asked.trade.sold
+    amount, usd, gas_wei = decision.limits.max_sold, decision.usd, 0
+    if decision.expired is not None:
+        amount, usd = 0, 0
+    elif decision.now is not None:
+        approvals = calls_of(c, decision.now, wallet_id=caller.wallet.id).approvals
+        gas_wei = decision.now.gas_wei(approvals=approvals)
+    elif decision.rests is not None:
+        native = runtime.assets.native.id
+        gas_wei = decision.rests.wanted.get(native, 0) - (amount if sold.id == native else 0)
     return Cost(
         kind=Kind.ORDER,
         chain_id=runtime.config.chain_id,
-        asset=spend.asset.id,
-        amount=spend.raw,
-        usd=prepared.usd,
-        gas_wei=_gas_wei(prepared, approvals=approvals),
+        asset=sold.id,
+        amount=amount,
+        usd=usd,
+        gas_wei=gas_wei,
         used={},
     )
 
 
-def _gas_wei(prepared: Prepared, *, approvals: int) -> int:
-    return (prepared.priced.swap_gas + approvals * APPROVE_GAS) * prepared.priced.fees.max_fee_wei
-
-
-def _funds(runtime: ChainRuntime, prepared: Prepared, *, approvals: int) -> Funds:
-    gas_wei = _gas_wei(prepared, approvals=approvals)
-    spend = prepared.swap.spend
-    return Funds(
-        wanted=needs((spend.asset.id, spend.raw), (runtime.assets.native.id, gas_wei)),
-        balances=prepared.balances,
-        height=prepared.priced.header.number,
-    )
-
-
-def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Order | None:
-    """The account's order with this client id. Raises: ApiError: it was made with other parameters."""
-    if asked.client_id is None:
-        return None
-    order = storage.order_by_client_id(c, asked.client_id, account_id=caller.account_id)
-    if order is not None and order.params_hash != digest:
-        raise client_id_conflict("order", asked.client_id)
-    return order
-
-
-def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
-    return params_hash(
-        "order",
-        {
-            "chain_id": runtime.config.chain_id,
-            "wallet_id": caller.wallet.id,
-            "market": asked.market.symbol,
-            "side": asked.trade.side.value,
-            "type": OrderType.MARKET.value,
-            "base_amount": asked.trade.base_amount,
-            "quote_amount": asked.trade.quote_amount,
-            "venue": None if asked.trade.venue is None else asked.trade.venue.value,
-            "slippage_bps": asked.slippage_bps,
-            "max_price_impact_bps": asked.max_price_impact_bps,
-        },
-    )
-
-
-def _draft(
-    runtime: ChainRuntime, caller: Caller, prepared: Prepared, *, client_id: str, digest: str, plan_id: PlanId
-) -> OrderDraft:
-    trade, priced = prepared.asked.trade, prepared.priced
+def _draft(runtime: ChainRuntime, caller: Caller, decision: Decision, *, client_id: str, digest: str) -> OrderDraft:
+    asked, trade = decision.asked, decision.asked.trade
     return OrderDraft(
         account_id=caller.account_id,
         wallet_id=caller.wallet.id,
@@ -330,12 +302,21 @@ def _draft(
         base_asset=trade.market.base.id,
         quote_asset=trade.market.quote.id,
         side=trade.side,
-        type=OrderType.MARKET,
+        type=asked.type,
         base_amount=trade.base_amount,
         quote_amount=trade.quote_amount,
-        slippage_bps=priced.slippage_bps,
-        max_sold=priced.limits.max_sold,
-        min_bought=priced.limits.min_bought,
-        quote=snapshot(runtime, priced, deadline_s=prepared.deadline_s),
-        plan_id=plan_id,
+        slippage_bps=decision.slippage_bps,
+        max_sold=decision.limits.max_sold,
+        min_bought=decision.limits.min_bought,
+        quote=decision.quote,
+        plan_id=None,
+        time_in_force=asked.time_in_force,
+        price=None if asked.price is None else asked.price.ratio,
+        price_text=None if asked.price is None else asked.price.text,
+        stop_price=None if asked.stop_price is None else asked.stop_price.ratio,
+        stop_price_text=None if asked.stop_price is None else asked.stop_price.text,
+        count_gas=decision.count_gas,
+        max_price_impact_bps=asked.max_price_impact_bps,
+        venue=trade.venue,
+        expires_ms=decision.expires_ms,
     )

@@ -25,7 +25,7 @@ UNFILLED_FOK: Final = "unfilled_fok"
 TIME_OVER: Final = "time_over"
 """`expires_ms` has passed."""
 TRIES_USED: Final = "tries_used"
-"""As many tries came to nothing as an order has."""
+"""It has paid for as many reverts as an order may."""
 IMPACT_TOO_HIGH: Final = "price_impact_too_high"
 NO_LIQUIDITY: Final = "no_liquidity"
 

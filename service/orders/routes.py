@@ -1,6 +1,6 @@
 """Routes of orders. Placing needs a trade key, looking a read key; a key sees the orders of its own wallet."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response, status
 from sqlalchemy import Connection
@@ -13,7 +13,7 @@ from service.markets.lookup import ChainName, Here, chain_named, config_named, m
 from service.markets.quotes import quote_document
 from service.markets.schemas import Amount, QuoteOut
 from service.orders import placement, storage
-from service.orders.model import Order, OrderState
+from service.orders.model import Order, OrderState, OrderType, TimeInForce
 from service.orders.schemas import (
     CLIENT_ID,
     FillOut,
@@ -24,6 +24,7 @@ from service.orders.schemas import (
     OrderTested,
     StepOut,
 )
+from service.orders.terms import Asked, check_combination, parse_price
 from service.orders.view import order_document
 from service.plans.progress import steps
 
@@ -39,7 +40,7 @@ async def place_order(
 ) -> OrderOut:
     """Accept a market order: 202 once it is durable and funded, 200 with the same order for a known client id."""
     runtime = chain_named(services, chain)
-    asked = _asked(body, market_named(runtime, body.market))
+    asked = asked_of(body, market_named(runtime, body.market))
     placed = await placement.place(services, runtime, caller, asked=asked)
     if not placed.created:
         response.status_code = status.HTTP_200_OK
@@ -50,10 +51,13 @@ async def place_order(
 async def test_order(chain: ChainName, body: OrderIn, caller: TradeCaller, services: Here) -> OrderTested:
     """Everything that placing does, and a simulation of all its transactions; nothing is stored or sent."""
     runtime = chain_named(services, chain)
-    asked = _asked(body, market_named(runtime, body.market))
-    prepared = await placement.try_out(services, runtime, caller, asked=asked)
-    quote = quote_document(runtime, prepared.priced, firm=None, clock=services.clock)
-    return OrderTested(quote=QuoteOut.model_validate(quote))
+    asked = asked_of(body, market_named(runtime, body.market))
+    decision = await placement.try_out(services, runtime, caller, asked=asked)
+    quote = None
+    if decision.priced is not None:
+        quote = QuoteOut.model_validate(quote_document(runtime, decision.priced, firm=None, clock=services.clock))
+    does: Literal["trade", "rest", "expire"] = "trade" if decision.now else "rest" if decision.rests else "expire"
+    return OrderTested(outcome=does, reason=decision.expired, quote=quote)
 
 
 @router.get("/orders")
@@ -103,8 +107,20 @@ async def get_order(
     return page
 
 
-def _asked(body: OrderIn, market: Market) -> placement.Asked:
-    return placement.Asked(
+def asked_of(body: OrderIn, market: Market, *, replaces: int | None = None) -> Asked:
+    """The request, parsed. Raises: ApiError: invalid_parameters, invalid_amount, invalid_price, amount_too_small."""
+    type_ = OrderType(body.type)
+    time_in_force = check_combination(
+        type=type_,
+        time_in_force=None if body.time_in_force is None else TimeInForce(body.time_in_force),
+        has_price=body.price is not None,
+        has_stop_price=body.stop_price is not None,
+        has_base_amount=body.base_amount is not None,
+        has_quote_amount=body.quote_amount is not None,
+        has_expiry=body.expires_ms is not None,
+        has_count_gas=body.count_gas is not None,
+    )
+    return Asked(
         trade=parse_trade(
             market,
             side=body.side,
@@ -115,6 +131,13 @@ def _asked(body: OrderIn, market: Market) -> placement.Asked:
         slippage_bps=body.slippage_bps,
         max_price_impact_bps=body.max_price_impact_bps,
         client_id=body.client_order_id,
+        type=type_,
+        time_in_force=time_in_force,
+        price=None if body.price is None else parse_price(body.price, market, field="price"),
+        stop_price=None if body.stop_price is None else parse_price(body.stop_price, market, field="stop_price"),
+        expires_ms=body.expires_ms,
+        count_gas=body.count_gas,
+        replaces=replaces,
     )
 
 

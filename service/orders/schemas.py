@@ -22,6 +22,7 @@ from service.markets.schemas import (
 CLIENT_ID = r"^[A-Za-z0-9_-]{1,64}$"
 
 BaseText = Annotated[str, Field(examples=["0.25"])]
+PriceIn = Annotated[str, Field(min_length=1, max_length=160)]
 QuoteText = Annotated[str, Field(examples=["749.609427"])]
 
 
@@ -30,13 +31,24 @@ TimeInForceName = Literal["gtc", "ioc", "fok"]
 
 
 class OrderIn(Document):
-    """A market order. Exactly one of `base_amount` and `quote_amount` fixes it."""
+    """An order. A market order is fixed by exactly one of `base_amount` and `quote_amount`, others by `base_amount`."""
 
     market: str = Field(max_length=48, examples=["ETHUSDC"])
     side: Literal["buy", "sell"]
-    type: Literal["market"] = "market"
+    type: TypeName = "market"
+    time_in_force: TimeInForceName | None = Field(default=None, examples=[None])
+    """Of a limit order. `gtc`: it rests until it trades as a whole; `ioc`: what fits inside the limit now; `fok`: all
+    of it now or nothing. Other types that rest are `gtc`."""
     base_amount: AmountText | None = None
     quote_amount: AmountText | None = Field(default=None, examples=[None])
+    price: PriceIn | None = Field(default=None, examples=[None])
+    """Limit price: quote for one unit of base, on the market's tick."""
+    stop_price: PriceIn | None = Field(default=None, examples=[None])
+    """The pools' mid price at which a stop order becomes a limit order."""
+    expires_ms: Millis | None = Field(default=None, examples=[None])
+    """When it stops resting."""
+    count_gas: bool | None = Field(default=None, examples=[None])
+    """Whether the gas, valued in quote, counts as part of the price; a setting of the service by default."""
     slippage_bps: int | None = Field(default=None, ge=0, le=10_000, examples=[50])
     """How much worse than the quote the swap may be, in basis points; enforced on the chain."""
     max_price_impact_bps: int | None = Field(default=None, ge=0, le=10_000, examples=[100])
@@ -143,4 +155,8 @@ class Orders(Document):
 class OrderTested(Document):
     """What the order would do. Nothing was written or sent."""
 
-    quote: QuoteOut
+    outcome: Literal["trade", "rest", "expire"]
+    """Whether it would trade now, rest, or expire at once (`reason` says why)."""
+    reason: str | None = Field(examples=[None])
+    quote: QuoteOut | None
+    """Of the size that would trade now, or of the whole one; None where the pools cannot fill it."""

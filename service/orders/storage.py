@@ -17,12 +17,12 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from chains.tx.model import PlanId
+from chains.tx.model import Outcome, PlanId
 from chains.tx.store import StaleState
 from chains.types import BlockHash, BlockRef, ChainId, TxHash
 from contracts.assets import AssetId
 from contracts.deployments import Venue
-from service.db.models import fills, order_plans, orders
+from service.db.models import fills, intents, order_plans, orders, txs
 from service.markets.trades import Side
 from service.orders.model import (
     OPEN_STATES,
@@ -102,6 +102,17 @@ def tries_of(c: Connection, order_id: int) -> Sequence[OrderTry]:
     """All plans that an order ever had, oldest first."""
     query = select(order_plans).where(order_plans.c.order_id == order_id).order_by(order_plans.c.created_ms)
     return [OrderTry(**row) for row in c.execute(query.order_by(order_plans.c.plan_id)).mappings()]
+
+
+def count_reverts(c: Connection, order_id: int) -> int:
+    """How many of an order's transactions are mined as reverted now: each has paid gas."""
+    of_order = order_plans.join(intents, intents.c.plan_id == order_plans.c.plan_id)
+    query = (
+        select(func.count())
+        .select_from(of_order.join(txs, txs.c.intent_id == intents.c.id))
+        .where(order_plans.c.order_id == order_id, txs.c.outcome == Outcome.REVERTED)
+    )
+    return int(c.execute(query).scalar_one())
 
 
 def resting(c: Connection, chain_id: ChainId, *, after_id: int = 0, limit: int = RESTING_PAGE) -> Sequence[Order]:

@@ -156,8 +156,11 @@ def is_multiple(price: Ratio, tick: Ratio) -> bool:
     return price.num * tick.den % (price.den * tick.num) == 0
 
 
-def terms_asked(asked: Asked) -> Terms:
-    """What its limit price asks for, as the keeper judges it. Raises: ValueError: it has none."""
+def terms_asked(asked: Asked, *, counts_gas: bool) -> Terms:
+    """What its limit price asks for, as the keeper judges it; `counts_gas` where the order does not say.
+
+    Raises: ValueError: it has no limit price.
+    """
     if asked.price is None:
         raise ValueError("a market order has no limit price")
     return Terms(
@@ -167,7 +170,7 @@ def terms_asked(asked: Asked) -> Terms:
         price=asked.price.ratio,
         stop=None if asked.stop_price is None else asked.stop_price.ratio,
         fires_above=(asked.type is OrderType.TAKE_PROFIT_LIMIT) == (asked.trade.side is Side.SELL),
-        counts_gas=bool(asked.count_gas),
+        counts_gas=counts_gas if asked.count_gas is None else asked.count_gas,
     )
 
 

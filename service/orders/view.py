@@ -8,12 +8,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from chains.units import format_units, mul_div_up
+from contracts.assets import Asset, Market
 from service.markets.prices import price_text
 from service.markets.trades import Side
 from service.orders.model import Order, OrderState
 from service.orders.reasons import expiry_reason
 
 PIPS: Final = 1_000_000
+
+
+def unquoted(chain: str, market: Market, native: Asset) -> dict[str, Any]:
+    """The snapshot of an order that was stored without a quote: what showing it needs."""
+    assets = {"base": market.base, "quote": market.quote, "native": native}
+    labels = {name: {"symbol": asset.symbol, "decimals": asset.decimals} for name, asset in assets.items()}
+    return {"chain": chain, **labels, "quoted": None}
 
 
 def order_document(order: Order) -> dict[str, Any]:
