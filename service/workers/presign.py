@@ -2,26 +2,31 @@
 
 Guarantees: nothing is signed unless the payload has its hash; what it does is what the stored row asked for, to the
 last base unit; the recipient of a swap is the wallet itself and its router the registry's; approvals are exact and
-go to a router of the registry; the destination of a withdrawal is still in the key's allowlist; and key, wallet and
-destination rows have their MAC, so that rows edited in the database grant nothing.
+go to a router of the registry; the destination of a withdrawal is still where its key reaches
+(`service.addresses.reach`), and its clearance and its key's limits still let it (`service.withdrawals.rechecking`);
+and key, wallet and destination rows have their MAC, so that rows edited in the database grant nothing.
 Not guaranteed: that the swap's limit is a good one; that was decided when the order was accepted.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from sqlalchemy import Connection
 
 from chains.tx.model import Intent, payload_hash
 from chains.tx.store import Clock, PreSignPaused, PreSignRefused
+from chains.types import ChainId
 from contracts.assets import AssetList
 from contracts.decoding import Approve, NativeTransfer, Swap, Transfer, decode_call
 from contracts.deployments import Deployments
 from service import pauses
 from service.accounts.wallets import get_wallet
+from service.addresses import reach
 from service.auth import keys
 from service.auth.authority import Tampered
+from service.auth.keys import Destination
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.markets.trades import Side
@@ -29,6 +34,7 @@ from service.orders.model import Order, OrderState, OrderTry, TimeInForce
 from service.orders.storage import order_by_plan, try_by_plan
 from service.plans.progress import is_last
 from service.withdrawals.model import Withdrawal, WithdrawalState
+from service.withdrawals.rechecking import recheck
 from service.withdrawals.storage import withdrawal_by_plan
 
 
@@ -54,16 +60,22 @@ def check_try(order: Order, tried: OrderTry) -> None:
 class _Snapshot:
     """One look at the database: what many intents have in common is read, and its MAC verified, once in it."""
 
-    def __init__(self, *, c: Connection, master: MasterKey) -> None:
+    def __init__(self, *, c: Connection, master: MasterKey, now_ms: int) -> None:
         self.c = c
         self.wallet = cache(lambda wallet_id: get_wallet(c, wallet_id, master=master))
         self.key = cache(lambda key_id: keys.load_key(c, key_id, master=master))
         self.pause = cache(
             lambda lane, key_id: pauses.in_force(c, chain_id=lane.chain_id, wallet=lane.wallet, key_id=key_id)
         )
-        self.destinations = cache(
-            lambda key_id, chain_id: keys.destinations(c, key_id, chain_id=chain_id, master=master)
-        )
+        self._now_ms: Final = now_ms
+        self._master: Final = master
+        self.destinations = cache(self._destinations)
+
+    def _destinations(self, key_id: str, chain_id: ChainId) -> frozenset[Destination]:
+        key = self.key(key_id)
+        if key is None:
+            return frozenset()
+        return reach.destinations_of(self.c, key, chain_id=chain_id, now_ms=self._now_ms, master=self._master)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +98,7 @@ class PreSign:
         """`check` of each, in one snapshot: what it would have raised, in its place."""
 
         def read(c: Connection) -> list[PreSignRefused | None]:
-            one = _Snapshot(c=c, master=self.master)
+            one = _Snapshot(c=c, master=self.master, now_ms=self.clock.now_ms())
             return [self._told(one, intent) for intent in intents]
 
         return await self.db.read(read)
@@ -175,5 +187,9 @@ class PreSign:
             allowed = one.destinations(withdrawal.key_id, intent.lane.chain_id)
         except Tampered as exc:
             raise PreSignRefused(str(exc)) from exc
-        if withdrawal.destination not in allowed:
-            raise PreSignRefused("the destination is no longer in the key's allowlist")
+        if Destination(chain_id=intent.lane.chain_id, address=withdrawal.destination) not in allowed:
+            raise PreSignRefused("the destination is no longer where the key may withdraw to")
+        key = one.key(withdrawal.key_id)
+        if key is None:
+            raise PreSignRefused("the key that asked for this was revoked")
+        recheck(one.c, intent, withdrawal, key=key, master=self.master)

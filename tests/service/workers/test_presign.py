@@ -14,6 +14,8 @@ from contracts import erc20
 from contracts.swaps import Swap, encode_swap, one_leg
 from service.accounts.people import ensure_account
 from service.accounts.wallets import insert_wallet
+from service.addresses import storage
+from service.addresses.storage import Entry, NewEntry
 from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network, revoke_key
 from service.auth.secrets import MasterKey
 from service.db import models as m
@@ -72,7 +74,8 @@ def seed_authority(c: Connection) -> tuple[Owner, str]:
 async def seeded(db: Database, seed: Seed = seed_order_of, **values: Any) -> Seeded:
     def work(c: Connection) -> Seeded:
         owner, key_id = seed_authority(c)
-        return seed(c, owner, key_id=key_id, **values)
+        cleared = {"master": MASTER} if seed is seed_withdrawal_of else {}
+        return seed(c, owner, key_id=key_id, **(cleared | values))
 
     return await db.run(work)
 
@@ -274,7 +277,75 @@ async def test_a_withdrawal_is_no_excuse_for_an_approval(sqlite_db: Database) ->
 async def test_a_destination_taken_off_the_allowlist_is_refused(sqlite_db: Database) -> None:
     withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
     await sqlite_db.run(lambda c: c.execute(delete(m.key_destinations)))
-    await refused(sqlite_db, withdrawal.plan.intents[0], "no longer in the key's allowlist")
+    await refused(sqlite_db, withdrawal.plan.intents[0], "no longer where the key may withdraw to")
+
+
+async def by_the_book(db: Database, *, in_force_ms: int, address: Address = BOB) -> tuple[Seeded, Entry]:
+    """A withdrawal to Bob by a key without destinations of its own, and an entry of its account's address book."""
+    withdrawal = await seeded(db, seed_withdrawal_of)
+
+    def write(c: Connection) -> Entry:
+        c.execute(delete(m.key_destinations))
+        account_id = c.execute(m.api_keys.select()).one().account_id
+        new = NewEntry(
+            account_id=account_id,
+            chain_id=ETHEREUM,
+            address=address,
+            name="bob",
+            is_contract=False,
+            added_by=None,
+            created_ms=NOW_MS,
+            in_force_ms=in_force_ms,
+        )
+        return storage.insert_entry(c, new, master=MASTER)
+
+    return withdrawal, await db.run(write)
+
+
+async def test_a_destination_in_force_in_the_address_book_may_be_signed_for(db: Database) -> None:
+    withdrawal, _ = await by_the_book(db, in_force_ms=NOW_MS)
+    await presign(db).check(withdrawal.plan.intents[0])
+
+
+async def test_a_destination_that_cools_is_refused_before_signing_until_its_time(sqlite_db: Database) -> None:
+    """F64: added less than the cooling time ago."""
+    clock = FakeClock()
+    withdrawal, _ = await by_the_book(sqlite_db, in_force_ms=clock.now_ms() + 1_000)
+    await refused(sqlite_db, withdrawal.plan.intents[0], "no longer where", clock=clock)
+    clock.advance_ms(999)
+    await refused(sqlite_db, withdrawal.plan.intents[0], "no longer where", clock=clock)
+    clock.advance_ms(1)
+    await presign(sqlite_db, clock).check(withdrawal.plan.intents[0])
+
+
+async def test_an_entry_removed_after_the_withdrawal_was_accepted_is_refused_before_signing(db: Database) -> None:
+    """F64: removed mid-flight."""
+    withdrawal, entry = await by_the_book(db, in_force_ms=NOW_MS)
+    await db.run(lambda c: storage.remove(c, entry, now_ms=NOW_MS, master=MASTER))
+    await refused(db, withdrawal.plan.intents[0], "no longer where the key may withdraw to")
+
+
+@pytest.mark.parametrize(
+    "forged", [{"in_force_ms": NOW_MS}, {"address": BOB}, {"account_id": 1}, {"removed_ms": None}, {"chain_id": 1}]
+)
+async def test_an_entry_edited_in_the_database_grants_nothing(sqlite_db: Database, forged: dict[str, Any]) -> None:
+    """F79: for the address book."""
+    withdrawal, entry = await by_the_book(sqlite_db, in_force_ms=NOW_MS + 1_000, address=MALLORY)
+
+    def forge(c: Connection) -> None:
+        if "removed_ms" in forged:
+            storage.remove(c, entry, now_ms=NOW_MS, master=MASTER)
+        other = {"account_id": 2, "chain_id": 137} if forged.keys() & {"account_id", "chain_id"} else {}
+        if other:
+            # A right row of another account and chain, moved here.
+            ensure_account(c, "second", owner="eve", master=MASTER, now_ms=NOW_MS)
+            c.execute(delete(m.book_entries))
+            made = {name: getattr(entry, name) for name in NewEntry.__slots__} | {"address": BOB} | other
+            storage.insert_entry(c, NewEntry(**made | {"in_force_ms": NOW_MS}), master=MASTER)
+        c.execute(update(m.book_entries).values({"address": BOB, "account_id": 1, "chain_id": ETHEREUM} | forged))
+
+    await sqlite_db.run(forge)
+    await refused(sqlite_db, withdrawal.plan.intents[0], "integrity")
 
 
 async def test_a_destination_written_into_the_database_without_the_master_key_is_refused(sqlite_db: Database) -> None:
