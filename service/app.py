@@ -13,6 +13,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from service.accounts.signing_in import MINUTE_MS
+from service.auth.budgets import DAY_MS
 from service.auth.callers import EITHER, SESSION, Authenticator, Needs, declared_caller
 from service.auth.keymemory import KeyMemory
 from service.auth.middleware import Edge
@@ -99,6 +100,8 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
             clock=services.clock,
             keys=KeyMemory(services.db, master=services.master, clock=services.clock),
             nonces=Nonces(services.db, started_ms=services.clock.now_ms()),
+            uses=services.key_uses,
+            idle_ms=settings.key_idle_days * DAY_MS,
         ),
         sessions=SessionAuthenticator(
             db=services.db,

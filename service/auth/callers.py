@@ -4,6 +4,7 @@
     ReadCaller       a key with read
     TradeCaller      a key with trade
     WithdrawCaller   a key with withdraw
+    KeyCaller        a key with any permission
     PersonCaller     a person who is signed in (`service.auth.session_caller`)
     EitherCaller     a key with withdraw, or a person: what stops a withdrawal, or decides about one
 
@@ -26,6 +27,7 @@ from service.auth import replay, signature
 from service.auth.caveats import Arrival, Use, caveats_of, require
 from service.auth.keymemory import KeyMemory, LoadedKey, WalletRef
 from service.auth.keys import ApiKey, IpAddress, Permission
+from service.auth.last_use import LastUses
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.auth.signature import Signed
@@ -80,13 +82,16 @@ class Authenticator:
     clock: Clock
     keys: KeyMemory
     nonces: replay.Nonces
+    uses: LastUses
+    idle_ms: int
+    """How long a key without networks lasts unused."""
 
     async def authenticate(self, signed: Signed, text: bytes, *, client_ip: IpAddress) -> Caller:
         """The caller of a request whose signed text is `text`.
 
         Raises:
-            ApiError: authentication_failed, timestamp_out_of_window, replayed, busy, key_revoked, key_expired,
-                ip_not_allowed.
+            ApiError: authentication_failed, timestamp_out_of_window, replayed, busy, key_inactive, key_revoked,
+                key_expired, ip_not_allowed.
             Tampered, SealBroken, DatabaseError: the key cannot be read.
         """
         now_ms = self.clock.now_ms()
@@ -101,11 +106,12 @@ class Authenticator:
             raise ApiError("authentication_failed", "the key has no wallet")
         nonce_is_stored = await self.nonces.use(signed, now_ms=now_ms)
         try:
-            _require_admitted(loaded.key, arrival)
+            self._require_admitted(loaded.key, arrival)
         except ApiError as exc:
             # The owner sees in the audit log whose key it was.
             exc.told = Told(reason=exc.message, key=(loaded.key.id, loaded.key.account_id))
             raise
+        self.uses.note(loaded.key, now_ms=now_ms)
         return Caller(
             key=loaded.key,
             wallet=loaded.wallet,
@@ -118,7 +124,7 @@ class Authenticator:
     def _would_pass(self, loaded: LoadedKey, signed: Signed, text: bytes, *, arrival: Arrival) -> bool:
         try:
             self._verify(loaded, signed, text)
-            _require_admitted(loaded.key, arrival)
+            self._require_admitted(loaded.key, arrival)
         except ApiError:
             return False
         return True
@@ -126,12 +132,11 @@ class Authenticator:
     def _verify(self, loaded: LoadedKey | None, signed: Signed, text: bytes) -> None:
         signature.verify(None if loaded is None else loaded.key, signed, text, master=self.master)
 
-
-def _require_admitted(key: ApiKey, arrival: Arrival) -> None:
-    """Raises: ApiError: key_revoked, and what the caveats of an arrival say."""
-    if key.revoked_ms is not None:
-        raise ApiError("key_revoked", "this key was revoked")
-    require(caveats_of(key), arrival)
+    def _require_admitted(self, key: ApiKey, arrival: Arrival) -> None:
+        """Raises: ApiError: key_revoked, and what the caveats of an arrival say."""
+        if key.revoked_ms is not None:
+            raise ApiError("key_revoked", "this key was revoked")
+        require(caveats_of(key, idle_ms=self.idle_ms), arrival)
 
 
 def _public(request: Request) -> Anyone:
@@ -140,13 +145,18 @@ def _public(request: Request) -> Anyone:
 
 def _needing(permission: Permission) -> Callable[[Request], Caller]:
     def check(request: Request) -> Caller:
-        found = _found(request, "this path needs a signed request")
-        if isinstance(found, SessionCaller):
-            raise ApiError("permission_denied", "this path needs a request signed by a key, not a session")
+        found = _any_key(request)
         require(caveats_of(found.key), Use(permission=permission))
         return found
 
     return check
+
+
+def _any_key(request: Request) -> Caller:
+    found = _found(request, "this path needs a signed request")
+    if isinstance(found, SessionCaller):
+        raise ApiError("permission_denied", "this path needs a request signed by a key, not a session")
+    return found
 
 
 def _person(request: Request) -> SessionCaller:
@@ -179,19 +189,22 @@ PublicCaller = Annotated[Anyone, Depends(_public)]
 ReadCaller = Annotated[Caller, Depends(_read)]
 TradeCaller = Annotated[Caller, Depends(_trade)]
 WithdrawCaller = Annotated[Caller, Depends(_withdraw)]
+KeyCaller = Annotated[Caller, Depends(_any_key)]
 PersonCaller = Annotated[SessionCaller, Depends(_person)]
 EitherCaller = Annotated[Caller | SessionCaller, Depends(_either)]
 
 SESSION: Final = "session"
+KEY: Final = "key"
 EITHER: Final = "withdraw or session"
-Needs = Permission | Literal["session", "withdraw or session"] | None
-"""What a route needs: a key with a permission, a session, either of the two, or nothing."""
+Needs = Permission | Literal["session", "key", "withdraw or session"] | None
+"""What a route needs: a key with a permission, any key, a session, either of the two, or nothing."""
 
 _DECLARED: Final[dict[object, Needs]] = {
     _public: None,
     _read: Permission.READ,
     _trade: Permission.TRADE,
     _withdraw: Permission.WITHDRAW,
+    _any_key: KEY,
     _person: SESSION,
     _either: EITHER,
 }
