@@ -111,6 +111,13 @@ def _most_a_gas(gas_limit: int, policy: FeePolicy, max_cost_wei: int | None) -> 
     return most // gas_limit
 
 
+def after_bumps(max_fee_wei: int, times: int) -> int:
+    """What a max fee must at least be after it was replaced so many times."""
+    for _ in range(times):
+        max_fee_wei = _bumped(max_fee_wei)
+    return max_fee_wei
+
+
 def _clamp(tip: int, policy: FeePolicy) -> int:
     return min(max(tip, policy.priority_floor_wei), policy.priority_cap_wei)
 

@@ -31,6 +31,7 @@ NONCE_TAKEN: Final = "nonce_taken"
 
 _ANY: Final = frozenset(WithdrawalState)
 _UNSETTLED: Final = frozenset({WithdrawalState.PROCESSING, WithdrawalState.SENT})
+_WAITING: Final = frozenset({WithdrawalState.AWAITING_APPROVAL, WithdrawalState.PROCESSING})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +48,18 @@ class WithdrawalLifecycle:
         return None if withdrawal is None else cls(withdrawal=withdrawal, books=books, now_ms=now_ms)
 
     def rejected(self, c: Connection, *, reason: str, expired: bool) -> None:
-        self._move(c, expected=frozenset({WithdrawalState.PROCESSING}), state=WithdrawalState.REJECTED, reason=reason)
+        self._move(c, expected=_WAITING, state=WithdrawalState.REJECTED, reason=reason)
+        self._emit(c)
+
+    def approved(self, c: Connection) -> None:
+        """Its plan is queued, in the same unit of work."""
+        waits = frozenset({WithdrawalState.AWAITING_APPROVAL})
+        self._move(c, expected=waits, state=WithdrawalState.PROCESSING, reason=None)
+        self._emit(c)
+
+    def cancelled(self, c: Connection) -> None:
+        """Its plan was rejected before anything was sent, in the same unit of work."""
+        self._move(c, expected=_WAITING, state=WithdrawalState.CANCELLED, reason=CANCELLED)
         self._emit(c)
 
     def mined(self, c: Connection, intent: Intent, tx: Tx) -> None:

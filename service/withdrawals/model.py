@@ -1,19 +1,25 @@
 """A withdrawal as it is stored, and its states.
 
     awaiting_approval -> processing -> sent -> confirmed -> final
-                              |          |----> failed (mined, reverted)     |----> cancelled (closed by a self-send)
-                              |---> rejected (nothing was sent)              |----> unknown (a foreign transaction took
-                                                                                    the nonce: a person must look)
+            |                |          |----> failed (mined, reverted)
+            |                |          |----> cancelled (closed by a self-send)
+            |                |          |----> unknown (a foreign transaction took the nonce: a person must look)
+            |----------------|---> rejected (nothing was sent)
+            |----------------|---> cancelled (by its client, before anything was sent)
 
-A reorg takes `confirmed`, `failed` and `cancelled` back to `sent`.
+A reorg takes `confirmed`, `failed` and a `cancelled` that was closed by a self-send back to `sent`.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from chains.tx.model import PlanId
 from chains.types import Address, ChainId, TxHash
 from contracts.assets import AssetId
+
+NATIVE_NAMESPACE: Final = "/slip44:"
+"""Of the ids of native assets (CAIP-19)."""
 
 
 class WithdrawalState(StrEnum):
@@ -37,6 +43,16 @@ class AmountIs(StrEnum):
     """What leaves at most, of the native asset: the most that its transaction may pay for gas is taken off it first."""
     ALL = "all"
     """All that is free. Of the native asset as GROSS."""
+
+
+def takes_fee_off(asset: AssetId, amount_is: AmountIs) -> bool:
+    """Whether the fee is within the amount that was asked for: gas is paid in the native asset, so of no other one."""
+    return amount_is is not AmountIs.NET and NATIVE_NAMESPACE in asset
+
+
+def leaves_at_most(asset: AssetId, amount: int, *, amount_is: AmountIs, max_fee_wei: int | None) -> int:
+    """What leaves the wallet of the asset at most for `amount` to arrive, but for fees on top of it."""
+    return amount + (max_fee_wei or 0) if takes_fee_off(asset, amount_is) else amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

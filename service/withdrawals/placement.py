@@ -1,23 +1,23 @@
 """Taking a withdrawal on: a destination that the key allows, a transfer that would work, funds held, one transaction.
 
 Guarantees: as `service.plans.accepting`: the same client id pays once, whatever is refused has reserved and queued
-nothing; the destination receives the amount asked for, gas on top.
+nothing. One that needs a second person is stored, and its funds are held, but no lane sees it before it is approved.
+With each goes its clearance, without which nothing is signed.
 Not guaranteed: that anybody holds the key of the destination. It must be in the key's allowlist for that reason.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from chains.errors import ExecutionReverted
-from chains.tx.model import Lane, PlanId
-from chains.tx.simulation import padded_gas
-from chains.types import ZERO_ADDRESS, Address, CallRequest, InvalidAddress, parse_address
-from contracts import erc20
-from contracts.assets import Asset
+from chains.tx.model import IntentState, Lane, Plan, PlanId
+from chains.types import ZERO_ADDRESS, Address, InvalidAddress, parse_address
+from service.addresses import reach
+from service.approvals import clearances, model, policies
+from service.approvals.model import Why
 from service.audit.acts import WITHDRAWAL_PLACED
 from service.audit.model import Subject
-from service.auth import budgets, keys
+from service.auth import budgets
 from service.auth.callers import Caller
 from service.auth.caveats import Cost, Kind, Target, caveats_of, limits, require
 from service.build import ChainRuntime, Services
@@ -25,36 +25,16 @@ from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.ids import withdrawal_plan_id
 from service.journal import books
-from service.markets.usd import asset_worth
-from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
+from service.plans.accepting import Accepted, accept_once, hold_funds
 from service.plans.building import queued_plan
-from service.plans.funds import needs, witnessed_balances
 from service.plans.params import params_hash
 from service.plans.recording import record_placed
-from service.plans.refusals import client_id_conflict, not_enough
+from service.plans.refusals import client_id_conflict
 from service.withdrawals import storage
 from service.withdrawals.lifecycle import EVENT
-from service.withdrawals.model import Withdrawal, WithdrawalDraft
+from service.withdrawals.model import AmountIs, Withdrawal, WithdrawalDraft, WithdrawalState
+from service.withdrawals.preparing import Asked, Prepared, prepare
 from service.withdrawals.view import withdrawal_document
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A parsed withdrawal request; `amount` in base units."""
-
-    asset: Asset
-    amount: int
-    destination: Address
-    client_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    call: CallRequest
-    funds: Funds
-    gas_wei: int
-    usd: int | None
-    """In micro-dollars; None: not known, or no limit asks for it."""
 
 
 def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Address:
@@ -92,20 +72,29 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
     digest = _digest(runtime, caller, asked)
     plan_id = withdrawal_plan_id(services.clock)
 
-    async def prepare() -> _Prepared:
-        await services.db.read(lambda c: _check_allowed(c, services, runtime, caller=caller, asked=asked))
-        return await _prepare(runtime, caller, asked=asked, now_s=services.clock.now_ms() // 1000)
+    async def ask_chain() -> Prepared:
+        return await prepare_allowed(services, runtime, caller, asked=asked)
 
-    def accept(c: Connection, lane: Lane, prepared: _Prepared) -> Withdrawal:
-        _check_allowed(c, services, runtime, caller=caller, asked=asked)
+    def accept(c: Connection, lane: Lane, prepared: Prepared) -> Withdrawal:
+        check_allowed(c, services, runtime, caller=caller, asked=asked)
         now_ms = services.clock.now_ms()
-        cost = _cost(runtime, asked, prepared)
+        why = why_approval(c, services, caller, asked=asked, prepared=prepared)
+        cost = cost_of(runtime, asked, prepared)
         budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
-        plan = queued_plan(plan_id, lane, calls=[prepared.call], created_ms=now_ms, valid_until_ms=None)
-        SqlTxStore().add_plan(c, plan)
+        SqlTxStore().add_plan(c, _plan(plan_id, lane, prepared, waits=why is not None, now_ms=now_ms))
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=prepared.funds, now_ms=now_ms)
-        draft = _draft(runtime, caller, asked, digest=digest, plan_id=plan_id)
-        withdrawal = storage.insert_withdrawal(c, draft, now_ms=now_ms)
+        state = WithdrawalState.PROCESSING if why is None else WithdrawalState.AWAITING_APPROVAL
+        draft = _draft(runtime, caller, asked, prepared=prepared, digest=digest, plan_id=plan_id)
+        withdrawal = storage.insert_withdrawal(c, draft, state=state, now_ms=now_ms)
+        clearances.insert_clearance(
+            c,
+            withdrawal,
+            why=why,
+            usd=prepared.usd,
+            requester_id=caller.key.made_by,
+            expires_ms=None if why is None else now_ms + model.EXPIRES_MS,
+            master=services.master,
+        )
         record_placed(
             c,
             caller,
@@ -114,10 +103,12 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
             details={
                 "client_id": asked.client_id,
                 "asset": asked.asset.id,
-                "amount_raw": asked.amount,
+                "amount_raw": prepared.amount,
+                "amount_is": str(asked.amount_is),
                 "destination": asked.destination,
                 "params_hash": digest,
                 "plan": str(plan_id),
+                "needs_approval": None if why is None else str(why),
             },
             master=services.master,
             now_ms=now_ms,
@@ -127,11 +118,26 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
         return withdrawal
 
     return await accept_once(
-        services, runtime, caller, known=lambda c: _known(c, caller, asked, digest), prepare=prepare, accept=accept
+        services, runtime, caller, known=lambda c: _known(c, caller, asked, digest), prepare=ask_chain, accept=accept
     )
 
 
-def _check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked) -> None:
+async def prepare_allowed(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Prepared:
+    """What the chain says of a withdrawal that the key allows. Raises: as `prepare`; ApiError: the key does not."""
+
+    def read(c: Connection) -> bool:
+        check_allowed(c, services, runtime, caller=caller, asked=asked)
+        now_ms = services.clock.now_ms()
+        policy = policies.policy_of(c, caller.account_id, master=services.master, now_ms=now_ms)
+        return caller.key.restrictions.needs_withdrawal_usd or policy.in_force.usd is not None
+
+    with_usd = await services.db.read(read)
+    wallet = caller.wallet
+    return await prepare(services, runtime, wallet_id=wallet.id, wallet=wallet.address, asked=asked, with_usd=with_usd)
+
+
+def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked) -> None:
+    """Raises: ApiError: the key is not for this, or not for this destination."""
     target = Target(
         wallet_id=caller.wallet.id,
         chain_id=runtime.config.chain_id,
@@ -139,47 +145,48 @@ def _check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, 
         market=None,
         destination=asked.destination,
     )
-    require(caveats_of(caller.key, keys.list_destinations(c, caller.key_id, master=services.master)), target)
+    chain_id, now_ms, key = runtime.config.chain_id, services.clock.now_ms(), caller.key
+    reach.check_cooled(
+        c, key, chain_id=chain_id, address=asked.destination, now_ms=now_ms, master=services.master
+    )  # fmt: skip
+    reached = reach.destinations_of(c, key, chain_id=chain_id, now_ms=now_ms, master=services.master)
+    require(caveats_of(key, reached), target)
 
 
-def _cost(runtime: ChainRuntime, asked: Asked, prepared: _Prepared) -> Cost:
+def why_approval(c: Connection, services: Services, caller: Caller, *, asked: Asked, prepared: Prepared) -> Why | None:
+    """Why a second person is needed, as the account's thresholds are now; None: nobody is."""
+    now_ms = services.clock.now_ms()
+    policy = policies.policy_of(c, caller.account_id, master=services.master, now_ms=now_ms)
+    if not policy.in_force.any:
+        return None
+    before = clearances.taken_alone(c, caller.account_id, now_ms=now_ms)
+    return model.why(policy.in_force, asked.asset.id, amount=prepared.leaves, usd=prepared.usd, before=before)
+
+
+def cost_of(runtime: ChainRuntime, asked: Asked, prepared: Prepared) -> Cost:
+    """What it takes of the key's limits."""
     return Cost(
         kind=Kind.WITHDRAWAL,
         chain_id=runtime.config.chain_id,
         asset=asked.asset.id,
-        amount=asked.amount,
+        amount=prepared.leaves,
         usd=prepared.usd,
-        gas_wei=prepared.gas_wei,
+        gas_wei=prepared.max_fee_wei,
         used={},
     )
 
 
-async def _prepare(runtime: ChainRuntime, caller: Caller, *, asked: Asked, now_s: int) -> _Prepared:
-    call = erc20.transfer_call(asked.asset, asked.destination, amount=asked.amount)
-    head = await runtime.client.head()
-    wallet, native = caller.wallet.address, runtime.assets.native
-    balances = await witnessed_balances(runtime, wallet, [asked.asset, native], block=head.ref)
-    # Before the gas is estimated: a transfer of what is not there reverts with a wording of the token's own.
-    if asked.amount > balances[asked.asset.id]:
-        raise not_enough(runtime, asked.asset.id, wanted=asked.amount, free=balances[asked.asset.id])
-    fees = await runtime.fees.suggested(runtime.client, block=head.ref)
-    gas_wei = await _gas(runtime, caller, call=call) * fees.max_fee_wei
-    wanted = needs((asked.asset.id, asked.amount), (native.id, gas_wei))
-    usd = None
-    if caller.key.restrictions.needs_withdrawal_usd:
-        usd = await asset_worth(runtime, asked.asset, asked.amount, header=head, now_s=now_s)
-    funds = Funds(wanted=wanted, balances=balances, height=head.number)
-    return _Prepared(call=call, funds=funds, gas_wei=gas_wei, usd=usd)
-
-
-async def _gas(runtime: ChainRuntime, caller: Caller, *, call: CallRequest) -> int:
-    """Gas set aside. The estimate executes the transfer, so that a token that would refuse it is found here."""
-    try:
-        estimate = await runtime.client.estimate_gas(call, sender=caller.wallet.address)
-    except ExecutionReverted as exc:
-        reason = exc.reason or "no reason given"
-        raise ApiError("would_revert", f"the transfer would fail on the chain: {reason}") from exc
-    return padded_gas(estimate, data=call.data)
+def _plan(plan_id: PlanId, lane: Lane, prepared: Prepared, *, waits: bool, now_ms: int) -> Plan:
+    """One call, its gas limit fixed. One that waits for a second person is only accepted, so that no lane takes it."""
+    plan = queued_plan(plan_id, lane, calls=[prepared.call], created_ms=now_ms, valid_until_ms=None)
+    [intent] = plan.intents
+    bounded = replace(
+        intent,
+        gas_limit=prepared.gas_limit,
+        max_gas_cost_wei=prepared.max_fee_wei if prepared.is_bounded else None,
+        state=IntentState.ACCEPTED if waits else IntentState.QUEUED,
+    )
+    return replace(plan, intents=(bounded,))
 
 
 def _known(c: Connection, caller: Caller, asked: Asked, digest: str) -> Withdrawal | None:
@@ -198,12 +205,16 @@ def _digest(runtime: ChainRuntime, caller: Caller, asked: Asked) -> str:
             "wallet_id": caller.wallet.id,
             "asset": asked.asset.id,
             "amount": asked.amount,
+            # Left out where it says nothing: the fingerprint of what was asked for before there was this parameter.
+            "amount_is": None if asked.amount_is is AmountIs.NET else str(asked.amount_is),
             "destination": asked.destination,
         },
     )
 
 
-def _draft(runtime: ChainRuntime, caller: Caller, asked: Asked, *, digest: str, plan_id: PlanId) -> WithdrawalDraft:
+def _draft(
+    runtime: ChainRuntime, caller: Caller, asked: Asked, *, prepared: Prepared, digest: str, plan_id: PlanId
+) -> WithdrawalDraft:
     return WithdrawalDraft(
         account_id=caller.account_id,
         wallet_id=caller.wallet.id,
@@ -212,7 +223,10 @@ def _draft(runtime: ChainRuntime, caller: Caller, asked: Asked, *, digest: str, 
         params_hash=digest,
         chain_id=runtime.config.chain_id,
         asset=asked.asset.id,
-        amount=asked.amount,
+        amount=prepared.amount,
         destination=asked.destination,
         plan_id=plan_id,
+        amount_is=asked.amount_is,
+        gas_limit=prepared.gas_limit,
+        max_fee_wei=prepared.max_fee_wei,
     )

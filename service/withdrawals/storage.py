@@ -3,26 +3,32 @@
 Guarantees: `move` is guarded (it changes the withdrawal exactly when it is in one of the expected states, or raises).
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from chains.tx.model import AttemptKind, PlanId, TxState
 from chains.tx.store import StaleState
-from chains.types import ChainId
+from chains.types import Address, ChainId
 from service.db.models import attempts, intents, txs, withdrawals
 from service.withdrawals.model import AmountIs, Withdrawal, WithdrawalDraft, WithdrawalState
 
 _UNSETTLED: Final = (WithdrawalState.PROCESSING, WithdrawalState.SENT)
 
 
-def insert_withdrawal(c: Connection, draft: WithdrawalDraft, *, now_ms: int) -> Withdrawal:
+def insert_withdrawal(
+    c: Connection,
+    draft: WithdrawalDraft,
+    *,
+    state: WithdrawalState = WithdrawalState.PROCESSING,
+    now_ms: int,
+) -> Withdrawal:
     """Store a new withdrawal. Raises: IntegrityError: the account used the client id already."""
     values = {
         **asdict(draft),
-        "state": WithdrawalState.PROCESSING,
+        "state": state,
         "gas_wei": 0,
         "created_ms": now_ms,
         "updated_ms": now_ms,
@@ -53,29 +59,65 @@ def withdrawals_by_plans(c: Connection, plan_ids: Collection[PlanId]) -> Sequenc
     ]
 
 
-def list_withdrawals(
-    c: Connection,
-    wallet_id: int,
-    *,
-    chain_id: ChainId | None,
-    client_id: str | None,
-    state: WithdrawalState | None,
-    before_id: int | None,
-    limit: int,
-) -> Sequence[Withdrawal]:
-    """The wallet's withdrawals, newest first, below `before_id`."""
-    query = (
-        select(withdrawals).where(withdrawals.c.wallet_id == wallet_id).order_by(withdrawals.c.id.desc()).limit(limit)
+def withdrawal_of_account(c: Connection, withdrawal_id: int, *, account_id: int) -> Withdrawal | None:
+    """The account's withdrawal by its id."""
+    return _first(c, withdrawals.c.id == withdrawal_id, withdrawals.c.account_id == account_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """None: all. `since_ms` is inside, `until_ms` outside; `assets` are ids."""
+
+    chain_id: ChainId | None = None
+    client_id: str | None = None
+    state: WithdrawalState | None = None
+    assets: Collection[str] | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    before_id: int | None = None
+
+
+def list_withdrawals(c: Connection, wallet_id: int, *, filters: Filters, limit: int) -> Sequence[Withdrawal]:
+    """The wallet's withdrawals, newest first."""
+    w = withdrawals.c
+    wanted: Sequence[tuple[object, Callable[[Any], ColumnElement[bool]]]] = (
+        (filters.chain_id, lambda value: w.chain_id == value),
+        (filters.client_id, lambda value: w.client_id == value),
+        (filters.state, lambda value: w.state == value),
+        (filters.assets, lambda value: w.asset.in_(value)),
+        (filters.since_ms, lambda value: w.created_ms >= value),
+        (filters.until_ms, lambda value: w.created_ms < value),
+        (filters.before_id, lambda value: w.id < value),
     )
-    if chain_id is not None:
-        query = query.where(withdrawals.c.chain_id == chain_id)
-    if client_id is not None:
-        query = query.where(withdrawals.c.client_id == client_id)
-    if state is not None:
-        query = query.where(withdrawals.c.state == state)
-    if before_id is not None:
-        query = query.where(withdrawals.c.id < before_id)
+    conditions = [condition(value) for value, condition in wanted if value is not None]
+    query = select(withdrawals).where(w.wallet_id == wallet_id, *conditions).order_by(w.id.desc()).limit(limit)
     return [_withdrawal(row) for row in c.execute(query).mappings()]
+
+
+def was_paid(c: Connection, account_id: int, *, chain_id: ChainId, destination: Address) -> bool:
+    """Whether something of the account arrived at the address before."""
+    arrived = (WithdrawalState.CONFIRMED, WithdrawalState.FINAL)
+    query = (
+        select(withdrawals.c.id)
+        .where(
+            withdrawals.c.account_id == account_id,
+            withdrawals.c.chain_id == chain_id,
+            withdrawals.c.destination == destination,
+            withdrawals.c.state.in_(arrived),
+        )
+        .limit(1)
+    )
+    return c.execute(query).first() is not None
+
+
+def mined_at(c: Connection, plan_ids: Collection[PlanId]) -> Mapping[PlanId, int]:
+    """The heights of the blocks that mined these plans' transactions, of those that are mined."""
+    rows = c.execute(
+        select(intents.c.plan_id, txs.c.block_number)
+        .join(txs, txs.c.intent_id == intents.c.id)
+        .where(intents.c.plan_id.in_(plan_ids), txs.c.block_number.is_not(None))
+    )
+    return {PlanId(plan_id): height for plan_id, height in rows}
 
 
 def move(

@@ -5,7 +5,7 @@ from typing import Any, Final
 from chains.config import ChainConfig
 from chains.units import format_units
 from contracts.assets import Asset
-from service.withdrawals.model import Withdrawal
+from service.withdrawals.model import Withdrawal, leaves_at_most
 
 NATIVE_DECIMALS: Final = 18
 """Of every EVM chain's native asset."""
@@ -17,6 +17,10 @@ def withdrawal_document(withdrawal: Withdrawal, *, chain: ChainConfig | None, as
     `chain` and `asset` are None when no longer configured or listed: then by id, and without an amount.
     """
     native = "native" if chain is None else chain.native_symbol
+    most = leaves_at_most(
+        withdrawal.asset, withdrawal.amount, amount_is=withdrawal.amount_is, max_fee_wei=withdrawal.max_fee_wei
+    )
+    fee_wei = withdrawal.max_fee_wei
     return {
         "id": withdrawal.id,
         "client_withdrawal_id": withdrawal.client_id,
@@ -24,10 +28,13 @@ def withdrawal_document(withdrawal: Withdrawal, *, chain: ChainConfig | None, as
         "asset": None if asset is None else asset.symbol,
         "asset_id": withdrawal.asset,
         "amount": None if asset is None else format_units(withdrawal.amount, asset.decimals),
+        "amount_is": withdrawal.amount_is.value,
+        "leaves_at_most": None if asset is None else format_units(most, asset.decimals),
         "address": withdrawal.destination,
         "state": withdrawal.state.value,
         "reason": withdrawal.reason,
         "tx_hash": withdrawal.tx_hash,
+        "max_fee": None if fee_wei is None else {"asset": native, "amount": format_units(fee_wei, NATIVE_DECIMALS)},
         "gas": {"asset": native, "amount": format_units(withdrawal.gas_wei, NATIVE_DECIMALS)},
         "created_ms": withdrawal.created_ms,
         "updated_ms": withdrawal.updated_ms,

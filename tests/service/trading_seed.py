@@ -25,6 +25,9 @@ from contracts.abi import load_abi
 from contracts.assets import Asset, AssetList, load_assets
 from contracts.deployments import Deployments, Venue, load_deployments
 from contracts.swaps import Swap, encode_swap, one_leg
+from service.approvals.clearances import insert_clearance
+from service.approvals.model import Why
+from service.auth.secrets import MasterKey
 from service.db.models import api_keys
 from service.db.txstore import SqlTxStore
 from service.journal import reservations
@@ -32,7 +35,7 @@ from service.markets.trades import Side
 from service.orders.model import OrderDraft, OrderType
 from service.orders.storage import insert_order
 from service.plans.building import queued_plan
-from service.withdrawals.model import WithdrawalDraft
+from service.withdrawals.model import WithdrawalDraft, WithdrawalState
 from service.withdrawals.storage import insert_withdrawal
 from service.workers.observer import ChainObserver
 from tests.clock import FakeClock
@@ -186,9 +189,16 @@ def seed_withdrawal(c: Connection, *, asset: Asset = USDC, amount: int = 5_000_0
 
 
 def seed_withdrawal_of(
-    c: Connection, owner: Owner, *, key_id: str, asset: Asset = USDC, amount: int = 5_000_000
+    c: Connection,
+    owner: Owner,
+    *,
+    key_id: str,
+    asset: Asset = USDC,
+    amount: int = 5_000_000,
+    master: MasterKey | None = None,
+    why: Why | None = None,
 ) -> Seeded:
-    """The same withdrawal for an account and key that are there."""
+    """The same withdrawal for an account and key that are there; with a master key also its clearance."""
     lane = Lane(chain_id=ETHEREUM, wallet=owner.address)
     plan_id = PlanId(f"withdrawal:{owner.wallet_id}")
     call = erc20.transfer_call(asset, BOB, amount=amount)
@@ -216,7 +226,12 @@ def seed_withdrawal_of(
         destination=BOB,
         plan_id=plan_id,
     )
-    return Seeded(owner=owner, plan=plan, id=insert_withdrawal(c, draft, now_ms=NOW_MS).id)
+    state = WithdrawalState.PROCESSING if why is None else WithdrawalState.AWAITING_APPROVAL
+    withdrawal = insert_withdrawal(c, draft, state=state, now_ms=NOW_MS)
+    if master is not None:
+        late = None if why is None else NOW_MS + 1_000
+        insert_clearance(c, withdrawal, why=why, usd=None, requester_id=None, expires_ms=late, master=master)
+    return Seeded(owner=owner, plan=plan, id=withdrawal.id)
 
 
 def reserve(c: Connection, plan: Plan) -> list[Tx]:

@@ -1,0 +1,1 @@
+"""A second person for withdrawals above what an account lets one do alone."""
