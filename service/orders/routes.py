@@ -12,20 +12,26 @@ from service.errors import ApiError
 from service.markets.lookup import ChainName, Here, chain_named, config_named, market_named, parse_trade
 from service.markets.quotes import quote_document
 from service.markets.schemas import Amount, QuoteOut
-from service.orders import placement, storage
-from service.orders.model import Order, OrderState, OrderType, TimeInForce
+from service.orders import cancelling, placement, storage
+from service.orders.model import OPEN_STATES, FillRow, Order, OrderState, OrderType, TimeInForce
 from service.orders.schemas import (
     CLIENT_ID,
+    CancelledOrders,
     FillOut,
+    Fills,
+    OrderFillOut,
     OrderIn,
     OrderOut,
     OrderPage,
     Orders,
     OrderTested,
+    Refusal,
+    ReplacedOut,
+    ReplaceIn,
     StepOut,
 )
 from service.orders.terms import Asked, check_combination, parse_price
-from service.orders.view import order_document
+from service.orders.view import fill_price, order_document
 from service.plans.progress import steps
 
 router = APIRouter(prefix="/v1", tags=["orders"])
@@ -60,6 +66,116 @@ async def test_order(chain: ChainName, body: OrderIn, caller: TradeCaller, servi
     return OrderTested(outcome=does, reason=decision.expired, quote=quote)
 
 
+@router.post("/{chain}/orders/replace", status_code=status.HTTP_202_ACCEPTED)
+async def replace_order(
+    chain: ChainName, body: ReplaceIn, caller: TradeCaller, services: Here, response: Response
+) -> ReplacedOut:
+    """Cancel an open order and place another one in its stead. `stop_on_failure`: both or neither, in one step."""
+    runtime = chain_named(services, chain)
+    if (body.cancel_order_id is None) == (body.cancel_client_order_id is None):
+        raise ApiError("invalid_parameters", "give exactly one of cancel_order_id and cancel_client_order_id")
+    if body.cancel_order_id is not None:
+        named = cancelling.by_id(caller, body.cancel_order_id)
+    else:
+        named = cancelling.by_client_id(caller, body.cancel_client_order_id or "")
+    old = await services.db.read(named)
+    asked = asked_of(body.order, market_named(runtime, body.order.market), replaces=None if old is None else old.id)
+    done = await cancelling.replace(
+        services, runtime, caller, named=named, mode=cancelling.Mode(body.mode), asked=asked
+    )
+    if not done.created or done.placed is None:
+        response.status_code = status.HTTP_200_OK
+    return ReplacedOut(
+        cancelled=_shown(done.cancelled),
+        cancel_error=_refusal(done.cancel_error),
+        placed=_shown(done.placed),
+        place_error=_refusal(done.place_error),
+    )
+
+
+@router.delete("/{chain}/orders")
+async def cancel_orders(
+    chain: ChainName,
+    caller: TradeCaller,
+    services: Here,
+    market: Annotated[str | None, Query(max_length=48, examples=["ETHUSDC"])] = None,
+) -> CancelledOrders:
+    """Cancel the wallet's open orders on a chain, or on one market of it. What is being executed is told apart."""
+    chain_id = config_named(services, chain).chain_id
+    done = await cancelling.cancel_all(services, caller, chain_id=chain_id, market=market)
+    return CancelledOrders(
+        cancelled=[OrderOut.model_validate(order_document(order)) for order in done.cancelled],
+        being_executed=[OrderOut.model_validate(order_document(order)) for order in done.executing],
+    )
+
+
+@router.delete("/orders/{order_id}")
+async def cancel_order(
+    order_id: Annotated[int, Path(ge=1, le=MAX_ID, examples=[42])], caller: TradeCaller, services: Here
+) -> OrderOut:
+    """Cancel an open order. Refused with `order_being_executed` once the chain decides about it."""
+    closed = await cancelling.cancel(services, caller, named=cancelling.by_id(caller, order_id))
+    return OrderOut.model_validate(order_document(closed))
+
+
+@router.delete("/orders/by-client-id/{client_order_id}")
+async def cancel_order_by_client_id(
+    client_order_id: Annotated[str, Path(pattern=CLIENT_ID, examples=["my-order-1"])],
+    caller: TradeCaller,
+    services: Here,
+) -> OrderOut:
+    """Cancel an open order by the client's own id."""
+    closed = await cancelling.cancel(services, caller, named=cancelling.by_client_id(caller, client_order_id))
+    return OrderOut.model_validate(order_document(closed))
+
+
+@router.get("/fills")
+async def list_fills(
+    caller: ReadCaller,
+    services: Here,
+    chain: Annotated[str | None, Query(max_length=32, examples=["ethereum"])] = None,
+    market: Annotated[str | None, Query(max_length=48, examples=["ETHUSDC"])] = None,
+    order_id: Annotated[int | None, Query(ge=1, le=MAX_ID, examples=[42])] = None,
+    since_ms: Annotated[int | None, Query(ge=0, le=MAX_ID, examples=[1_767_225_600_000])] = None,
+    until_ms: Annotated[int | None, Query(ge=0, le=MAX_ID, examples=[1_767_312_000_000])] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID, examples=[120])] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, examples=[50])] = 50,
+) -> Fills:
+    """The wallet's fills and their reversals, newest first; `before` an id continues a list."""
+    chain_id = None if chain is None else config_named(services, chain).chain_id
+
+    def find(c: Connection) -> list[tuple[FillRow, Order]]:
+        return storage.fills_of_wallet(
+            c,
+            caller.wallet.id,
+            chain_id=chain_id,
+            market=market,
+            order_id=order_id,
+            since_ms=since_ms,
+            until_ms=until_ms,
+            before_id=before,
+            limit=limit,
+        )
+
+    found = await services.db.read(find)
+    return Fills(
+        fills=[
+            OrderFillOut(
+                id=fill.id,
+                order_id=order.id,
+                client_order_id=order.client_id,
+                chain=order.quote["chain"],
+                market=order.market,
+                side=order.side.value,
+                price=fill_price(fill, order),
+                created_ms=fill.created_ms,
+                **_fill(fill, order).model_dump(),
+            )
+            for fill, order in found
+        ]
+    )
+
+
 @router.get("/orders")
 async def list_orders(
     caller: ReadCaller,
@@ -67,11 +183,13 @@ async def list_orders(
     chain: Annotated[str | None, Query(max_length=32, examples=["ethereum"])] = None,
     market: Annotated[str | None, Query(max_length=48, examples=["ETHUSDC"])] = None,
     state: OrderState | None = None,
+    open: Annotated[bool | None, Query(examples=[True])] = None,
     client_order_id: Annotated[str | None, Query(pattern=CLIENT_ID, examples=["my-order-1"])] = None,
     before: Annotated[int | None, Query(ge=1, le=MAX_ID, examples=[120])] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED, examples=[50])] = 50,
 ) -> Orders:
-    """The wallet's orders, newest first; `before` an id continues a list. With `client_order_id` one or none."""
+    """The wallet's orders, newest first; `before` an id continues a list. With `client_order_id` one or none, with
+    `open` those that are open, or closed."""
     chain_id = None if chain is None else config_named(services, chain).chain_id
 
     def find(c: Connection) -> list[Order]:
@@ -80,7 +198,7 @@ async def list_orders(
             caller.wallet.id,
             chain_id=chain_id,
             market=market,
-            state=state,
+            states=_states(state, open),
             client_id=client_order_id,
             before_id=before,
             limit=limit,
@@ -142,19 +260,7 @@ def asked_of(body: OrderIn, market: Market, *, replaces: int | None = None) -> A
 
 
 def _page(c: Connection, order: Order) -> OrderPage:
-    base, quote, native = order.quote["base"], order.quote["quote"], order.quote["native"]
-    fills = [
-        FillOut(
-            tx_hash=fill.tx_hash,
-            block_number=fill.block.number,
-            block_hash=fill.block.hash,
-            base=format_units(fill.base, base["decimals"]),
-            quote=format_units(fill.quote, quote["decimals"]),
-            gas=Amount(asset=native["symbol"], amount=format_units(fill.gas_wei, native["decimals"])),
-            reversal=fill.reverses is not None,
-        )
-        for fill in storage.list_fills(c, order.id)
-    ]
+    fills = [_fill(fill, order) for fill in storage.list_fills(c, order.id)]
     transactions = [
         StepOut(
             position=step.position,
@@ -168,3 +274,32 @@ def _page(c: Connection, order: Order) -> OrderPage:
         for step in steps(c, tried.plan_id)
     ]
     return OrderPage.model_validate(order_document(order) | {"transactions": transactions, "fills": fills})
+
+
+def _fill(fill: FillRow, order: Order) -> FillOut:
+    base, quote, native = order.quote["base"], order.quote["quote"], order.quote["native"]
+    return FillOut(
+        tx_hash=fill.tx_hash,
+        block_number=fill.block.number,
+        block_hash=fill.block.hash,
+        base=format_units(fill.base, base["decimals"]),
+        quote=format_units(fill.quote, quote["decimals"]),
+        gas=Amount(asset=native["symbol"], amount=format_units(fill.gas_wei, native["decimals"])),
+        reversal=fill.reverses is not None,
+    )
+
+
+def _states(state: OrderState | None, is_open: bool | None) -> frozenset[OrderState] | None:
+    """Those that are asked for; None: all."""
+    if is_open is None:
+        return None if state is None else frozenset({state})
+    wanted = OPEN_STATES if is_open else frozenset(OrderState) - OPEN_STATES
+    return wanted if state is None else wanted & {state}
+
+
+def _shown(order: Order | None) -> OrderOut | None:
+    return None if order is None else OrderOut.model_validate(order_document(order))
+
+
+def _refusal(error: ApiError | None) -> Refusal | None:
+    return None if error is None else Refusal(code=error.code, detail=error.message, hint=error.hint)

@@ -160,3 +160,52 @@ class OrderTested(Document):
     reason: str | None = Field(examples=[None])
     quote: QuoteOut | None
     """Of the size that would trade now, or of the whole one; None where the pools cannot fill it."""
+
+
+class CancelledOrders(Document):
+    cancelled: list[OrderOut]
+    being_executed: list[OrderOut]
+    """Open orders of which a transaction has its nonce: the chain decides about them."""
+
+
+class ReplaceIn(Document):
+    """Which order is to be cancelled (by exactly one id), and the one that comes in its place."""
+
+    cancel_order_id: int | None = Field(default=None, ge=1, le=2**53 - 1, examples=[42])
+    cancel_client_order_id: str | None = Field(default=None, pattern=CLIENT_ID, examples=[None])
+    mode: Literal["stop_on_failure", "allow_failure"] = "stop_on_failure"
+    order: OrderIn
+
+
+class Refusal(Document):
+    """Why a half of it was refused."""
+
+    code: str = Field(examples=["order_being_executed"])
+    detail: str = Field(examples=["order 42 is being executed on the chain and can no longer be cancelled"])
+    hint: str = Field(examples=["Look at it again; the chain decides."])
+
+
+class ReplacedOut(Document):
+    """What became of both halves; with `stop_on_failure` there are no errors in it, since then nothing changes."""
+
+    cancelled: OrderOut | None
+    cancel_error: Refusal | None
+    placed: OrderOut | None
+    place_error: Refusal | None
+
+
+class OrderFillOut(FillOut):
+    """A fill with the order that it is of."""
+
+    id: int = Field(examples=[7])
+    order_id: int = Field(examples=[42])
+    client_order_id: str = Field(examples=["my-order-1"])
+    chain: ChainKey
+    market: MarketName
+    side: Literal["buy", "sell"]
+    price: PriceText | None
+    created_ms: Millis
+
+
+class Fills(Document):
+    fills: list[OrderFillOut]

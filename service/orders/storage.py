@@ -236,7 +236,7 @@ def list_orders(
     *,
     chain_id: ChainId | None,
     market: str | None,
-    state: OrderState | None,
+    states: Collection[OrderState] | None,
     client_id: str | None,
     before_id: int | None,
     limit: int,
@@ -247,8 +247,8 @@ def list_orders(
         query = query.where(orders.c.chain_id == chain_id)
     if market is not None:
         query = query.where(orders.c.market == market)
-    if state is not None:
-        query = query.where(orders.c.state == state)
+    if states is not None:
+        query = query.where(orders.c.state.in_(sorted(states)))
     if client_id is not None:
         query = query.where(orders.c.client_id == client_id)
     if before_id is not None:
@@ -308,20 +308,40 @@ def insert_fill(
 def list_fills(c: Connection, order_id: int) -> Sequence[FillRow]:
     """Fills and reversals of an order in the order they were written."""
     query = select(fills).where(fills.c.order_id == order_id).order_by(fills.c.id)
-    return [
-        FillRow(
-            id=row["id"],
-            order_id=row["order_id"],
-            tx_hash=TxHash(row["tx_hash"]),
-            block=BlockRef(number=row["block_number"], hash=BlockHash(row["block_hash"])),
-            base=row["base"],
-            quote=row["quote"],
-            gas_wei=row["gas_wei"],
-            reverses=row["reverses"],
-            created_ms=row["created_ms"],
-        )
-        for row in c.execute(query).mappings()
-    ]
+    return [_fill(row) for row in c.execute(query).mappings()]
+
+
+def fills_of_wallet(
+    c: Connection,
+    wallet_id: int,
+    *,
+    chain_id: ChainId | None,
+    market: str | None,
+    order_id: int | None,
+    since_ms: int | None,
+    until_ms: int | None,
+    before_id: int | None,
+    limit: int,
+) -> list[tuple[FillRow, Order]]:
+    """Fills and reversals with their orders, newest first, below `before_id`, from `since_ms` to before `until_ms`."""
+    query = select(fills).join(orders, orders.c.id == fills.c.order_id).where(orders.c.wallet_id == wallet_id)
+    for condition, value in (
+        (orders.c.chain_id == chain_id, chain_id),
+        (orders.c.market == market, market),
+        (fills.c.order_id == order_id, order_id),
+    ):
+        if value is not None:
+            query = query.where(condition)
+    if since_ms is not None:
+        query = query.where(fills.c.created_ms >= since_ms)
+    if until_ms is not None:
+        query = query.where(fills.c.created_ms < until_ms)
+    if before_id is not None:
+        query = query.where(fills.c.id < before_id)
+    rows = [_fill(row) for row in c.execute(query.order_by(fills.c.id.desc()).limit(limit)).mappings()]
+    named = select(orders).where(orders.c.id.in_({row.order_id for row in rows}))
+    found = {order.id: order for order in (_order(row) for row in c.execute(named).mappings())}
+    return [(row, found[row.order_id]) for row in rows]
 
 
 def standing_fills(c: Connection, order_id: int) -> Sequence[FillRow]:
@@ -357,6 +377,20 @@ def _insert_try(c: Connection, tried: OrderTry) -> None:
 def _first(c: Connection, *where: Any) -> Order | None:
     row = c.execute(select(orders).where(*where)).mappings().one_or_none()
     return None if row is None else _order(row)
+
+
+def _fill(row: Mapping[Any, Any]) -> FillRow:
+    return FillRow(
+        id=row["id"],
+        order_id=row["order_id"],
+        tx_hash=TxHash(row["tx_hash"]),
+        block=BlockRef(number=row["block_number"], hash=BlockHash(row["block_hash"])),
+        base=row["base"],
+        quote=row["quote"],
+        gas_wei=row["gas_wei"],
+        reverses=row["reverses"],
+        created_ms=row["created_ms"],
+    )
 
 
 def _order(row: Mapping[Any, Any]) -> Order:

@@ -11,7 +11,7 @@ from chains.units import format_units, mul_div_up
 from contracts.assets import Asset, Market
 from service.markets.prices import price_text
 from service.markets.trades import Side
-from service.orders.model import Order, OrderState
+from service.orders.model import FillRow, Order, OrderState
 from service.orders.reasons import expiry_reason
 
 PIPS: Final = 1_000_000
@@ -71,6 +71,17 @@ def order_document(order: Order) -> dict[str, Any]:
         "created_ms": order.created_ms,
         "updated_ms": order.updated_ms,
     }
+
+
+def fill_price(fill: FillRow, order: Order) -> str | None:
+    """What one unit of base cost in a fill."""
+    base, quote = order.quote["base"], order.quote["quote"]
+    return price_text(
+        base_raw=fill.base,
+        base_decimals=base["decimals"],
+        quote_raw=fill.quote,
+        quote_decimals=quote["decimals"],
+    )
 
 
 def _expiry_reason(order: Order) -> str | None:

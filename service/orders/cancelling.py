@@ -1,0 +1,236 @@
+"""Cancelling orders, and putting one in the place of another, as a trade key of their wallet asks for it.
+
+    cancel         one order, by its id or its client id
+    cancel_all     the wallet's open orders of a chain, or of one market; those that are being executed are told apart
+    replace        stop_on_failure   both or neither, in one unit of work: never both live, never none
+                   allow_failure     each for itself; the answer says what became of both
+
+Guarantees: each accepted request uses its nonce, and leaves an audit entry, in the unit of work that changes something;
+pauses do not stand in the way of a cancel. A replacement is judged first, and its funds are counted with those that the
+cancelled order gives back. Repeated with the same client id, a replacement answers with what it made.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chains.errors import ChainError
+from chains.tx.model import Lane
+from chains.types import ChainId
+from contracts.errors import ContractError
+from service.audit.acts import ORDER_CANCELLED, ORDER_REPLACED
+from service.audit.model import Subject
+from service.auth.callers import Caller
+from service.auth.caveats import Target, caveats_of, decide, require
+from service.auth.restrictions import MarketId
+from service.build import ChainRuntime, Services
+from service.errors import ApiError
+from service.ids import new_id
+from service.markets.state.model import StaleMarket
+from service.orders import placement, storage
+from service.orders.closing import cancel as close
+from service.orders.deciding import Decision
+from service.orders.model import Order, OrderState
+from service.orders.reasons import ASKED, REPLACED
+from service.orders.terms import Asked
+from service.plans.accepting import accept_once
+from service.plans.funds import BalanceUnknown
+from service.plans.recording import record_placed
+
+MOST_CANCELLED: Final = 1_000
+"""Orders of one cancel-all: more than an account may have open by default."""
+
+Named = Callable[[Connection], Order | None]
+"""Finds the wallet's order that a request names."""
+
+
+class Mode(StrEnum):
+    STOP_ON_FAILURE = "stop_on_failure"
+    ALLOW_FAILURE = "allow_failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelledAll:
+    cancelled: Sequence[Order]
+    executing: Sequence[Order]
+    """Open orders that the chain decides about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """What became of both halves; an error is there where one failed."""
+
+    cancelled: Order | None
+    cancel_error: ApiError | None
+    placed: Order | None
+    place_error: ApiError | None
+    created: bool
+
+
+def by_id(caller: Caller, order_id: int) -> Named:
+    return lambda c: storage.order_by_id(c, order_id, wallet_id=caller.wallet.id)
+
+
+def by_client_id(caller: Caller, client_id: str) -> Named:
+    def find(c: Connection) -> Order | None:
+        order = storage.order_by_client_id(c, client_id, account_id=caller.account_id)
+        return order if order is not None and order.wallet_id == caller.wallet.id else None
+
+    return find
+
+
+async def cancel(services: Services, caller: Caller, *, named: Named) -> Order:
+    """The order, CANCELED. Raises: ApiError: order_not_found, order_not_open, order_being_executed."""
+
+    def work(c: Connection) -> Order:
+        caller.claim_nonce(c)
+        order = _found(c, caller, named)
+        closed = close(c, order, reason=ASKED, now_ms=services.clock.now_ms())
+        if order.state is not OrderState.CANCELED:
+            _record(c, services, caller, [closed], why=ASKED)
+        return closed
+
+    closed = await services.db.run(work)
+    _wake(services, closed.chain_id)
+    return closed
+
+
+async def cancel_all(services: Services, caller: Caller, *, chain_id: ChainId, market: str | None) -> CancelledAll:
+    """All that the key may trade; what is being executed stays."""
+
+    def work(c: Connection) -> CancelledAll:
+        caller.claim_nonce(c)
+        cancelled: list[Order] = []
+        executing: list[Order] = []
+        for order in storage.open_of_wallet(c, caller.wallet.id, chain_id=chain_id, market=market)[:MOST_CANCELLED]:
+            if decide(caveats_of(caller.key), _target(order)) is not None:
+                continue
+            try:
+                cancelled.append(close(c, order, reason=ASKED, now_ms=services.clock.now_ms()))
+            except ApiError:
+                executing.append(order)
+        if cancelled:
+            _record(c, services, caller, cancelled, why=ASKED)
+        return CancelledAll(cancelled=cancelled, executing=executing)
+
+    done = await services.db.run(work)
+    _wake(services, chain_id)
+    return done
+
+
+async def replace(
+    services: Services, runtime: ChainRuntime, caller: Caller, *, named: Named, mode: Mode, asked: Asked
+) -> Replaced:
+    """Cancel the named order, and place the other one.
+
+    Raises:
+        ApiError: with stop_on_failure, one half is refused, and nothing has changed; with allow_failure, both are.
+    """
+    digest = placement.digest_of(runtime, caller, asked)
+    client_id = asked.client_id or f"cambist-{new_id(services.clock)}"
+    allowed = mode is Mode.ALLOW_FAILURE
+    halves: list[tuple[Order | None, ApiError | None]] = []
+
+    def accept(c: Connection, lane: Lane, decision: Decision) -> Order:
+        halves[:] = [_cancelled(c, services, caller, named=named, allowed=allowed)]
+        order = placement.write(
+            services, runtime, caller, c=c, lane=lane, decision=decision, client_id=client_id, digest=digest
+        )
+        cancelled = halves[0][0]
+        record_placed(
+            c,
+            caller,
+            act=ORDER_REPLACED,
+            subject=Subject(kind="order", id=str(order.id)),
+            details={"cancelled": 0 if cancelled is None else cancelled.id, "placed": order.id, "mode": mode.value},
+            master=services.master,
+            now_ms=services.clock.now_ms(),
+        )
+        return order
+
+    try:
+        placed = await accept_once(
+            services,
+            runtime,
+            caller,
+            known=lambda c: placement.known(c, caller, asked, digest=digest),
+            prepare=lambda: placement.prepare(services, runtime, caller, asked=asked),
+            accept=accept,
+        )
+    except (ApiError, ChainError, ContractError, BalanceUnknown, StaleMarket) as exc:
+        if not allowed or (isinstance(exc, ApiError) and exc.code == "replayed"):
+            raise
+        refused = exc if isinstance(exc, ApiError) else ApiError("try_again", "the new order cannot be judged now")
+        try:
+            cancelled = await cancel(services, caller, named=named)
+        except ApiError as failed:
+            raise (refused if failed.code != "replayed" else failed) from exc
+        return Replaced(cancelled=cancelled, cancel_error=None, placed=None, place_error=refused, created=True)
+    if not placed.created:
+        halves[:] = [(await services.db.read(named), None)]
+    cancelled_order, error = halves[0]
+    return Replaced(
+        cancelled=cancelled_order, cancel_error=error, placed=placed.value, place_error=None, created=placed.created
+    )
+
+
+def _cancelled(
+    c: Connection, services: Services, caller: Caller, *, named: Named, allowed: bool
+) -> tuple[Order | None, ApiError | None]:
+    try:
+        order = _found(c, caller, named)
+        closed = close(c, order, reason=REPLACED, now_ms=services.clock.now_ms())
+        if order.state is OrderState.CANCELED:
+            # Cancelled by an earlier request: there is nothing that the new one comes in the place of.
+            raise ApiError("order_not_open", f"order {order.id} is {order.state}")
+    except ApiError as error:
+        if not allowed:
+            raise
+        return None, error
+    _record(c, services, caller, [closed], why=REPLACED)
+    return closed, None
+
+
+def _found(c: Connection, caller: Caller, named: Named) -> Order:
+    order = named(c)
+    if order is None:
+        raise ApiError("order_not_found", "the wallet has no such order")
+    require(caveats_of(caller.key), _target(order))
+    return order
+
+
+def _target(order: Order) -> Target:
+    return Target(
+        wallet_id=order.wallet_id,
+        chain_id=order.chain_id,
+        assets=frozenset({order.base_asset, order.quote_asset}),
+        market=MarketId(base=order.base_asset, quote=order.quote_asset),
+        destination=None,
+    )
+
+
+def _record(c: Connection, services: Services, caller: Caller, orders: Sequence[Order], *, why: str) -> None:
+    [first, *_] = orders
+    record_placed(
+        c,
+        caller,
+        act=ORDER_CANCELLED,
+        subject=Subject(kind="order", id=str(first.id)),
+        details={
+            "orders": [order.id for order in orders],
+            "client_ids": [order.client_id for order in orders],
+            "why": why,
+        },
+        master=services.master,
+        now_ms=services.clock.now_ms(),
+    )
+
+
+def _wake(services: Services, chain_id: ChainId) -> None:
+    """A plan behind the rejected one may go."""
+    for runtime in services.chains.values():
+        if runtime.config.chain_id == chain_id:
+            runtime.engine.wake()
