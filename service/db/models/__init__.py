@@ -34,8 +34,8 @@ from service.db.models.people import (
     user_credentials,
     users,
 )
+from service.db.models.slots import attempts, intents, lanes, plans, tx_notes, tx_wishes, txs
 from service.db.models.trading import fills, order_plans, orders, withdrawals
-from service.db.models.transactions import attempts, intents, lanes, plans, tx_notes, tx_wishes, txs
 
 __all__ = [
     "NOT_IN_MAC_WHEN_NULL",
