@@ -10,6 +10,7 @@ from service.audit.routes import router as audit
 from service.balances.routes import router as balances
 from service.deposits.routes import router as deposits
 from service.health import router as health
+from service.keys.routes import router as keys
 from service.markets.history.routes import router as history
 from service.markets.routes import router as markets
 from service.orders.routes import router as orders
@@ -18,6 +19,7 @@ from service.withdrawals.routes import router as withdrawals
 ROUTERS: Final[Sequence[APIRouter]] = (
     health,
     accounts,
+    keys,
     audit,
     markets,
     history,

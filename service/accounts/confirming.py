@@ -46,8 +46,18 @@ async def offer(services: Services, caller: SessionCaller, code: str | None) -> 
     return Offered(attempt=attempt, code=code)
 
 
-def confirm(c: Connection, caller: SessionCaller, offered: Offered | None, *, master: MasterKey, now_ms: int) -> None:
+def confirm(
+    c: Connection,
+    caller: SessionCaller,
+    offered: Offered | None,
+    *,
+    master: MasterKey,
+    now_ms: int,
+    what: str = "this",
+) -> None:
     """Use the code up. The row is read here: what the caller was when the request came may have changed.
+
+    `what` is what needs it, for the person who is asked for a code.
 
     Raises:
         ApiError: session_ended, totp_required, held, totp_code_wrong.
@@ -55,10 +65,10 @@ def confirm(c: Connection, caller: SessionCaller, offered: Offered | None, *, ma
     caller.check_open(c)
     credential = users.credential_of(c, caller.user_id, master=master)
     if credential is None or not credential.has_totp:
-        raise ApiError("totp_required", "this needs an authenticator, and none is set up")
+        raise ApiError("totp_required", f"{what} needs an authenticator, and none is set up")
     credential.check_not_held(now_ms)
     if offered is None:
-        raise ApiError("totp_required", "this needs the authenticator's code in `totp_code`")
+        raise ApiError("totp_required", f"{what} needs the authenticator's code in `totp_code`")
     try:
         users.use_totp(c, credential, code=offered.code, master=master, now_ms=now_ms)
     except ApiError as exc:

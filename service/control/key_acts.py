@@ -5,30 +5,26 @@ which that is durable, so that a request accepted afterwards does not exist, and
 What a key is restricted to is `key_limits`.
 """
 
-import base64
 from typing import Any, Literal
 
 from pydantic import Field
 from sqlalchemy import Connection
 
 from chains.types import ChainId, InvalidAddress, parse_address
-from contracts.deployments import load_deployments
 from service.accounts import wallets
 from service.accounts.names import InvalidName
 from service.auth import keys
+from service.auth.budgets import DAY_MS
 from service.auth.keys import Algorithm, ApiKey, Destination, InvalidKey, KeyLabelTaken, NewKey, Permission
 from service.build import Services
 from service.control import key_limits
 from service.control.key_limits import RestrictionParams
 from service.control.params import Params
 from service.control.protocol import ActFailed
-from service.control.rejecting import Rejecter
-from service.control.revoking import end_what_is_open
 from service.control.wallet_acts import find_wallet
+from service.keys import ending, naming
 
 HOUR_MS = 3_600_000
-_ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
-"""SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410)."""
 
 
 class DestinationParam(Params):
@@ -64,7 +60,7 @@ async def create(services: Services, params: CreateKey) -> dict[str, Any]:
             label=params.label,
             permissions=permissions,
             algorithm=Algorithm(params.algorithm),
-            public_key=None if params.public_key is None else _public_key(params.public_key),
+            public_key=None if params.public_key is None else naming.public_key(params.public_key),
             ip_allowlist=tuple(keys.parse_network(text) for text in params.ip_allowlist),
             destinations=tuple(_destination(services, entry) for entry in params.destinations),
             expires_ms=None if params.lifetime_hours is None else now_ms + params.lifetime_hours * HOUR_MS,
@@ -94,32 +90,25 @@ async def list_(services: Services, params: Params) -> dict[str, Any]:
 async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
     """Revoke by key or label, reject what the key has queued, and ask for a self-send at each of its open slots."""
     now_ms = services.clock.now_ms()
-    rejecter = Rejecter(
-        configs=services.configs, assets=services.assets, deployments=load_deployments(), clock=services.clock
-    )
+    rejecter = ending.rejecter_of(services)
 
     def run(c: Connection) -> dict[str, Any]:
         named = [key for key in keys.list_keys(c, master=services.master) if params.key in (key.id, key.label)]
         if not named:
             raise ActFailed("no_such_key", f"there is no key {params.key!r}", hint="cambist key list")
-        revoked = keys.revoke_key(c, named[0].id, master=services.master, now_ms=now_ms)
-        ended = end_what_is_open(c, named[0].id, rejecter=rejecter, now_ms=now_ms)
-        document = _document(c, services, revoked or named[0], now_ms=now_ms)
+        ended = ending.end_key(c, services, named[0].id, rejecter=rejecter, now_ms=now_ms)
+        assert ended is not None  # read above, in this unit of work
+        document = _document(c, services, ended.key, now_ms=now_ms)
         return document | {"closing": ended.closing, "rejected": ended.rejected}
 
     answer = await services.db.run(run)
-    for chain in services.chains.values():
-        chain.engine.wake()
+    ending.wake(services)
     return answer
 
 
 def _document(c: Connection, services: Services, key: ApiKey, *, now_ms: int) -> dict[str, Any]:
     wallet = wallets.get_wallet(c, key.wallet_id, master=services.master)
     chains = {config.chain_id: config.key for config in services.configs.values()}
-    if key.revoked_ms is not None:
-        state = "revoked"
-    else:
-        state = "expired" if key.expires_ms is not None and key.expires_ms <= now_ms else "active"
     return {
         "key": key.id,
         "label": key.label,
@@ -135,7 +124,7 @@ def _document(c: Connection, services: Services, key: ApiKey, *, now_ms: int) ->
         "created_ms": key.created_ms,
         "expires_ms": key.expires_ms,
         "revoked_ms": key.revoked_ms,
-        "state": state,
+        "state": str(key.state(now_ms, idle_ms=services.settings.key_idle_days * DAY_MS)),
     }
 
 
@@ -149,16 +138,3 @@ def _destination(services: Services, entry: DestinationParam) -> Destination:
             return Destination(chain_id=ChainId(config.chain_id), address=address)
     known = ", ".join(services.configs)
     raise ActFailed("bad_destination", f"no chain is called {entry.chain!r}; known: {known}")
-
-
-def _public_key(text: str) -> bytes:
-    """32 bytes from hex, or from the PEM that openssl writes. Raises: ActFailed."""
-    stripped = text.strip()
-    try:
-        if stripped.startswith("-----BEGIN PUBLIC KEY-----"):
-            lines = [line for line in stripped.splitlines() if not line.startswith("-----")]
-            der = base64.b64decode("".join(lines), validate=True)
-            return der[len(_ED25519_PREFIX) :] if der.startswith(_ED25519_PREFIX) else b""
-        return bytes.fromhex(stripped.removeprefix("0x"))
-    except ValueError as exc:
-        raise ActFailed("invalid_key", "the public key is neither 64 hex digits nor PEM") from exc

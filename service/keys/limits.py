@@ -16,6 +16,7 @@ from chains.types import ChainId, InvalidAddress, parse_address
 from chains.units import format_units, parse_units
 from contracts.assets import Asset, AssetId, AssetList
 from contracts.errors import UnlistedAsset
+from service.auth.caveats import Counter
 from service.auth.keys import Permission
 from service.auth.restrictions import (
     UNRESTRICTED,
@@ -97,6 +98,21 @@ def shown(services: Services, found: Restrictions) -> dict[str, Any]:
     if found.calls:
         document["calls"] = sorted(_call_shown(services, call) for call in found.calls)
     return document
+
+
+def counted(services: Services, counter: Counter, of: str) -> tuple[str | None, int]:
+    """What a counter is of, by its name, and the decimals of its amounts."""
+    match counter:
+        case Counter.ORDERS | Counter.WITHDRAWALS:
+            return None, 0
+        case Counter.ORDER_USD | Counter.WITHDRAWAL_USD:
+            return None, USD_DECIMALS
+        case Counter.GAS:
+            chain_id = ChainId(int(of))
+            return _chain_key(services, chain_id), _native_decimals(services, chain_id)
+        case Counter.WITHDRAWN:
+            found = _find(services, AssetId(of))
+            return _asset_name(services, AssetId(of)), 0 if found is None else found[1].decimals
 
 
 def _usd(text: str) -> int:

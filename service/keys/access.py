@@ -1,0 +1,43 @@
+"""Which keys a person may see, and which they may manage, by their role in the key's account.
+
+    owner      makes, changes, activates, rotates and revokes every key
+    trader     those with read and trade that they made themselves
+    others     see them
+
+Guarantees: a key of an account in which the person has no role is answered as one that does not exist.
+"""
+
+from sqlalchemy import Connection
+
+from service.accounts import memberships
+from service.accounts.people import Role
+from service.auth import keys
+from service.auth.keys import ApiKey, Permission
+from service.auth.secrets import MasterKey
+from service.auth.session_caller import SessionCaller
+from service.errors import ApiError
+
+
+def seen(c: Connection, caller: SessionCaller, key_id: str, *, master: MasterKey) -> tuple[ApiKey, Role]:
+    """A key, and the caller's role in its account. Raises: ApiError: key_not_found. authority.Tampered."""
+    key = keys.load_key(c, key_id, master=master)
+    role = None if key is None else memberships.role_in(c, caller.user_id, key.account_id, master=master)
+    if key is None or role is None:
+        raise ApiError("key_not_found", "there is no such key")
+    return key, role
+
+
+def managed(c: Connection, caller: SessionCaller, key_id: str, *, master: MasterKey) -> tuple[ApiKey, Role]:
+    """A key that the caller may change and end. Raises: ApiError: session_ended, key_not_found, role_denied."""
+    caller.check_open(c)
+    key, role = seen(c, caller, key_id, master=master)
+    own = key.made_by == caller.user_id and Permission.WITHDRAW not in key.permissions
+    if role is not Role.OWNER and not (role is Role.TRADER and own):
+        raise ApiError("role_denied", f"this needs the role owner in the key's account; yours is {role}")
+    return key, role
+
+
+def check_may_give(role: Role, permissions: frozenset[Permission]) -> None:
+    """Raises: ApiError: role_denied: this role gives nobody such permissions."""
+    if role is not Role.OWNER and Permission.WITHDRAW in permissions:
+        raise ApiError("role_denied", f"a key with withdraw needs the role owner; yours is {role}")

@@ -1,0 +1,101 @@
+"""Changing a key in a session: its label, and what it may do.
+
+Guarantees: whatever widens needs the authenticator's code and no hold, and whatever does not needs neither
+(`widening`); a change that does both is one that widens. A key that has ended stays as it is. A key that gets the trade
+permission gets the usual limits for what nobody limits. The change and its entry in the audit log commit together.
+Not guaranteed: that what was accepted under a key before it was narrowed does not happen; revoking ends that.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from service.accounts.confirming import confirm, offer
+from service.audit.acts import KEY_CHANGED
+from service.auth import keys
+from service.auth.keys import ApiKey, KeyState, Permission, Rights
+from service.auth.restrictions import Restrictions
+from service.auth.session_caller import SessionCaller
+from service.build import Services
+from service.errors import ApiError
+from service.keys import access, limits
+from service.keys.making import described
+from service.keys.outcomes import record, refusals
+from service.keys.schemas import KeyOut, KeyPatch
+from service.keys.view import idle_ms, shown
+from service.keys.widening import Direction, judge
+
+
+async def change(services: Services, caller: SessionCaller, key_id: str, asked: KeyPatch) -> KeyOut:
+    """The key as it is after the change.
+
+    Raises:
+        ApiError: session_ended, key_not_found, role_denied, key_ended, invalid_key, invalid_parameters, label_taken,
+            and where it widens those of `confirm`.
+    """
+    _check_nulls(asked)
+    offered = await offer(services, caller, asked.totp_code)
+    now_ms, master = services.clock.now_ms(), services.master
+
+    def write(c: Connection) -> KeyOut:
+        key, role = access.managed(c, caller, key_id, master=master)
+        state = key.state(now_ms, idle_ms=idle_ms(services))
+        if state not in (KeyState.ACTIVE, KeyState.WAITING):
+            raise ApiError("key_ended", f"this key is {state}")
+        rights = _wanted(services, key, asked)
+        access.check_may_give(role, rights.permissions)
+        judged = judge(key.rights, rights)
+        wider = [name for name, direction in judged.items() if direction is Direction.WIDER]
+        narrower = [name for name, direction in judged.items() if direction is Direction.NARROWER]
+        label = key.label if asked.label is None else asked.label
+        changed = keys.change_key(c, key, label=label, rights=rights, master=master, now_ms=now_ms)
+        if wider:
+            confirm(c, caller, offered, master=master, now_ms=now_ms, what=f"widening {', '.join(wider)}")
+        details = {"wider": wider, "narrower": narrower, **described(changed)}
+        record(c, services, caller, changed, act=KEY_CHANGED, now_ms=now_ms, details=details)
+        return shown(c, services, changed)
+
+    with refusals():
+        return await services.db.run(write)
+
+
+def _check_nulls(asked: KeyPatch) -> None:
+    """Only an expiry can be none. Raises: ApiError: invalid_parameters."""
+    given = asked.model_fields_set - {"expires_ms", "totp_code"}
+    if nulls := sorted(name for name in given if getattr(asked, name) is None):
+        raise ApiError("invalid_parameters", f"leave out what is to stay: {', '.join(nulls)} cannot be null")
+    if not asked.model_fields_set - {"totp_code"}:
+        raise ApiError("invalid_parameters", "there is nothing to change in this request")
+
+
+def _wanted(services: Services, key: ApiKey, asked: KeyPatch) -> Rights:
+    before = key.rights
+    given = asked.model_fields_set
+    permissions = (
+        before.permissions if asked.permissions is None else frozenset(Permission(one) for one in asked.permissions)
+    )
+    networks = asked.ip_allowlist
+    return Rights(
+        permissions=permissions,
+        ip_allowlist=before.ip_allowlist if networks is None else tuple(keys.parse_network(one) for one in networks),
+        expires_ms=asked.expires_ms if "expires_ms" in given else before.expires_ms,
+        restrictions=_limits(services, key, asked, permissions=permissions),
+    )
+
+
+def _limits(
+    services: Services, key: ApiKey, asked: KeyPatch, *, permissions: frozenset[Permission]
+) -> Restrictions:  # fmt: skip
+    base = key.restrictions
+    if Permission.TRADE in permissions - key.permissions:
+        usual = limits.usual(services, permissions)
+        unlimited: dict[str, Any] = {name: getattr(usual, name) for name in limits.OF_TRADE if _is_none(base, name)}
+        base = replace(base, **unlimited)
+    said = {} if asked.limits is None else asked.limits.model_dump(exclude_unset=True)
+    return limits.read(services, said, base=base)
+
+
+def _is_none(base: Restrictions, name: str) -> bool:
+    """Nothing is limited; 0 is a limit."""
+    return getattr(base, name) in (None, {})
