@@ -1,9 +1,10 @@
-"""What a revoked key leaves behind is ended at once: queued plans are rejected, open slots are to be closed.
+"""What a revoked key leaves behind is ended at once: its resting orders are cancelled, its queued plans rejected, its
+open slots are to be closed.
 
 Guarantees: in the unit of work that revokes, so that nothing queued under the key is placed after it; what was reserved
-for a rejected plan is released, and its order or withdrawal tells why. Not guaranteed: that bytes sent before lose
-against their self-send; what is mined decides. Plans of chains that are not described any more stay queued, and the
-check before signing refuses them.
+for a rejected plan is released, and its order, withdrawal or transaction tells why. Not guaranteed: that bytes sent
+before lose against their self-send; what is mined decides. Plans of chains that are not described any more stay
+queued, and the check before signing refuses them.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from chains.tx.reasons import RejectCode, reason
 from service.control.rejecting import WAITING, Rejecter
 from service.db import models as m
 from service.db.txstore import SqlTxStore
+from service.orders.closing import cancel_of_key
+from service.orders.reasons import KEY_REVOKED
 from service.pauses import Scope, Target, close_slots
 
 WHY: Final = "its key was revoked"
@@ -30,7 +33,8 @@ class Ended:
 
 
 def end_what_is_open(c: Connection, key_id: str, *, rejecter: Rejecter, now_ms: int) -> Ended:
-    """Reject the key's queued plans and ask for a self-send at each of its unmined slots."""
+    """Cancel the key's resting orders, reject its queued plans, ask for a self-send at each of its unmined slots."""
+    cancel_of_key(c, key_id, reason=KEY_REVOKED, now_ms=now_ms)
     rejected = rejecter.reject(c, _waiting(c, key_id), reason(RejectCode.PRESIGN_REFUSED, WHY))
     target = Target(scope=Scope.KEY, subject=key_id)
     return Ended(closing=close_slots(c, target, reason=WHY, now_ms=now_ms), rejected=rejected)
@@ -39,7 +43,8 @@ def end_what_is_open(c: Connection, key_id: str, *, rejecter: Rejecter, now_ms: 
 def _waiting(c: Connection, key_id: str) -> list[Plan]:
     """The key's plans with a step that was not placed, oldest first."""
     store = SqlTxStore()
-    asked = union(*(select(table.c.plan_id).where(table.c.key_id == key_id) for table in (m.orders, m.withdrawals)))
+    asking = (m.orders, m.withdrawals, m.transactions)
+    asked = union(*(select(table.c.plan_id).where(table.c.key_id == key_id) for table in asking))
     waiting = select(m.intents.c.plan_id).where(m.intents.c.state.in_(WAITING))
     ids = select(m.plans.c.id).where(m.plans.c.id.in_(asked), m.plans.c.id.in_(waiting)).order_by(m.plans.c.sequence)
     plans = [store.plan(c, PlanId(plan_id)) for plan_id in c.execute(ids).scalars().all()]
