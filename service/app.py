@@ -25,6 +25,8 @@ from service.errors import ERRORS, ApiError
 from service.observability.timing import Timing
 from service.problems import MAX_NAME, MEDIA_TYPE, install_handlers
 from service.ratelimits.buckets import Buckets
+from service.ratelimits.limits import Limits
+from service.ratelimits.routetable import RouteTable
 from service.routers import ROUTERS
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
@@ -88,6 +90,7 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
     )
     app.state.services = services
     app.state.sign_in_rate = _buckets(services, services.settings.sign_in_requests_per_minute)
+    app.state.limits = Limits(services.settings, db=services.db, clock=services.clock)
     install_handlers(app)
     for router in routers:
         app.include_router(router)
@@ -109,8 +112,8 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
             clock=services.clock,
             idle_ms=settings.session_idle_minutes * MINUTE_MS,
         ),
-        by_address=_buckets(services, settings.ip_requests_per_minute),
-        by_key=_buckets(services, settings.key_requests_per_minute),
+        limits=app.state.limits,
+        table=RouteTable(routers),
     )
     app.add_middleware(Timing, metrics=services.metrics, clock=services.clock)
     return app

@@ -128,6 +128,8 @@ _ROWS: Final = (
     ("key_limit_reached", 403, "A limit of the key is reached", "Ask for less, or wait until the next day (UTC)."),
     ("limit_price_unknown", 503, "What it is worth for a limit in USD is not known", "Wait until a feed says it."),
     ("rate_limited", 429, "Too many requests", "Wait as long as Retry-After says."),
+    ("too_many_orders", 429, "Too many orders of this account", "Wait as long as Retry-After says."),
+    ("banned", 429, "Went on sending after too many requests", "Send nothing until Retry-After; then less."),
     ("busy", 503, "The service has too much to do", _AGAIN),
     # What is asked about.
     ("unknown_chain", 404, "There is no such chain", "See /v1/chains."),

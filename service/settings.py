@@ -153,8 +153,17 @@ class Settings(BaseSettings):
     """Whose X-Forwarded-For is believed."""
     max_body_bytes: int = Field(default=65_536, ge=1_024, le=16 * 1024 * 1024)
     body_timeout_s: int = Field(default=10, ge=1, le=120)
-    ip_requests_per_minute: int = Field(default=3_000, ge=1)
-    key_requests_per_minute: int = Field(default=1_200, ge=1)
+    ip_weight_per_minute: int = Field(default=6_000, ge=1)
+    """Of one address (IPv6: one /64), for what is not signed or is signed wrong (`service.ratelimits.weights`)."""
+    key_weight_per_minute: int = Field(default=6_000, ge=1)
+    """Of one key or session, unless `key_tiers` names a tier for the key."""
+    rate_tiers: Mapping[str, Annotated[int, Field(ge=1)]] = {}
+    """Weight a minute, by the tier's name."""
+    key_tiers: Mapping[str, str] = {}
+    """A tier by the key's id."""
+    orders_per_10s: int = Field(default=100, ge=1)
+    """Of one account, whichever of its keys sends them."""
+    orders_per_day: int = Field(default=200_000, ge=1)
 
     # People who sign in.
     registration: Literal["open", "invited", "closed"] = "invited"
@@ -257,6 +266,8 @@ class Settings(BaseSettings):
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise PydanticCustomError("tls_half", "tls_certificate and tls_key go together")
+        if unknown := sorted(set(self.key_tiers.values()) - set(self.rate_tiers)):
+            raise PydanticCustomError("tier_unknown", "key_tiers: no such tier: {tiers}", {"tiers": ", ".join(unknown)})
         if self.default_slippage_bps > self.max_slippage_bps:
             raise PydanticCustomError("slippage_bounds", "default_slippage_bps is over max_slippage_bps")
         if not self.history_trades_days <= self.history_minutes_days <= self.history_quarters_days:

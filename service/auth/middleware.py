@@ -1,18 +1,21 @@
 """The edge of the API, around the whole app: what every request passes before a route sees it.
 
-    id -> Host -> client address -> rate by address -> query -> body (size, time) -> credentials -> rate by key -> JSON
+    id -> client address -> rate by address -> Host -> headers -> query -> body (size, time) -> credentials
+       -> rate by key -> orders of the account -> JSON
 
 Guarantees: a request reaches a route with its body read whole and within limits, one meaning for it, and in
 `scope["state"]` a `request_id`, the `client_ip` and, when it had credentials, its `caller`: a `Caller`, a
 `SessionCaller`, or the `ApiError` that says why it is none (a public route does not mind). Every answer has the
-request's id, and is never cached; an error nobody foresaw is answered and logged here, without its text in the answer.
+request's id and what is left of its limit, and is never cached; an error nobody foresaw is answered and logged here,
+without its text in the answer.
 Not guaranteed: bounds on the request line and headers while they arrive; those are the HTTP server's.
 Not here: permissions (`callers`), and that a route names its caller (`app`).
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,8 +31,12 @@ from service.db.errors import DatabaseError
 from service.errors import ApiError
 from service.ids import new_id
 from service.problems import api_error_of, problem
-from service.ratelimits.buckets import Buckets, Taken
+from service.ratelimits.limits import Limits, require_passed
+from service.ratelimits.routetable import RouteTable, cost_of, weight_of
+from service.ratelimits.windows import Taken
 from service.settings import Settings
+
+T = TypeVar("T")
 
 MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 16_384
@@ -56,7 +63,13 @@ class _Exchange:
     request_id: str
     send: Send
     rate: Taken | None = None
+    orders: tuple[Taken, Taken] | None = None
+    """In 10 s and in a day, of an order's account."""
     status: int | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.status is not None and self.status < 400
 
     async def answer(self, message: Message) -> None:
         """Pass a message on, with the headers that every answer has."""
@@ -66,8 +79,15 @@ class _Exchange:
             if self.rate is not None:
                 headers += [
                     (b"x-ratelimit-limit", b"%d" % self.rate.limit),
+                    (b"x-ratelimit-used", b"%d" % self.rate.used),
                     (b"x-ratelimit-remaining", b"%d" % self.rate.remaining),
                     (b"x-ratelimit-reset", b"%d" % self.rate.reset_s),
+                ]
+            if self.orders is not None:
+                soon, day = self.orders
+                headers += [
+                    (b"x-ratelimit-orders-10s", b"%d" % soon.used),
+                    (b"x-ratelimit-orders-1d", b"%d" % day.used),
                 ]
             message = {**message, "headers": headers}
         await self.send(message)
@@ -83,15 +103,15 @@ class Edge:
         settings: Settings,
         authenticator: Authenticator,
         sessions: SessionAuthenticator,
-        by_address: Buckets,
-        by_key: Buckets,
+        limits: Limits,
+        table: RouteTable,
     ) -> None:
         self._app: Final = app
         self._settings: Final = settings
         self._authenticator: Final = authenticator
         self._sessions: Final = sessions
-        self._by_address: Final = by_address
-        self._by_key: Final = by_key
+        self._limits: Final = limits
+        self._table: Final = table
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -116,6 +136,8 @@ class Edge:
                 await response(scope, receive, exchange.answer)
             finally:
                 caller = state.get("caller")
+                if exchange.orders is not None and isinstance(caller, Caller) and not exchange.is_accepted:
+                    self._limits.give_order_back(caller.account_id)
                 _log.info(
                     "request",
                     method=scope["method"],
@@ -131,25 +153,35 @@ class Edge:
     async def _handle(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         headers: Headers = scope["headers"]
         state: dict[str, Any] = scope["state"]
-        check_host(headers, self._settings.allowed_hosts)
+        route = self._table.find(scope["method"], scope["path"])
+        weight = weight_of(route, scope["method"])
+        query = _or_refused(lambda: check_query(scope["query_string"]))
+        cost = cost_of(weight, None if isinstance(query, ApiError) else query)
         peer = scope.get("client")
-        address = client_address(peer[0] if peer else None, headers, self._settings.trusted_proxies)
+        host = peer[0] if peer else None
+        found_address = _or_refused(lambda: client_address(host, headers, self._settings.trusted_proxies))
+        # A proxy that names no address has a limit itself.
+        address = client_address(host, (), ()) if isinstance(found_address, ApiError) else found_address
         state["client_ip"] = address
-        exchange.rate = self._by_address.take(_bucket_of(address))
-        _check_rate(exchange.rate)
+        exchange.rate = await self._limits.of_address(address, cost)
+        require_passed(exchange.rate)
+        for refused in (found_address, query):
+            if isinstance(refused, ApiError):
+                raise refused
+        check_host(headers, self._settings.allowed_hosts)
         _check_headers(headers)
-        check_query(scope["query_string"])
         body = await self._body(headers, receive)
         found = await self._caller(scope, body, address=address)
         state["caller"] = found
         if isinstance(found, Caller | SessionCaller):
-            # It counts for its key or session: many bots may share an address.
-            self._by_address.give_back(_bucket_of(address))
-            exchange.rate = self._by_key.take(found.key_id if isinstance(found, Caller) else found.id)
-            _check_rate(exchange.rate)
+            self._limits.give_address_back(address, cost)
+            exchange.rate = await self._limits.of_caller(found.key_id if isinstance(found, Caller) else found.id, cost)
+            require_passed(exchange.rate)
+            if weight.is_order and isinstance(found, Caller):
+                exchange.orders = await self._limits.of_order(found.account_id)
         elif found is not None and found.code in _GUESSES:
             # Its own request passes; the next ones feel it.
-            self._by_address.take(_bucket_of(address), FAILED_COST)
+            await self._limits.of_address(address, FAILED_COST)
         if body:
             _check_media_type(headers)
             check_json(body)
@@ -209,28 +241,19 @@ class Edge:
         )  # fmt: skip
 
 
+def _or_refused(read: Callable[[], T]) -> T | ApiError:
+    """What was read, or why not, for later: what a request costs is settled before it is refused."""
+    try:
+        return read()
+    except ApiError as exc:
+        return exc
+
+
 def _target(scope: Scope) -> str:
     """Path and query as they came over the wire."""
     query: bytes = scope["query_string"]
     raw: bytes = scope["raw_path"] + (b"?" + query if query else b"")
     return raw.decode("latin-1")
-
-
-def _check_rate(taken: Taken) -> None:
-    """Raises: ApiError: rate_limited."""
-    if not taken.passed:
-        raise ApiError(
-            "rate_limited",
-            f"too many requests; the next one passes in {taken.retry_after_s} s",
-            retry_after_s=taken.retry_after_s,
-        )
-
-
-def _bucket_of(address: IpAddress | None) -> str:
-    """One IPv6 host has a whole /64 to choose from."""
-    if address is None:
-        return "unknown"
-    return str(address) if address.version == 4 else (address.packed[:8]).hex()
 
 
 def _check_headers(headers: Headers) -> None:

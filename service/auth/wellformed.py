@@ -6,7 +6,7 @@ to the one who signs or checks it, and another to the one who acts on it. So suc
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
@@ -42,8 +42,10 @@ def check_json(body: bytes) -> None:
         raise _bad_json("it cannot be parsed") from None
 
 
-def check_query(query: bytes) -> None:
-    """Raises: ApiError: invalid_query: a name given twice, or what does not decode to UTF-8 text."""
+def check_query(query: bytes) -> Mapping[str, str]:
+    """The parameters. Raises: ApiError: invalid_query: a name given twice, or what does not decode to UTF-8 text."""
+    if not query:
+        return {}
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_NAMES
@@ -55,6 +57,7 @@ def check_query(query: bytes) -> None:
         raise ApiError("invalid_query", "a parameter is given more than once")
     if any("\0" in part for pair in pairs for part in pair):
         raise ApiError("invalid_query", "a parameter has a NUL character")
+    return dict(pairs)
 
 
 def check_host(headers: Headers, allowed: Iterable[str]) -> None:

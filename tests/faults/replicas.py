@@ -155,8 +155,8 @@ async def replicas(stack: Stack, folder: Path, *, rpc_url: str, private_key: byt
         "CAMBIST_DATABASE_URL": settings.database_address,
         "CAMBIST_KEYSTORE_PASSWORD_FILE": str(password),
         "CAMBIST_ETHEREUM_RPC": rpc_url,
-        "CAMBIST_IP_REQUESTS_PER_MINUTE": RATE,
-        "CAMBIST_KEY_REQUESTS_PER_MINUTE": RATE,
+        "CAMBIST_IP_WEIGHT_PER_MINUTE": RATE,
+        "CAMBIST_KEY_WEIGHT_PER_MINUTE": RATE,
     }
     # What this test's own service was given to set things up.
     await stack.services.membership.leave()

@@ -130,7 +130,7 @@ def test_F96_a_stop_under_load_ends_in_ten_seconds_and_loses_nothing_that_was_ac
     rpc("anvil_mine", hex(20))
     tmp_path.chmod(0o700)
     cambist = Cambist(tmp_path, {"ethereum": proxy.url})
-    cambist.environment |= {"CAMBIST_KEY_REQUESTS_PER_MINUTE": "100000", "CAMBIST_IP_REQUESTS_PER_MINUTE": "100000"}
+    cambist.environment |= {"CAMBIST_KEY_WEIGHT_PER_MINUTE": "100000", "CAMBIST_IP_WEIGHT_PER_MINUTE": "100000"}
     cambist.run("init", "--account", "main", "--json")
     log = tmp_path / "service.log"
 

@@ -177,34 +177,6 @@ async def test_a_forwarded_header_from_nobody_in_particular_is_ignored(service: 
     assert code_of(await service.client.get(BALANCES, headers=headers)) == "ip_not_allowed"
 
 
-async def test_too_many_requests_from_an_address_wait(tmp_path: Path) -> None:
-    async with api(tmp_path, ip_requests_per_minute=12) as service:
-        answers = [await service.client.get("/v1/ping") for _ in range(3)]
-        assert [answer.status_code for answer in answers] == [200, 200, 429]
-        assert code_of(answers[2]) == "rate_limited"
-        assert answers[2].headers["retry-after"] == "5"
-        assert answers[0].headers["x-ratelimit-limit"] == "2"
-        assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
-        service.clock.advance_ms(5_000)
-        assert (await service.client.get("/v1/ping")).status_code == 200
-
-
-async def test_too_many_requests_of_a_key_wait_and_others_do_not(tmp_path: Path) -> None:
-    async with api(tmp_path, key_requests_per_minute=6) as service:
-        assert [await read(service) for _ in range(2)] == [PASSED, "rate_limited"]
-        assert code_of(await service.ask("POST", ORDERS, key="trade")) != "rate_limited"
-
-
-async def test_wrong_signatures_use_up_an_address_and_not_the_key(tmp_path: Path) -> None:
-    async with api(tmp_path, ip_requests_per_minute=132, key_requests_per_minute=6) as service:
-        assert await read(service, signed_as="POST") == "authentication_failed"
-        assert await read(service, signed_as="POST") == "authentication_failed"
-        # 22 at once, 1 + 10 each.
-        assert await read(service) == "rate_limited"
-        service.clock.advance_ms(60_000)
-        assert await read(service) == PASSED
-
-
 async def test_unknown_paths_and_methods_are_problems(service: Api) -> None:
     missing = await service.client.get("/v1/nothing/here/at/all")
     assert (missing.status_code, code_of(missing)) == (404, "not_found")
@@ -269,12 +241,6 @@ async def test_too_many_or_too_long_headers_are_refused(service: Api) -> None:
     for extra in ({f"x-{n}": "1" for n in range(70)}, {"x-long": "y" * 20_000}):
         answer = await service.client.get("/v1/ping", headers=extra)
         assert (answer.status_code, code_of(answer)) == (431, "headers_too_large")
-
-
-async def test_bots_that_share_an_address_do_not_use_it_up_with_signed_requests(tmp_path: Path) -> None:
-    async with api(tmp_path, ip_requests_per_minute=12) as service:
-        assert [await read(service) for _ in range(5)] == [PASSED] * 5
-        assert code_of(await service.client.get(BALANCES)) == "authentication_required"
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
