@@ -78,7 +78,7 @@ class ActivateIn(Document):
 class RotateIn(Document):
     label: Label | None = None
     """Of the new key; by default the old one's with a number."""
-    overlap_hours: int = Field(default=24, ge=0, le=7 * 24)
+    overlap_hours: int = Field(default=24, ge=0, le=7 * 24, examples=[24])
     """How long the old key works on once the new one is activated."""
     expires_ms: Millis | None = None
     """Of the new key; by default as long after now as the old one had when it was made."""
