@@ -6,6 +6,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from service.accounts.routes import router as accounts
+from service.approvals.routes import router as approvals
 from service.audit.routes import router as audit
 from service.balances.routes import router as balances
 from service.deposits.routes import router as deposits
@@ -27,4 +28,5 @@ ROUTERS: Final[Sequence[APIRouter]] = (
     deposits,
     orders,
     withdrawals,
+    approvals,
 )

@@ -9,8 +9,6 @@ from sqlalchemy import Connection
 
 from chains.types import ChainId
 from chains.units import format_units
-from contracts.assets import Asset
-from contracts.errors import UnlistedAsset
 from service.accounts.memberships import OWNERS, require_role
 from service.audit.acts import WITHDRAWAL_CANCELLED
 from service.audit.model import Subject
@@ -29,7 +27,7 @@ from service.withdrawals.model import AmountIs, Withdrawal, WithdrawalState
 from service.withdrawals.preparing import Asked
 from service.withdrawals.schemas import EstimateOut, WithdrawalAsked, WithdrawalIn, WithdrawalOut, Withdrawals
 from service.withdrawals.storage import Filters
-from service.withdrawals.view import NATIVE_DECIMALS, withdrawal_document
+from service.withdrawals.view import NATIVE_DECIMALS, listed_asset, withdrawal_document
 
 router = APIRouter(prefix="/v1", tags=["withdrawals"])
 
@@ -219,7 +217,7 @@ def _estimated(runtime: ChainRuntime, asked: Asked, found: Estimate) -> Estimate
 
 def _shown(services: Services, withdrawal: Withdrawal, height: int | None = None) -> WithdrawalOut:
     known = (config for config in services.configs.values() if config.chain_id == withdrawal.chain_id)
-    asset = _listed(services, withdrawal.chain_id, withdrawal.asset)
+    asset = listed_asset(services.assets, withdrawal.chain_id, withdrawal.asset)
     document = withdrawal_document(withdrawal, chain=next(known, None), asset=asset)
     depth = {"confirmations": _confirmations(services, withdrawal.chain_id, height)}
     return WithdrawalOut.model_validate(document | depth)
@@ -240,11 +238,3 @@ def _ids_named(services: Services, name: str) -> Sequence[str]:
     if not found:
         raise ApiError("unknown_asset", f"{name!r} is not listed on any chain")
     return found
-
-
-def _listed(services: Services, chain_id: ChainId, asset_id: str) -> Asset | None:
-    listed = services.assets.get(chain_id)
-    try:
-        return None if listed is None else listed.by_id(asset_id)
-    except UnlistedAsset:
-        return None

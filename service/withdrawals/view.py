@@ -1,10 +1,13 @@
 """A withdrawal as clients see it: the same document in answers and in outbox events."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from chains.config import ChainConfig
+from chains.types import ChainId
 from chains.units import format_units
-from contracts.assets import Asset
+from contracts.assets import Asset, AssetList
+from contracts.errors import UnlistedAsset
 from service.withdrawals.model import Withdrawal, leaves_at_most
 
 NATIVE_DECIMALS: Final = 18
@@ -39,3 +42,12 @@ def withdrawal_document(withdrawal: Withdrawal, *, chain: ChainConfig | None, as
         "created_ms": withdrawal.created_ms,
         "updated_ms": withdrawal.updated_ms,
     }
+
+
+def listed_asset(assets: Mapping[ChainId, AssetList], chain_id: ChainId, asset_id: str) -> Asset | None:
+    """The asset as it is listed now; None: it is not any more."""
+    listed = assets.get(chain_id)
+    try:
+        return None if listed is None else listed.by_id(asset_id)
+    except UnlistedAsset:
+        return None

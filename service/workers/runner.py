@@ -1,6 +1,6 @@
 """The loops beside the HTTP server: the care for the endpoints of each chain, and in a process that works also signs of
-life, an engine a chain with the hints of its WebSockets, its market history, the keeper of its resting orders, and the
-pruning of request nonces.
+life, an engine a chain with the hints of its WebSockets, its market history, the keeper of its resting orders, the end
+of withdrawals that nobody approved, and the pruning of request nonces.
 
 Guarantees: every engine recovers what an earlier process left before it takes new work; every loop runs until `stop`
 is set; one that fails fails `run_workers`, and with it the process. Not guaranteed: that work under way is finished
@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 from typing import Final
 
+from service.approvals.expiring import LOOP as EXPIRING
+from service.approvals.expiring import run_expiring
 from service.auth.replay import prune
 from service.build import ChainRuntime, Services
 from service.workers.heartbeats import LATE_FOR_PRUNING_S, engine_loop
@@ -44,6 +46,7 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
             loops.create_task(run_keeper(services, chain, stop), name=keeper_loop(chain.config))
             loops.create_task(run_hints(sockets, chain.engine.hint, stop), name=f"hints-{chain.config.key}")
         loops.create_task(_prune(services, stop), name="prune-nonces")
+        loops.create_task(run_expiring(services, stop), name=EXPIRING)
 
 
 async def resend_stored(services: Services) -> None:

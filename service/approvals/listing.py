@@ -1,0 +1,109 @@
+"""Withdrawals that need or needed a second person, decoded for whoever decides.
+
+Guarantees: what is shown is what its clearance is bound to, or it is said that it is not (`intact`); rows whose MAC is
+wrong are refused (`authority.Tampered`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from service.addresses import storage as addresses
+from service.approvals.clearances import Clearance, binding_of, clearance_of
+from service.approvals.deciding import Decider, why_not_theirs
+from service.approvals.model import ClearState
+from service.auth.secrets import MasterKey
+from service.db.models import api_keys, clearances, users, withdrawals
+from service.withdrawals.model import Withdrawal, WithdrawalState
+from service.withdrawals.storage import withdrawal_of_account
+
+EXPIRED = "expired"
+CLOSED = "closed"
+"""It ended without a decision: cancelled, its key revoked, or given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One of them. `state` is what it comes to now; `address_name` what the account's book calls the destination."""
+
+    withdrawal: Withdrawal
+    clearance: Clearance
+    state: str
+    intact: bool
+    may_approve: bool
+    requester: str | None
+    key_label: str
+    decided_by: str | None
+    address_name: str | None
+
+
+def list_seen(
+    c: Connection,
+    account_id: int,
+    *,
+    decider: Decider | None,
+    pending: bool,
+    before_id: int | None,
+    limit: int,
+    master: MasterKey,
+    now_ms: int,
+) -> Sequence[Seen]:
+    """Those of the account, newest first, below `before_id`; with `pending` only what waits."""
+    t = clearances.join(withdrawals, withdrawals.c.id == clearances.c.withdrawal_id)
+    query = (
+        select(clearances.c.withdrawal_id)
+        .select_from(t)
+        .where(clearances.c.account_id == account_id, clearances.c.state != ClearState.CLEAR)
+        .order_by(clearances.c.withdrawal_id.desc())
+        .limit(limit)
+    )
+    if pending:
+        query = query.where(
+            clearances.c.state == ClearState.PENDING,
+            clearances.c.expires_ms > now_ms,
+            withdrawals.c.state == WithdrawalState.AWAITING_APPROVAL,
+        )
+    if before_id is not None:
+        query = query.where(clearances.c.withdrawal_id < before_id)
+    ids = c.execute(query).scalars().all()
+    seen = [look(c, account_id, withdrawal_id, decider=decider, master=master, now_ms=now_ms) for withdrawal_id in ids]
+    return [one for one in seen if one is not None]
+
+
+def look(
+    c: Connection, account_id: int, withdrawal_id: int, *, decider: Decider | None, master: MasterKey, now_ms: int
+) -> Seen | None:
+    """One of the account's; None: there is none, or it needed nobody."""
+    withdrawal = withdrawal_of_account(c, withdrawal_id, account_id=account_id)
+    clearance = None if withdrawal is None else clearance_of(c, withdrawal_id, master=master)
+    if withdrawal is None or clearance is None or clearance.state is ClearState.CLEAR:
+        return None
+    state = _state(withdrawal, clearance, now_ms)
+    refusal = None if decider is None else why_not_theirs(decider, withdrawal, clearance, now_ms=now_ms)
+    entry = addresses.entry_for(
+        c, account_id, chain_id=withdrawal.chain_id, address=withdrawal.destination, master=master
+    )
+    return Seen(
+        withdrawal=withdrawal,
+        clearance=clearance,
+        state=state,
+        intact=clearance.binding == binding_of(withdrawal),
+        may_approve=decider is not None and refusal is None and state == ClearState.PENDING,
+        requester=_user_name(c, clearance.requester_id),
+        key_label=c.execute(select(api_keys.c.label).where(api_keys.c.id == withdrawal.key_id)).scalar_one(),
+        decided_by=_user_name(c, clearance.decider_id),
+        address_name=None if entry is None else entry.name,
+    )
+
+
+def _state(withdrawal: Withdrawal, clearance: Clearance, now_ms: int) -> str:
+    if clearance.state is not ClearState.PENDING:
+        return clearance.state.value
+    if withdrawal.state is WithdrawalState.AWAITING_APPROVAL:
+        return EXPIRED if clearance.is_late(now_ms) else ClearState.PENDING.value
+    return EXPIRED if (withdrawal.reason or "").startswith("approval_expired") else CLOSED
+
+
+def _user_name(c: Connection, user_id: int | None) -> str | None:
+    return None if user_id is None else c.execute(select(users.c.name).where(users.c.id == user_id)).scalar_one()
