@@ -13,7 +13,7 @@ from service.accounts import sessions, users, wallets
 from service.accounts.people import Role, account_by_name, add_member, ensure_account
 from service.accounts.sessions import Carrier, Lifetimes
 from service.auth import keys
-from service.auth.callers import SESSION, Needs
+from service.auth.callers import KEY, SESSION, Needs
 from service.auth.key_model import NewKey
 from service.auth.keys import Created, Permission
 from service.auth.restrictions import Restrictions
@@ -44,7 +44,7 @@ class Kind:
             return self.refused
         # `withdraw or session` takes either.
         ways = set(str(needs).split(" or "))
-        has = {SESSION} if self.in_session else {str(one) for one in self.permissions}
+        has = {SESSION} if self.in_session else {KEY, *(str(one) for one in self.permissions)}
         return None if ways & has else "permission_denied"
 
 
