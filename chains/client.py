@@ -31,13 +31,26 @@ node's gas cap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimLog:
+    """An event log of a simulated call, which no block has."""
+
+    address: Address
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimResult:
-    """One simulated call. `reason` is the node's or contract's wording when it failed."""
+    """One simulated call. `reason` is the node's or contract's wording when it failed.
+
+    `logs` None: the node does not tell them.
+    """
 
     succeeded: bool
     gas_used: int
     output: bytes
     reason: str | None = None
+    logs: tuple[SimLog, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,4 +372,19 @@ def _sim_result(value: Any) -> SimResult:
         output = codec.revert_data(error.get("data")) or output
         message = error.get("message")
         reason = codec.revert_reason(output) or (message if isinstance(message, str) else None) or "reverted"
-    return SimResult(succeeded=status == 1, gas_used=codec.quantity(got.get("gasUsed")), output=output, reason=reason)
+    return SimResult(
+        succeeded=status == 1,
+        gas_used=codec.quantity(got.get("gasUsed")),
+        output=output,
+        reason=reason,
+        logs=None if got.get("logs") is None else tuple(_sim_log(log) for log in codec.sequence(got.get("logs"))),
+    )
+
+
+def _sim_log(value: Any) -> SimLog:
+    got = codec.fields(value)
+    return SimLog(
+        address=codec.address(got.get("address")),
+        topics=tuple(codec.topic(topic) for topic in codec.sequence(got.get("topics"))),
+        data=codec.data(got.get("data")),
+    )

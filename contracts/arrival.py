@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from chains.client import SimResult
+from chains.client import SimLog, SimResult
 from chains.errors import ExecutionReverted
 from chains.types import Address, CallRequest, Header, address_from_bytes
 from contracts import erc20
@@ -33,10 +33,14 @@ class Simulator(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What the calls changed of each asset asked about, base units (less is negative), and the last call's gas."""
+    """What the calls changed of each asset asked about, base units (less is negative), and the last call's gas.
+
+    `logs` are of all calls in order; None: the node does not tell them.
+    """
 
     changes: tuple[int, ...]
     gas_used: int
+    logs: tuple[SimLog, ...] | None
 
 
 async def moved(
@@ -67,7 +71,9 @@ async def moved(
             raise ExecutionReverted(result.reason, data=result.output)
     pairs = zip(results[: len(reads)], results[len(results) - len(reads) :], strict=True)
     return Moved(
-        changes=tuple(_balance(after) - _balance(before) for before, after in pairs), gas_used=done[-1].gas_used
+        changes=tuple(_balance(after) - _balance(before) for before, after in pairs),
+        gas_used=done[-1].gas_used,
+        logs=_logs(done),
     )
 
 
@@ -81,3 +87,12 @@ def _balance(result: SimResult) -> int:
     if not result.succeeded or len(result.output) != 32:
         raise UndecodableReturn("a balance gave no answer", data=result.output)
     return int.from_bytes(result.output, "big")
+
+
+def _logs(done: Sequence[SimResult]) -> tuple[SimLog, ...] | None:
+    logs: list[SimLog] = []
+    for result in done:
+        if result.logs is None:
+            return None
+        logs += result.logs
+    return tuple(logs)

@@ -31,6 +31,11 @@ def withdrawal_plan_id(clock: Clock) -> PlanId:
     return PlanId(f"withdrawal:{new_id(clock)}")
 
 
+def transaction_plan_id(clock: Clock) -> PlanId:
+    """A fresh plan id for a wrap, unwrap, revocation or call."""
+    return PlanId(f"transaction:{new_id(clock)}")
+
+
 def intent_id(plan_id: PlanId, position: int) -> IntentId:
     """The id of a plan's intent at `position` (from 0)."""
     return IntentId(f"{plan_id}/{position}")

@@ -131,4 +131,5 @@ def _covers(target: Target) -> ColumnElement[bool]:
             orders = m.order_plans.join(m.orders, m.orders.c.id == m.order_plans.c.order_id)
             of_orders = select(m.order_plans.c.plan_id).select_from(orders).where(m.orders.c.key_id == target.subject)
             of_withdrawals = select(m.withdrawals.c.plan_id).where(m.withdrawals.c.key_id == target.subject)
-            return or_(plan_id.in_(of_orders), plan_id.in_(of_withdrawals))
+            of_transactions = select(m.transactions.c.plan_id).where(m.transactions.c.key_id == target.subject)
+            return or_(plan_id.in_(of_orders), plan_id.in_(of_withdrawals), plan_id.in_(of_transactions))

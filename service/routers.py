@@ -15,6 +15,7 @@ from service.keys.routes import router as keys
 from service.markets.history.routes import router as history
 from service.markets.routes import router as markets
 from service.orders.routes import router as orders
+from service.transactions.routes import router as transactions
 from service.withdrawals.routes import router as withdrawals
 
 ROUTERS: Final[Sequence[APIRouter]] = (
@@ -28,5 +29,6 @@ ROUTERS: Final[Sequence[APIRouter]] = (
     deposits,
     orders,
     withdrawals,
+    transactions,
     approvals,
 )

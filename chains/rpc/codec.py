@@ -128,7 +128,7 @@ def log(value: Any) -> Log:
         raise Malformed("a removed log was answered to a query")
     return Log(
         address=address(got.get("address")),
-        topics=tuple(_topic(topic) for topic in sequence(got.get("topics"))),
+        topics=tuple(topic(one) for one in sequence(got.get("topics"))),
         data=data(got.get("data")),
         log_index=quantity(got.get("logIndex")),
         tx_hash=TxHash(word(got.get("transactionHash"))),
@@ -204,7 +204,7 @@ def revert_reason(raw: bytes) -> str | None:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _topic(value: Any) -> bytes:
+def topic(value: Any) -> bytes:
     raw = data(value)
     if len(raw) != 32:
         raise Malformed("a topic does not have 32 bytes")

@@ -9,7 +9,7 @@ Not guaranteed: against somebody who edits the database; counters carry no MAC, 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -28,18 +28,15 @@ def used(c: Connection, key_id: str, *, now_ms: int) -> Mapping[Tally, int]:
     return {Tally(counter=Counter(counter), of=of): taken for counter, of, taken in rows}
 
 
-C = TypeVar("C", Cost, CallCost)
-
-
-def check(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: C, now_ms: int) -> C:
+def check(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: Cost | CallCost, now_ms: int) -> Cost | CallCost:
     """That the limits allow it now; the cost with what the day has taken. Raises: ApiError."""
     counted = any(isinstance(caveat, Daily) for caveat in caveats)
-    known = replace(cost, used=used(c, key_id, now_ms=now_ms)) if counted else cost
+    known: Cost | CallCost = replace(cost, used=used(c, key_id, now_ms=now_ms)) if counted else cost
     require(caveats, known)
     return known
 
 
-def charge(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: C, now_ms: int) -> None:
+def charge(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: Cost | CallCost, now_ms: int) -> None:
     """In the unit of work that accepts: check, and count it. Raises: ApiError: nothing was counted."""
     known = check(c, key_id, caveats=caveats, cost=cost, now_ms=now_ms)
     limited = {caveat.tally for caveat in caveats if isinstance(caveat, Daily)}

@@ -169,7 +169,8 @@ async def remove(services: Services, params: RemoveAsset) -> dict[str, Any]:
     asset = listed.by_symbol(params.symbol)
     usage = await services.db.read(lambda c: usage_of(c, asset.id, chain_id=chain_id))
     if usage.under_way:
-        named = [*(f"order {one}" for one in usage.orders), *(f"withdrawal {one}" for one in usage.withdrawals)]
+        kinds = {"order": usage.orders, "withdrawal": usage.withdrawals, "transaction": usage.transactions}
+        named = [f"{kind} {one}" for kind, ids in kinds.items() for one in ids]
         raise ActFailed(
             "in_use",
             f"{params.symbol} is in use: {', '.join(named[:10]) or 'an open plan holds some'}",

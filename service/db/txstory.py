@@ -21,7 +21,7 @@ MAX_DIGITS: Final = 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """One plan, whole. `subject` is the order's or withdrawal's row, of `kind`."""
+    """One plan, whole. `subject` is the row that asked for it, of `kind`."""
 
     plan: Plan
     txs: Sequence[Tx]
@@ -62,15 +62,15 @@ def frozen_chains(c: Connection) -> list[Row[Any]]:
 
 
 def find_plan(c: Connection, named: str) -> PlanId | None:
-    """The plan that a text names: a transaction's number, an attempt's hash, a plan's or an intent's id, or `order:12`
-    and `withdrawal:12` by the number that the API shows."""
+    """The plan that a text names: a transaction's number, an attempt's hash, a plan's or an intent's id, or `order:12`,
+    `withdrawal:12` and `transaction:12` by the number that the API shows."""
     if _is_number(named):
         return _plan_of_intents(c, m.intents.c.id.in_(select(m.txs.c.intent_id).where(m.txs.c.id == int(named))))
     if named.startswith("0x"):
         of = select(m.attempts.c.tx_id).where(m.attempts.c.hash == named.lower())
         return _plan_of_intents(c, m.intents.c.id.in_(select(m.txs.c.intent_id).where(m.txs.c.id.in_(of))))
     kind, _, number = named.partition(":")
-    table = {"order": m.orders, "withdrawal": m.withdrawals}.get(kind)
+    table = {"order": m.orders, "withdrawal": m.withdrawals, "transaction": m.transactions}.get(kind)
     if table is not None and _is_number(number):
         found = c.execute(select(table.c.plan_id).where(table.c.id == int(number))).scalar_one_or_none()
         return None if found is None else PlanId(found)
@@ -92,6 +92,7 @@ def story(c: Connection, plan_id: PlanId) -> Story | None:
     for kind, found in (
         ("order", select(m.orders).where(m.orders.c.id == of_order)),
         ("withdrawal", select(m.withdrawals).where(m.withdrawals.c.plan_id == plan_id)),
+        ("transaction", select(m.transactions).where(m.transactions.c.plan_id == plan_id)),
     ):
         subject = c.execute(found).mappings().one_or_none()
         if subject is not None:

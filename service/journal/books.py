@@ -18,8 +18,8 @@ from chains.types import BlockHash, BlockRef, ChainId, TxHash
 from contracts.assets import AssetId
 from service.db.models import accounts, journal_entries, outbox
 
-Cause = Literal["trade", "approval", "withdrawal", "cancel", "gas", "reversal"]
-"""Why an amount moved; `cause_id` names the order, withdrawal or intent behind it."""
+Cause = Literal["trade", "approval", "withdrawal", "transaction", "cancel", "gas", "reversal"]
+"""Why an amount moved; `cause_id` names the order, withdrawal, transaction or intent behind it."""
 
 _IN: Final = "in"
 _OUT: Final = "out"

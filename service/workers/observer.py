@@ -1,4 +1,4 @@
-"""What the engine tells, turned into orders, withdrawals, fills, entries and events.
+"""What the engine tells, turned into orders, withdrawals, transactions, fills, entries and events.
 
 Guarantees: everything here happens in the unit of work that makes the engine's state change, so that an order, its
 fill, the books and the events commit with the transaction they come from, or not at all. A fill is what the
@@ -25,6 +25,8 @@ from service.orders.lifecycle import OrderLifecycle
 from service.orders.storage import order_by_plan
 from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
+from service.transactions import lifecycle as transactions
+from service.transactions.lifecycle import TransactionLifecycle
 from service.withdrawals.lifecycle import WithdrawalLifecycle, show_sent
 
 HELD_AFTER_REORG: Final = reason_of(
@@ -36,7 +38,7 @@ HELD_AFTER_FOREIGN: Final = reason_of(
 
 
 class PlanWithoutSubject(LookupError):
-    """A plan that neither an order nor a withdrawal points to: a bug, since both are stored in one unit of work."""
+    """A plan that no order, withdrawal or transaction points to: a bug, since both are stored in one unit of work."""
 
 
 class ChainObserver:
@@ -71,9 +73,11 @@ class ChainObserver:
         """The nonces are taken; clients see nothing of it."""
 
     def on_sent(self, uow: Connection, sent: Sequence[tuple[Intent, Tx]]) -> None:
-        """Of withdrawals, which show it; to a client an order that was sent is NEW as before."""
-        plans = [intent.plan_id for intent, _ in sent]
-        known = show_sent(uow, plans, books=self._books, now_ms=self._clock.now_ms())
+        """Of withdrawals and transactions, which show it; to a client an order that was sent is NEW as before."""
+        plans, now_ms = [intent.plan_id for intent, _ in sent], self._clock.now_ms()
+        known = show_sent(uow, plans, books=self._books, now_ms=now_ms)
+        if left := [plan_id for plan_id in dict.fromkeys(plans) if plan_id not in known]:
+            known |= transactions.show_sent(uow, left, books=self._books, now_ms=now_ms)
         for plan_id in set(plans) - known:
             if order_by_plan(uow, plan_id) is None:
                 raise PlanWithoutSubject(plan_id)
@@ -101,11 +105,16 @@ class ChainObserver:
         self._subject(uow, intent, self._clock.now_ms()).superseded(uow, intent)
         self._store.hold_lane(uow, intent.lane, HELD_AFTER_FOREIGN)
 
-    def _subject(self, c: Connection, intent: Intent, now_ms: int) -> OrderLifecycle | WithdrawalLifecycle:
+    def _subject(
+        self, c: Connection, intent: Intent, now_ms: int
+    ) -> OrderLifecycle | WithdrawalLifecycle | TransactionLifecycle:
         found = OrderLifecycle.of_plan(c, intent.plan_id, books=self._books, now_ms=now_ms)
         if found is not None:
             return found
         withdrawal = WithdrawalLifecycle.of_plan(c, intent.plan_id, books=self._books, now_ms=now_ms)
-        if withdrawal is None:
+        if withdrawal is not None:
+            return withdrawal
+        transaction = TransactionLifecycle.of_plan(c, intent.plan_id, books=self._books, now_ms=now_ms)
+        if transaction is None:
             raise PlanWithoutSubject(intent.plan_id)
-        return withdrawal
+        return transaction

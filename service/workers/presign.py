@@ -1,4 +1,4 @@
-"""The last look before a signature: the calldata, decoded again, against what the order or withdrawal says.
+"""The last look before a signature: the calldata, decoded again, against what the stored row says.
 
 Guarantees: nothing is signed unless the payload has its hash; what it does is what the stored row asked for, to the
 last base unit; the recipient of a swap is the wallet itself and its router the registry's; approvals are exact and
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from chains.tx.model import Intent, payload_hash
 from chains.tx.store import Clock, PreSignPaused, PreSignRefused
@@ -29,10 +29,13 @@ from service.auth.authority import Tampered
 from service.auth.keys import Destination
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
+from service.db.models import wallets
 from service.markets.trades import Side
 from service.orders.model import Order, OrderState, OrderTry, TimeInForce
 from service.orders.storage import order_by_plan, try_by_plan
 from service.plans.progress import is_last
+from service.transactions.presigning import check_transaction
+from service.transactions.storage import transaction_by_plan
 from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.rechecking import recheck
 from service.withdrawals.storage import withdrawal_by_plan
@@ -64,6 +67,7 @@ class _Snapshot:
         self.c = c
         self.wallet = cache(lambda wallet_id: get_wallet(c, wallet_id, master=master))
         self.key = cache(lambda key_id: keys.load_key(c, key_id, master=master))
+        self.wallets = cache(lambda: frozenset(c.execute(select(wallets.c.address)).scalars()))
         self.pause = cache(
             lambda lane, key_id: pauses.in_force(c, chain_id=lane.chain_id, wallet=lane.wallet, key_id=key_id)
         )
@@ -131,10 +135,28 @@ class PreSign:
                 self._check_approval(intent, order, tried)
             return
         withdrawal = withdrawal_by_plan(c, intent.plan_id)
-        if withdrawal is None:
-            raise PreSignRefused("neither an order nor a withdrawal asked for this")
-        self._check_authority(one, intent, key_id=withdrawal.key_id, wallet_id=withdrawal.wallet_id)
-        self._check_withdrawal(one, intent, withdrawal)
+        if withdrawal is not None:
+            self._check_authority(one, intent, key_id=withdrawal.key_id, wallet_id=withdrawal.wallet_id)
+            self._check_withdrawal(one, intent, withdrawal)
+            return
+        transaction = transaction_by_plan(c, intent.plan_id)
+        if transaction is None:
+            raise PreSignRefused("neither an order nor a withdrawal nor a transaction asked for this")
+        terms = transaction.terms
+        self._check_authority(one, intent, key_id=terms.key_id, wallet_id=terms.wallet_id)
+        key = one.key(terms.key_id)
+        if key is None:
+            raise PreSignRefused("the key that asked for this was revoked")
+        check_transaction(
+            intent,
+            transaction,
+            key=key,
+            wallets=one.wallets(),
+            assets=self.assets,
+            deployments=self.deployments,
+            master=self.master,
+            last=is_last(c, intent.plan_id, position=intent.position),
+        )
 
     def _check_authority(self, one: "_Snapshot", intent: Intent, *, key_id: str, wallet_id: int) -> None:
         """The key still stands and nothing is paused, and the wallet is the one whose lane this is. Expiry only refuses

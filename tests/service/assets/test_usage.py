@@ -14,7 +14,7 @@ from service.withdrawals.model import WithdrawalState
 from tests.service.books_seed import ETHEREUM, NOW_MS, block_at, seed_owner
 from tests.service.trading_seed import USDC, USDT, Seeded, mine, reserve, seed_order, seed_withdrawal, send
 
-NOTHING = Usage(orders=(), withdrawals=(), holds=0, balances=())
+NOTHING = Usage(orders=(), withdrawals=(), transactions=(), holds=0, balances=())
 WBTC = load_assets(ETHEREUM).by_symbol("WBTC")
 
 
@@ -37,7 +37,7 @@ async def test_an_asset_that_nobody_uses_is_free(db: Database) -> None:
 
 async def test_an_open_order_uses_both_its_assets_and_holds_one(db: Database) -> None:
     seeded = await db.run(seed_order)
-    assert await used(db) == Usage(orders=(seeded.id,), withdrawals=(), holds=1, balances=())
+    assert await used(db) == Usage(orders=(seeded.id,), withdrawals=(), transactions=(), holds=1, balances=())
     bought = await used(db, USDT.id)
     assert (bought.orders, bought.holds, bought.under_way) == ((seeded.id,), 0, True)
 
