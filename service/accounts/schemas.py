@@ -8,6 +8,7 @@ from service.accounts.people import Role
 from service.markets.schemas import Document, Millis
 
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$", examples=["ada"])]
+AccountName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$", examples=["main"])]
 Password = Annotated[SecretStr, Field(min_length=1, max_length=256, examples=["correct horse battery staple"])]
 Totp = Annotated[str, Field(pattern=r"^[0-9]{6}$", examples=["492039"])]
 RecoveryCode = Annotated[str, Field(min_length=16, max_length=32, examples=["mzxw-6ytb-oi4d-k2lq"])]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
 
 from chains.types import ChainId
 from service.accounts import names, wallets
@@ -69,7 +70,11 @@ def add(c: Connection, asked: Asked, examined: Examined, *, now_ms: int, master:
         created_ms=now_ms,
         in_force_ms=since_ms + waits_ms if is_cooling else now_ms,
     )
-    return storage.insert_entry(c, new, master=master)
+    try:
+        with c.begin_nested():
+            return storage.insert_entry(c, new, master=master)
+    except IntegrityError:
+        raise ApiError("entry_exists", "the address or the name was added at the same moment") from None
 
 
 def rename(c: Connection, account_id: int, *, entry_id: int, name: str, master: MasterKey) -> Entry:
@@ -80,7 +85,11 @@ def rename(c: Connection, account_id: int, *, entry_id: int, name: str, master: 
     name = _name(name)
     if any(one.name == name and one.id != entry.id for one in _beside(c, entry, master)):
         raise ApiError("entry_exists", f"there is an entry called {name!r} on this chain")
-    return storage.rename(c, entry, name=name, master=master)
+    try:
+        with c.begin_nested():
+            return storage.rename(c, entry, name=name, master=master)
+    except IntegrityError:
+        raise ApiError("entry_exists", "an entry of that name was added at the same moment") from None
 
 
 def remove(c: Connection, account_id: int, *, entry_id: int, now_ms: int, master: MasterKey) -> Entry:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from service.auth import authority
 from service.auth.secrets import MasterKey
@@ -48,7 +49,6 @@ def set_cooling(c: Connection, account_id: int, *, cooling_ms: int, now_ms: int,
 
     Raises:
         ApiError: invalid_parameters: over `MAX_MS`. try_again: changed at the same moment.
-        IntegrityError: set for the first time at the same moment.
         authority.Tampered.
     """
     if not 0 <= cooling_ms <= MAX_MS:
@@ -66,7 +66,11 @@ def set_cooling(c: Connection, account_id: int, *, cooling_ms: int, now_ms: int,
     }
     stored = row | {"mac": authority.mac(master, book_rules, row)}
     if stands is None:
-        c.execute(insert(book_rules), stored)
+        try:
+            with c.begin_nested():
+                c.execute(insert(book_rules), stored)
+        except IntegrityError:
+            raise ApiError("try_again", "the cooling time was set at the same moment") from None
     else:
         mine = update(book_rules).where(book_rules.c.account_id == account_id, book_rules.c.mac == stands["mac"])
         if c.execute(mine.values(stored)).rowcount != 1:
