@@ -6,6 +6,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from service.accounts.routes import router as accounts
+from service.addresses.routes import router as addresses
 from service.approvals.routes import router as approvals
 from service.audit.routes import router as audit
 from service.balances.routes import router as balances
@@ -21,6 +22,7 @@ from service.withdrawals.routes import router as withdrawals
 ROUTERS: Final[Sequence[APIRouter]] = (
     health,
     accounts,
+    addresses,
     keys,
     audit,
     markets,
