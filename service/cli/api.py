@@ -1,6 +1,7 @@
-"""Cambist's HTTP API from the command line: signed requests in, documents out, problems as `CommandFailed`.
+"""Cambist's HTTP API from the command line, with a key or in a session: documents in and out, problems as
+`CommandFailed`.
 
-Guarantees: a refusal keeps the service's code and hint; a POST whose answer never came is reported as unknown, with
+Guarantees: a refusal keeps the service's code and hint; a change whose answer never came is reported as unknown, with
 what to look for, and never sent again by itself.
 """
 
@@ -17,6 +18,7 @@ import orjson
 from service.auth.signature import sign_request
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.profile import Profile
+from service.cli.session_file import SignedIn
 
 TIMEOUT_S: Final = 30.0
 MS: Final = 1_000_000
@@ -24,17 +26,17 @@ MS: Final = 1_000_000
 
 
 class Api:
-    """One server, with a key or without, for the time of a `with` block."""
+    """One server, with a key, in a session or as anyone, for the time of a `with` block."""
 
-    def __init__(self, profile: Profile) -> None:
-        self._profile: Profile | None = profile
-        self._client = httpx.Client(base_url=profile.url, timeout=TIMEOUT_S)
+    def __init__(self, who: Profile | SignedIn) -> None:
+        self._who: Profile | SignedIn | None = who
+        self._client = httpx.Client(base_url=who.url, timeout=TIMEOUT_S)
 
     @classmethod
     def public(cls, url: str) -> Self:
-        """Without a key: for what anyone may read."""
+        """As anyone: for what is public, and for signing in."""
         api = cls(Profile(url=url, key="", secret=""))
-        api._profile = None
+        api._who = None
         return api
 
     def __enter__(self) -> Self:
@@ -53,8 +55,16 @@ class Api:
         """Change something. Raises: CommandFailed."""
         return self._send("POST", path, body=orjson.dumps(document))
 
+    def patch(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Change part of something. Raises: CommandFailed."""
+        return self._send("PATCH", path, body=orjson.dumps(document))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """End or remove something. Raises: CommandFailed."""
+        return self._send("DELETE", path, body=b"")
+
     def _send(self, method: str, target: str, *, body: bytes) -> dict[str, Any]:
-        headers = self._signed(method, target, body=body)
+        headers = self._credentials(method, target, body=body)
         if body:
             headers["Content-Type"] = "application/json"
         try:
@@ -69,16 +79,18 @@ class Api:
                 status=ExitStatus.UNREACHABLE,
             ) from exc
         except httpx.HTTPError as exc:
-            raise _broken(method, exc) from exc
+            raise _broken(method, exc, in_session=isinstance(self._who, SignedIn)) from exc
         return _document(response)
 
-    def _signed(self, method: str, target: str, *, body: bytes) -> dict[str, str]:
-        if self._profile is None:
+    def _credentials(self, method: str, target: str, *, body: bytes) -> dict[str, str]:
+        if self._who is None:
             return {}
+        if isinstance(self._who, SignedIn):
+            return {"Authorization": f"Bearer {self._who.token}"}
         return dict(
             sign_request(
-                self._profile.key,
-                self._profile.secret.encode(),
+                self._who.key,
+                self._who.secret.encode(),
                 method=method,
                 target=target,
                 body=body,
@@ -88,13 +100,15 @@ class Api:
         )
 
 
-def _broken(method: str, error: httpx.HTTPError) -> CommandFailed:
+def _broken(method: str, error: httpx.HTTPError, *, in_session: bool) -> CommandFailed:
     if method == "GET":
         return CommandFailed("unreachable", f"the answer did not come: {error}", status=ExitStatus.UNREACHABLE)
     return CommandFailed(
         "outcome_unknown",
         f"the request was sent and the answer did not come: {error}",
-        hint="Repeat the command with the same --client-id: it answers with what was made, or makes it once.",
+        hint="Look whether it happened (list or show) before you repeat it."
+        if in_session
+        else "Repeat the command with the same --client-id: it answers with what was made, or makes it once.",
         status=ExitStatus.UNKNOWN,
     )
 
