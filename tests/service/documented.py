@@ -50,6 +50,20 @@ class Documented:
         found = example_of(self.body, self.page)
         return orjson.dumps(found | {name: value for name, value in changed.items() if name in found})
 
+    def bodies(self) -> Iterator[dict[str, Any]]:
+        """Bodies of the examples: with what is required alone, and with each one of what may be left out."""
+        schema = self.body
+        if schema is None:
+            return
+        if "$ref" in schema:
+            schema = self.page["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        examples = {name: example_of(inner, self.page) for name, inner in schema.get("properties", {}).items()}
+        least = {name: examples[name] for name in schema.get("required", ())}
+        yield least
+        for name, value in examples.items():
+            if name not in least:
+                yield least | {name: value}
+
 
 def operations(page: Mapping[str, Any]) -> Iterator[Documented]:
     """All of an OpenAPI page."""

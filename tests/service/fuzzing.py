@@ -1,4 +1,5 @@
-"""Requests made up out of the OpenAPI page by schemathesis, right and wrong ones, and what every answer must be.
+"""Requests out of the OpenAPI page: its examples, then what schemathesis makes up, right and wrong; and what every
+answer must be.
 
 Cases are the same at each run; `CAMBIST_FUZZ_EXAMPLES` makes more of them (by default so few that all routes take
 seconds).
@@ -13,6 +14,7 @@ from typing import Any, Final, cast
 
 import httpx
 import jsonschema_rs
+import orjson
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -20,8 +22,9 @@ from schemathesis import GenerationMode
 
 from service.errors import ERRORS
 from service.problems import MEDIA_TYPE
+from tests.service.documented import Documented, example_of, operations
 
-EXAMPLES: Final = int(os.environ.get("CAMBIST_FUZZ_EXAMPLES", "6"))
+EXAMPLES: Final = int(os.environ.get("CAMBIST_FUZZ_EXAMPLES", "4"))
 BASE: Final = "http://127.0.0.1"
 CHAIN: Final = "{chain}"
 
@@ -43,6 +46,8 @@ class Fuzzed:
 
 def made_up(page: Mapping[str, Any], *, chain: str, examples: int = EXAMPLES) -> Iterator[Fuzzed]:
     """Requests to every route of the page, about `chain` for the most part."""
+    for one in operations(page):
+        yield from _documented(one, chain)
     bare = _without_security(page)
     for found in schemathesis.openapi.from_dict(bare).get_all_operations():
         operation = cast("Any", found).ok()
@@ -72,6 +77,20 @@ def judge(page: Mapping[str, Any], request: Fuzzed, answer: httpx.Response, *, m
     whole = {**schema, "components": page["components"]}
     errors = [str(error)[:300] for error in jsonschema_rs.Draft202012Validator(whole).iter_errors(answer.json())]
     assert not errors, (*place, errors)
+
+
+def _documented(one: Documented, chain: str) -> Iterator[Fuzzed]:
+    """What the page's own examples make."""
+    known = {found["name"]: example_of(found["schema"], one.page) for found in one.parameters} | {"chain": chain}
+    for body in [orjson.dumps(found) for found in one.bodies()] or [b""]:
+        yield Fuzzed(
+            method=one.method,
+            path=one.path,
+            needs=one.needs,
+            target=one.target(known),
+            body=body,
+            media_type="application/json" if body else None,
+        )
 
 
 def _cases(operation: Any, mode: GenerationMode, examples: int) -> Sequence[Any]:
@@ -121,7 +140,7 @@ def _without_security(page: Mapping[str, Any]) -> dict[str, Any]:
     """Credentials are put on afterwards: made-up ones would stop every request at the door."""
     bare = deepcopy(dict(page))
     bare["components"].pop("securitySchemes", None)
-    for operations in bare["paths"].values():
-        for operation in operations.values():
+    for found in bare["paths"].values():
+        for operation in found.values():
             operation.pop("security", None)
     return bare
