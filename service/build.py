@@ -51,6 +51,7 @@ from service.workers.membership import Membership
 from service.workers.observer import ChainObserver
 from service.workers.presign import PreSign
 from service.workers.signers import Signers, open_signers
+from service.workers.simulated import SimulatedCheck
 
 
 class ChainNotConfigured(ValueError):
@@ -227,7 +228,14 @@ def _runtime(
         store=store,
         heads=SqlHeadStore(),
         uow=db,
-        check=PreSign(db=db, assets=assets, deployments=deployments, master=master, clock=clock),
+        check=SimulatedCheck(
+            inner=PreSign(db=db, assets=assets, deployments=deployments, master=master, clock=clock),
+            db=db,
+            config=config,
+            client=client,
+            assets=assets,
+            deployments=deployments,
+        ),
         observer=TimingObserver(observer, config, metrics=metrics, clock=clock),
         clock=clock,
         witness=witnessed if pool.can_agree else None,
