@@ -74,7 +74,7 @@ class Callers:
 
     def __init__(self, service: Api, made: Mapping[str, Created], people: Mapping[str, int]) -> None:
         self._service: Final = service
-        self._made: Final = made
+        self._made = made
         self._people: Final = people
 
     async def ask(
@@ -87,6 +87,10 @@ class Callers:
             headers.setdefault("content-type", "application/json")
         self._service.client.cookies.clear()
         return await self._service.client.request(method, target, content=body, headers=headers)
+
+    def use(self, kind: str, created: Created) -> None:
+        """Ask with that key from now on."""
+        self._made = {**self._made, kind: created}
 
     def key_of(self, kind: str) -> str:
         """The id of that kind's key."""

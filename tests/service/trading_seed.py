@@ -178,7 +178,15 @@ SNAPSHOT: Final[dict[str, Any]] = {
     "quote": {"symbol": "USDT", "decimals": 6},
     "native": {"symbol": "ETH", "decimals": 18},
     "deadline_s": DEADLINE_S,
-    "quoted": {"sell": "1000", "buy": "999.9"},
+    "quoted": {
+        "sell": "1000",
+        "buy": "999.9",
+        "price": "0.9999",
+        "mid_price": "1",
+        "price_impact_bps": 1,
+        "route": {"venues": ["uniswap_v3"], "router": POOL, "lp_fee_pips": 100, "legs": []},
+        "block": {"number": 1, "hash": "0x" + "11" * 32},
+    },
 }
 
 
