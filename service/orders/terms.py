@@ -12,6 +12,7 @@ market's tick where one is published. Not here: whether a price is a good one (`
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from chains.units import InvalidAmount, format_units, parse_units
 from contracts.assets import Market
@@ -22,9 +23,9 @@ from service.markets.trades import Side, Trade
 from service.orders.keeper.deciding import Terms
 from service.orders.model import STOP_TYPES, OrderType, TimeInForce
 
-PRICE_PLACES = 60
+PRICE_PLACES: Final = 30
 """Digits behind the point of a price at most; a tick allows 18 of them."""
-MAX_PRICE_TEXT = 64
+MAX_PRICE_TEXT: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,7 @@ def check_inside(stack: Stack, order: dict[str, Any]) -> None:
     """What was paid is inside the limit price, to the base unit."""
     market = stack.chain().assets.markets[order["market"]]
     base, quote = stack.raw(market.base.symbol, order["filled_base"]), stack.raw("USDC", order["filled_quote"])
-    price = Ratio.of(parse_units(order["price"], 60) * 10**6, 10**60 * 10**18)
+    price = Ratio.of(parse_units(order["price"], 30) * 10**6, 10**30 * 10**18)
     assert quote >= price.times_up(base) if order["side"] == "sell" else quote <= price.times(base), order
 
 

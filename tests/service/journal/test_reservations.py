@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import Connection
 
 from chains.tx.model import Lane, Outcome, PlanId
+from chains.tx.store import StaleState
 from contracts.assets import AssetId
 from service.db.engine import Database
 from service.db.txstore import SqlTxStore
 from service.journal import reservations
 from service.journal.reservations import AlreadyHeld, NotEnoughFree
 from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, POLYGON, USDC, Owner, make_plan, seed_owner, seed_plan
-from tests.service.trading_seed import mine, reserve, send
+from tests.service.trading_seed import Seeded, mine, reserve, seed_order, send
 
 
 def hold(
@@ -134,3 +135,85 @@ async def test_what_is_mined_by_the_block_of_a_balance_is_not_taken_from_it_agai
     with pytest.raises(NotEnoughFree):
         await db.run(lambda c: hold(c, owner, seed_plan(c, "b", owner), amounts=rest, available=rest, available_at=100))
     await db.run(lambda c: hold(c, owner, seed_plan(c, "b", owner), amounts=rest, available=rest, available_at=101))
+
+
+def hold_at_rest(c: Connection, seeded: Seeded, *, amounts: Mapping[AssetId, int]) -> None:
+    reservations.hold_for_order(
+        c,
+        account_id=seeded.owner.account_id,
+        wallet_id=seeded.owner.wallet_id,
+        chain_id=ETHEREUM,
+        order_id=seeded.id,
+        amounts=amounts,
+        now_ms=NOW_MS,
+    )
+
+
+def seed_resting(c: Connection) -> tuple[Seeded, PlanId]:
+    """An order that holds 5 USDC and 3 wei itself, and a plan that it may get."""
+    seeded = seed_order(c)
+    reservations.release(c, seeded.plan.id, NOW_MS)
+    hold_at_rest(c, seeded, amounts={USDC: 5, ETH: 3})
+    return seeded, seed_plan(c, "try", seeded.owner)
+
+
+def held_now(c: Connection, seeded: Seeded) -> Mapping[AssetId, int]:
+    return reservations.held(c, seeded.owner.wallet_id, ETHEREUM)
+
+
+def trigger(c: Connection, seeded: Seeded, plan_id: PlanId, *, amounts: Mapping[AssetId, int], balance: int) -> None:
+    reservations.move_to_plan(
+        c,
+        seeded.id,
+        plan_id,
+        amounts=amounts,
+        available={USDC: balance, ETH: balance},
+        available_at=None,
+        now_ms=NOW_MS,
+    )
+
+
+async def test_a_hold_goes_from_its_order_to_a_plan_and_back_and_is_released_once(db: Database) -> None:
+    def work(c: Connection) -> None:
+        seeded, plan_id = seed_resting(c)
+        trigger(c, seeded, plan_id, amounts={USDC: 5, ETH: 2}, balance=10)
+        # Never less than the order held.
+        assert held_now(c, seeded) == {USDC: 5, ETH: 3}
+        assert reservations.release_order(c, seeded.id, NOW_MS) is False
+        assert reservations.move_to_order(c, plan_id, seeded.id) is True
+        assert reservations.move_to_order(c, plan_id, seeded.id) is False
+        assert reservations.release(c, plan_id, NOW_MS) is False
+        assert held_now(c, seeded) == {USDC: 5, ETH: 3}
+        assert reservations.release_order(c, seeded.id, NOW_MS) is True
+        assert reservations.release_order(c, seeded.id, NOW_MS) is False
+        assert held_now(c, seeded) == {}
+        with pytest.raises(StaleState):
+            trigger(c, seeded, plan_id, amounts={USDC: 5}, balance=10)
+
+    await db.run(work)
+
+
+async def test_a_plan_that_takes_more_than_its_order_held_raises_the_hold_where_there_is_enough(db: Database) -> None:
+    def work(c: Connection) -> None:
+        seeded, plan_id = seed_resting(c)
+        hold(c, seeded.owner, seed_plan(c, "other", seeded.owner), amounts={ETH: 4})
+        with pytest.raises(NotEnoughFree) as refused:
+            # 10 are there, 4 of them another's.
+            trigger(c, seeded, plan_id, amounts={USDC: 5, ETH: 7}, balance=10)
+        assert (refused.value.asset_id, refused.value.wanted, refused.value.free) == (ETH, 7, 6)
+        assert reservations.move_to_order(c, plan_id, seeded.id) is False
+        trigger(c, seeded, plan_id, amounts={USDC: 5, ETH: 6}, balance=10)
+        assert held_now(c, seeded) == {USDC: 5, ETH: 10}
+
+    await db.run(work)
+
+
+async def test_an_order_holds_once_and_what_it_holds_counts_at_any_height(db: Database) -> None:
+    def work(c: Connection) -> None:
+        seeded, _ = seed_resting(c)
+        with pytest.raises(AlreadyHeld):
+            hold_at_rest(c, seeded, amounts={ETH: 1})
+        found = reservations.holds(c, seeded.owner.wallet_id, ETHEREUM)
+        assert reservations.still_held(found, at=10**9) == {USDC: 5, ETH: 3}
+
+    await db.run(work)

@@ -1,0 +1,121 @@
+"""An order that rests in the database, and its tries."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy import Connection
+
+from chains.tx.model import Lane, Plan, PlanId
+from contracts.assets import AssetId
+from contracts.ratio import Ratio
+from service.journal import reservations
+from service.orders import storage
+from service.orders.model import Order, OrderTry, OrderType, TimeInForce
+from service.orders.storage import insert_order
+from service.orders.view import unquoted
+from service.plans.building import queued_plan
+from tests.service.books_seed import ETHEREUM, NOW_MS, Owner, seed_owner
+from tests.service.trading_seed import (
+    ASSETS,
+    DEADLINE_S,
+    FEE,
+    MIN_BOUGHT,
+    SNAPSHOT,
+    SOLD,
+    STORE,
+    USDC,
+    USDT,
+    order_calls,
+    order_draft,
+    seed_key,
+)
+
+PRICE: Final = Ratio.of(MIN_BOUGHT, SOLD)
+HELD: Final = {USDC.id: SOLD, ASSETS.native.id: 3 * FEE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rests:
+    owner: Owner
+    key_id: str
+    order: Order
+
+
+def seed_rest(
+    c: Connection,
+    *,
+    number: int = 0xA11CE,
+    kind: OrderType = OrderType.LIMIT,
+    force: TimeInForce = TimeInForce.GTC,
+    expires_ms: int | None = NOW_MS + 10**9,
+) -> Rests:
+    """A limit order that sells 1,000 USDC for USDT at 0.995, with its hold."""
+    owner = seed_owner(c, number)
+    key_id = seed_key(c, owner, f"key-{number}")
+    draft = replace(
+        order_draft(owner, PlanId("none"), key_id=key_id, client_id=f"rest-{number}"),
+        type=kind,
+        time_in_force=force,
+        price=PRICE,
+        price_text="0.995",
+        stop_price=PRICE if kind in (OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT) else None,
+        stop_price_text="0.995",
+        count_gas=False,
+        plan_id=None,
+        expires_ms=expires_ms,
+        quote=unquoted("ethereum", ASSETS.markets["USDCUSDT"], ASSETS.native),
+    )
+    STORE.open_lane(c, Lane(chain_id=ETHEREUM, wallet=owner.address), 0)
+    order = insert_order(c, draft, now_ms=NOW_MS)
+    reservations.hold_for_order(
+        c,
+        account_id=owner.account_id,
+        wallet_id=owner.wallet_id,
+        chain_id=ETHEREUM,
+        order_id=order.id,
+        amounts=HELD,
+        now_ms=NOW_MS,
+    )
+    return Rests(owner=owner, key_id=key_id, order=order)
+
+
+def start(c: Connection, rests: Rests, *, name: str = "try-1") -> tuple[Order, Plan]:
+    """Its next try: approval and swap queued, the hold the plan's."""
+    lane = Lane(chain_id=ETHEREUM, wallet=rests.owner.address)
+    plan_id = PlanId(f"order:{rests.order.id}:{name}")
+    calls = order_calls(rests.owner)
+    plan = queued_plan(plan_id, lane, calls=calls, created_ms=NOW_MS, valid_until_ms=DEADLINE_S * 1000)
+    STORE.add_plan(c, plan)
+    tried = OrderTry(
+        plan_id=plan_id,
+        order_id=rests.order.id,
+        max_sold=SOLD,
+        min_bought=MIN_BOUGHT,
+        deadline_s=DEADLINE_S,
+        created_ms=NOW_MS,
+    )
+    order = storage.start_try(c, rests.order, tried, quote=SNAPSHOT, now_ms=NOW_MS)
+    reservations.move_to_plan(
+        c,
+        order.id,
+        plan_id,
+        amounts=HELD,
+        available={USDC.id: SOLD, ASSETS.native.id: 10**18},
+        available_at=None,
+        now_ms=NOW_MS,
+    )
+    return order, plan
+
+
+def order_now(c: Connection, rests: Rests) -> Order:
+    found = storage.order_by_id(c, rests.order.id, wallet_id=rests.owner.wallet_id)
+    if found is None:
+        raise AssertionError(rests.order.id)
+    return found
+
+
+def held_now(c: Connection, rests: Rests) -> dict[AssetId, int]:
+    return dict(reservations.held(c, rests.owner.wallet_id, ETHEREUM))
+
+
+__all__ = ["HELD", "PRICE", "USDT", "Rests", "held_now", "order_now", "seed_rest", "start"]
