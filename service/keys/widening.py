@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from service.auth.keys import IpNetwork, Rights
-from service.auth.restrictions import Restrictions
+from service.auth.restrictions import AllowedCall, Restrictions
 
 
 class Direction(StrEnum):
@@ -91,6 +91,12 @@ def _each_at_most(inner: Mapping[Any, int], outer: Mapping[Any, int]) -> bool:
     return all(_at_most(inner.get(name), limit) for name, limit in outer.items())
 
 
+def _calls(inner: frozenset[AllowedCall], outer: frozenset[AllowedCall]) -> bool:
+    """What is not listed may not be called at all."""
+    most = {call.function: call.max_value_wei for call in outer}
+    return all(call.max_value_wei <= most.get(call.function, -1) for call in inner)
+
+
 def _equal(inner: object, outer: object) -> bool:
     return inner == outer
 
@@ -110,5 +116,6 @@ _RULES: Final[Mapping[str, Within]] = MappingProxyType(
         "daily_withdrawals": _at_most,
         "daily_withdrawal_usd": _at_most,
         "daily_withdrawn": _each_at_most,
+        "calls": _calls,
     }
 )

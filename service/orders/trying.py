@@ -23,6 +23,7 @@ from service.orders.model import Order, OrderTry
 from service.orders.pricing import Ready
 from service.plans.building import queued_plan
 from service.plans.funds import needs
+from service.transactions.storage import is_revoking
 
 PLAN_MARGIN_MS: Final = 15_000
 """A plan that was not placed this long before its on-chain deadline is not placed any more."""
@@ -41,7 +42,10 @@ class Calls:
 
 def calls_of(c: Connection, ready: Ready, *, wallet_id: int, own_order: int | None = None) -> Calls:
     """Approvals as they are needed now, and the swap. `own_order` is the one to be sent, which is no other one."""
-    others_open = storage.sells_already(c, wallet_id, asset_id=ready.priced.trade.sold.id, besides=own_order)
+    sold = ready.priced.trade.sold.id
+    others_open = storage.sells_already(c, wallet_id, asset_id=sold, besides=own_order) or is_revoking(
+        c, wallet_id, asset_id=sold
+    )
     before = approvals(ready.swap, allowance=ready.allowance, others_open=others_open)
     return Calls(calls=(*before, ready.swap.call))
 

@@ -10,14 +10,28 @@ from hypothesis import strategies as st
 
 from chains.types import ChainId
 from contracts.assets import AssetId
-from service.auth.caveats import Arrival, Cost, Counter, Facts, Kind, Tally, Target, Use, caveats_of, decide
+from service.auth.caveats import (
+    Arrival,
+    Call,
+    CallCost,
+    Cost,
+    Counter,
+    Facts,
+    Kind,
+    Tally,
+    Target,
+    Use,
+    caveats_of,
+    decide,
+)
 from service.auth.keys import Algorithm, ApiKey, IpNetwork, Permission, Rights
-from service.auth.restrictions import MarketId, Restrictions
+from service.auth.restrictions import AllowedCall, MarketId, Restrictions
 from service.keys.widening import Direction, judge, wider_fields
 from tests.service.books_seed import ETH, ETHEREUM, POL, POLYGON, USDC, address_of
 
 READ, TRADE, WITHDRAW = Permission
 MARKETS = (MarketId(base=ETH, quote=USDC), MarketId(base=POL, quote=USDC))
+CALL = AllowedCall(chain_id=ETHEREUM, contract=address_of(77), selector="0xb6b55f25", max_value_wei=5)
 BASE = Rights(
     permissions=frozenset({READ}),
     ip_allowlist=(ip_network("203.0.113.0/25"), ip_network("203.0.113.128/25"), ip_network("2001:db8::/64")),
@@ -33,6 +47,7 @@ BASE = Rights(
         daily_withdrawals=3,
         daily_withdrawal_usd=30,
         daily_withdrawn={ETH: 9},
+        calls=frozenset({CALL}),
     ),
 )
 CASES: list[tuple[str, Any, Direction]] = [
@@ -55,6 +70,11 @@ CASES: list[tuple[str, Any, Direction]] = [
     ("limits.assets", None, Direction.WIDER),
     ("limits.assets", frozenset({USDC}), Direction.WIDER),
     ("limits.markets", frozenset(MARKETS), Direction.WIDER),
+    ("limits.calls", frozenset(), Direction.NARROWER),
+    ("limits.calls", frozenset({replace(CALL, max_value_wei=4)}), Direction.NARROWER),
+    ("limits.calls", frozenset({replace(CALL, max_value_wei=6)}), Direction.WIDER),
+    ("limits.calls", frozenset({replace(CALL, selector="0xb6b55f26")}), Direction.WIDER),
+    ("limits.calls", frozenset({CALL, replace(CALL, chain_id=POLYGON)}), Direction.WIDER),
     ("limits.max_order_usd", None, Direction.WIDER),
     ("limits.max_order_usd", 6, Direction.WIDER),
     ("limits.max_order_usd", 0, Direction.NARROWER),
@@ -110,6 +130,7 @@ NETWORKS: list[IpNetwork] = [
 AMOUNT = st.none() | st.integers(0, 4)
 CHAINS: list[ChainId] = [ETHEREUM, POLYGON]
 ASSETS: list[AssetId] = [ETH, USDC, POL]
+SELECTORS = ["0xb6b55f25", "0x3ccfd60b"]
 RIGHTS = st.builds(
     Rights,
     permissions=st.frozensets(st.sampled_from(list(Permission)), min_size=1),
@@ -127,6 +148,9 @@ RIGHTS = st.builds(
         daily_withdrawals=AMOUNT,
         daily_withdrawal_usd=AMOUNT,
         daily_withdrawn=st.dictionaries(st.sampled_from(ASSETS), st.integers(0, 4)),
+        calls=st.dictionaries(st.sampled_from(SELECTORS), st.integers(0, 4)).map(
+            lambda most: frozenset(replace(CALL, selector=one, max_value_wei=wei) for one, wei in most.items())
+        ),
     ),
 )
 ADDRESSES = st.sampled_from([ip_address(text) for text in ("10.0.0.0", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2")])
@@ -148,6 +172,21 @@ FACTS: st.SearchStrategy[Facts] = st.one_of(
         assets=st.frozensets(st.sampled_from(ASSETS)),
         market=st.none() | st.sampled_from(MARKETS),
         destination=st.none() | st.just(address_of(77)),
+    ),
+    st.builds(
+        Call,
+        chain_id=st.just(ETHEREUM),
+        contract=st.just(CALL.contract),
+        selector=st.sampled_from(SELECTORS),
+        value_wei=st.integers(0, 5),
+    ),
+    st.builds(
+        CallCost,
+        chain_id=st.sampled_from(CHAINS),
+        out=st.dictionaries(st.sampled_from(ASSETS), st.integers(0, 5)),
+        usd=st.none() | st.integers(0, 5),
+        gas_wei=st.integers(0, 5),
+        used=USED,
     ),
     st.builds(
         Cost,
