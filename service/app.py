@@ -22,6 +22,7 @@ from service.auth.session_caller import COOKIE, CSRF_HEADER, SessionAuthenticato
 from service.auth.signature import KEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from service.build import Services
 from service.errors import ERRORS, ApiError
+from service.hot.table import HotTable
 from service.observability.timing import Timing
 from service.problems import MAX_NAME, MEDIA_TYPE, install_handlers
 from service.ratelimits.buckets import Buckets
@@ -114,6 +115,7 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
         ),
         limits=app.state.limits,
         table=RouteTable(routers),
+        hot=HotTable(services, routers),
     )
     app.add_middleware(Timing, metrics=services.metrics, clock=services.clock)
     return app

@@ -139,43 +139,81 @@ class Authenticator:
         require(caveats_of(key, idle_ms=self.idle_ms), arrival)
 
 
+Found = Caller | SessionCaller | ApiError | None
+"""What the edge made of a request's credentials: who, why nobody, or that there are none."""
+
+
 def _public(request: Request) -> Anyone:
     return Anyone(client_ip=request.scope["state"].get("client_ip"))
 
 
 def _needing(permission: Permission) -> Callable[[Request], Caller]:
     def check(request: Request) -> Caller:
-        found = _any_key(request)
-        require(caveats_of(found.key), Use(permission=permission))
-        return found
+        return _key_with(_found(request), permission)
 
     return check
 
 
 def _any_key(request: Request) -> Caller:
-    found = _found(request, "this path needs a signed request")
-    if isinstance(found, SessionCaller):
-        raise ApiError("permission_denied", "this path needs a request signed by a key, not a session")
-    return found
+    return _key(_found(request))
 
 
 def _person(request: Request) -> SessionCaller:
-    found = _found(request, "this path needs a session")
-    if isinstance(found, Caller):
-        raise ApiError("permission_denied", "this path needs a session, not a key")
-    return found
+    return _someone(_found(request))
 
 
 def _either(request: Request) -> Caller | SessionCaller:
-    found = _found(request, "this path needs a signed request or a session")
-    if isinstance(found, Caller):
-        require(caveats_of(found.key), Use(permission=Permission.WITHDRAW))
+    return _key_or_someone(_found(request))
+
+
+def _found(request: Request) -> Found:
+    found: Found = request.scope["state"].get("caller")
     return found
 
 
-def _found(request: Request, needs: str) -> Caller | SessionCaller:
-    # Set by the middleware: a caller, or why there is none.
-    found: Caller | SessionCaller | ApiError | None = request.scope["state"].get("caller")
+def admitted(found: Found, needs: "Needs") -> Caller | SessionCaller | None:
+    """What a route's `caller` is for that need; None for a public one. Raises: ApiError, as the route would."""
+    match needs:
+        case None:
+            return None
+        case Permission():
+            return _key_with(found, needs)
+        case "key":
+            return _key(found)
+        case "session":
+            return _someone(found)
+        case "withdraw or session":
+            return _key_or_someone(found)
+
+
+def _key_with(found: Found, permission: Permission) -> Caller:
+    caller = _key(found)
+    require(caveats_of(caller.key), Use(permission=permission))
+    return caller
+
+
+def _key(found: Found) -> Caller:
+    proven = _proven(found, "this path needs a signed request")
+    if isinstance(proven, SessionCaller):
+        raise ApiError("permission_denied", "this path needs a request signed by a key, not a session")
+    return proven
+
+
+def _someone(found: Found) -> SessionCaller:
+    proven = _proven(found, "this path needs a session")
+    if isinstance(proven, Caller):
+        raise ApiError("permission_denied", "this path needs a session, not a key")
+    return proven
+
+
+def _key_or_someone(found: Found) -> Caller | SessionCaller:
+    proven = _proven(found, "this path needs a signed request or a session")
+    if isinstance(proven, Caller):
+        require(caveats_of(proven.key), Use(permission=Permission.WITHDRAW))
+    return proven
+
+
+def _proven(found: Found, needs: str) -> Caller | SessionCaller:
     if found is None:
         raise ApiError("authentication_required", needs)
     if isinstance(found, ApiError):

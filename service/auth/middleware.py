@@ -1,7 +1,7 @@
 """The edge of the API, around the whole app: what every request passes before a route sees it.
 
     id -> client address -> rate by address -> Host -> headers -> query -> body (size, time) -> credentials
-       -> rate by key -> orders of the account -> JSON
+       -> rate by key -> orders of the account -> JSON -> hot reads -> the framework
 
 Guarantees: a request reaches a route with its body read whole and within limits, one meaning for it, and in
 `scope["state"]` a `request_id`, the `client_ip` and, when it had credentials, its `caller`: a `Caller`, a
@@ -13,15 +13,16 @@ Not here: permissions (`callers`), and that a route names its caller (`app`).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth.authority import Tampered
-from service.auth.callers import Authenticator, Caller
+from service.auth.callers import Authenticator, Caller, Found
 from service.auth.keys import IpAddress
 from service.auth.secrets import SealBroken
 from service.auth.session_caller import Presented, SessionAuthenticator, SessionCaller, read_session
@@ -93,6 +94,14 @@ class _Exchange:
         await self.send(message)
 
 
+class HotAnswers(Protocol):
+    """What is answered here, ahead of the framework (`service.hot.table`)."""
+
+    async def answer(
+        self, route: APIRoute | None, parts: Mapping[str, str], query: Mapping[str, str], *, found: Found
+    ) -> bytes | None: ...
+
+
 class Edge:
     """Pure ASGI middleware; one an app."""
 
@@ -105,6 +114,7 @@ class Edge:
         sessions: SessionAuthenticator,
         limits: Limits,
         table: RouteTable,
+        hot: HotAnswers,
     ) -> None:
         self._app: Final = app
         self._settings: Final = settings
@@ -112,6 +122,7 @@ class Edge:
         self._sessions: Final = sessions
         self._limits: Final = limits
         self._table: Final = table
+        self._hot: Final = hot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -153,7 +164,7 @@ class Edge:
     async def _handle(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         headers: Headers = scope["headers"]
         state: dict[str, Any] = scope["state"]
-        route = self._table.find(scope["method"], scope["path"])
+        route, parts = self._table.find(scope["method"], scope["path"])
         weight = weight_of(route, scope["method"])
         query = _or_refused(lambda: check_query(scope["query_string"]))
         cost = cost_of(weight, None if isinstance(query, ApiError) else query)
@@ -185,6 +196,12 @@ class Edge:
         if body:
             _check_media_type(headers)
             check_json(body)
+        elif not isinstance(query, ApiError):
+            hot = await self._hot.answer(route, parts, query, found=found)
+            if hot is not None:
+                scope["route"] = route
+                await _send_json(hot, exchange.answer)
+                return
         await self._app(scope, _replaying(body, receive), exchange.answer)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
@@ -281,6 +298,12 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+async def _send_json(body: bytes, send: Send) -> None:
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _too_large(limit: int) -> ApiError:

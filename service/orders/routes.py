@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from chains.units import format_units
 from contracts.assets import Market
 from service.auth.callers import ReadCaller, TradeCaller
+from service.build import Services
 from service.errors import ApiError
 from service.markets.lookup import ChainName, Here, chain_named, config_named, market_named, parse_trade
 from service.markets.quotes import quote_document
@@ -214,9 +215,14 @@ async def get_order(
     order_id: Annotated[int, Path(ge=1, le=MAX_ID, examples=[42])], caller: ReadCaller, services: Here
 ) -> OrderPage:
     """One order, with its transactions and fills."""
+    return await read_order_page(services, order_id, wallet_id=caller.wallet.id)
+
+
+async def read_order_page(services: Services, order_id: int, *, wallet_id: int) -> OrderPage:
+    """The same for whoever answers it. Raises: ApiError: order_not_found."""
 
     def find(c: Connection) -> OrderPage | None:
-        order = storage.order_by_id(c, order_id, wallet_id=caller.wallet.id)
+        order = storage.order_by_id(c, order_id, wallet_id=wallet_id)
         return None if order is None else _page(c, order)
 
     page = await services.db.read(find)

@@ -4,7 +4,7 @@ Guarantees: the same route as the framework finds, the first one in order whose 
 Bounded: `MAX_KNOWN` paths are remembered, then all are forgotten.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fastapi import APIRouter
@@ -14,23 +14,30 @@ from service.ratelimits.weights import NO_ROUTE, UNDECLARED, WEIGHTS, Query, Wei
 
 MAX_KNOWN: Final = 10_000
 
+Match = tuple[APIRoute | None, Mapping[str, str]]
+
 
 class RouteTable:
     """The routes of an app, in their order."""
 
     def __init__(self, routers: Sequence[APIRouter]) -> None:
         self._routes: Final = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-        self._known: Final[dict[tuple[str, str], APIRoute | None]] = {}
+        self._known: Final[dict[tuple[str, str], Match]] = {}
 
-    def find(self, method: str, path: str) -> APIRoute | None:
+    def find(self, method: str, path: str) -> Match:
+        """The route and its parts of the path."""
         asked = (method, path)
         if asked not in self._known:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known[asked] = next(
-                (one for one in self._routes if method in (one.methods or ()) and one.path_regex.match(path)), None
-            )
+            self._known[asked] = self._find(method, path)
         return self._known[asked]
+
+    def _find(self, method: str, path: str) -> Match:
+        for route in self._routes:
+            if method in (route.methods or ()) and (match := route.path_regex.match(path)) is not None:
+                return route, match.groupdict()
+        return None, {}
 
 
 def weight_of(route: APIRoute | None, method: str) -> Weight:

@@ -123,6 +123,11 @@ WEIGHTS: Final[Mapping[tuple[str, str], Weight]] = MappingProxyType(
         ("DELETE", "/v1/addresses/{entry_id}"): _w(1),
         ("PUT", "/v1/addresses/cooling"): _w(5),
         ("GET", "/v1/audit"): _w(20),
+        ("GET", "/v1/approvals"): _w(5),
+        ("POST", "/v1/approvals/{withdrawal_id}/approve"): _w(5),
+        ("POST", "/v1/approvals/{withdrawal_id}/reject"): _w(1),
+        ("GET", "/v1/approval-policy"): _w(2),
+        ("PUT", "/v1/approval-policy"): _w(5),
         # People; what hashes a password or looks at a code has a smaller limit of its own.
         ("POST", "/v1/auth/register"): _w(10),
         ("POST", "/v1/auth/sign-in"): _w(10),

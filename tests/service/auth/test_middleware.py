@@ -196,7 +196,7 @@ async def test_an_invalid_field_is_named_and_its_value_is_not(service: Api) -> N
 
 async def test_an_error_nobody_foresaw_says_nothing_of_itself(service: Api) -> None:
     service.app.state.services = None
-    answer = await service.client.get("/v1/time")
+    answer = await service.client.get("/v1/chains")
     assert (answer.status_code, code_of(answer)) == (500, "internal_error")
     assert "NoneType" not in answer.text
 

@@ -1,0 +1,180 @@
+"""How each hot read is answered: the framework's documents, from the same functions, with less on the way.
+
+Each method answers the bytes of a 200, or None where the framework shall answer (a parameter that is not in its plain
+form). What a route raises, its method raises.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from chains.types import Address, Header
+from contracts.assets import Asset
+from service.auth.callers import Caller
+from service.auth.session_caller import SessionCaller
+from service.balances.reading import MAX_HEAD_AGE_S, read_balances
+from service.balances.schemas import balances_answer
+from service.build import ChainRuntime, Services
+from service.errors import ApiError
+from service.hot.memory import Memory
+from service.markets.book import MAX_LEVELS
+from service.markets.documents import depth_document
+from service.markets.history.days import day_documents
+from service.markets.listing import block_of
+from service.markets.lookup import chain_named, market_named
+from service.markets.quotes import block_document
+from service.markets.state.model import MarketView
+from service.markets.ticker import Ticker, ticker_document
+from service.orders.routes import MAX_ID, read_order_page
+
+MAX_TICKERS: Final = 512
+MAX_DEPTHS: Final = 256
+MAX_BALANCES: Final = 2_000
+MAX_ORDERS: Final = 10_000
+"""Each some 1 to 50 KB."""
+MAX_DIGITS: Final = 16
+MAX_MARKET_CHARS: Final = 48
+"""As the route has it; a longer one is refused there."""
+AGGREGATES: Final = frozenset({"1", "10", "100", "1000"})
+_PING: Final = b'{"status":"ok"}'
+
+BalanceParts = tuple[Header, bytes, bytes]
+"""The block, and the document up to it and from it on."""
+TickerParts = tuple[list[Ticker], MarketView, Mapping[str, Mapping[str, Any] | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """`parts`: of the path, by their names in the template. `caller` None on a public path."""
+
+    parts: Mapping[str, str]
+    query: Mapping[str, str]
+    caller: Caller | SessionCaller | None
+
+
+class HotReads:
+    """Used by one event loop."""
+
+    def __init__(self, services: Services) -> None:
+        self._services: Final = services
+        self._tickers: Final[Memory[TickerParts]] = Memory(MAX_TICKERS)
+        self._depths: Final[Memory[bytes]] = Memory(MAX_DEPTHS)
+        self._balances: Final[Memory[BalanceParts]] = Memory(MAX_BALANCES)
+        self._orders: Final[Memory[bytes]] = Memory(MAX_ORDERS)
+
+    async def ping(self, asked: Asked) -> bytes:
+        return _PING
+
+    async def time(self, asked: Asked) -> bytes:
+        return b'{"server_time_ms":%d}' % self._services.clock.now_ms()
+
+    async def ticker(self, asked: Asked) -> bytes | None:
+        services, symbol = self._services, asked.query.get("market")
+        if symbol is not None and len(symbol) > MAX_MARKET_CHARS:
+            return None
+        runtime = chain_named(services, asked.parts["chain"])
+        wanted = list(runtime.assets.markets.values()) if symbol is None else [market_named(runtime, symbol)]
+        if not wanted:
+            return None
+        now_ms = services.clock.now_ms()
+        view = await runtime.states.view(_tokens(runtime, wanted[0].base, wanted[0].quote))
+        token = (view.header.hash, view.checked_ms, now_ms // 1_000)
+        key = (runtime.config.key, symbol)
+        made = self._tickers.get(key, token)
+        if made is None:
+            found, seen = await runtime.board.tickers(runtime, wanted)
+            days = await services.db.read(lambda c: day_documents(c, runtime.assets, wanted, now_ms=now_ms))
+            made = (found, seen, days)
+            self._tickers.put(key, (seen.header.hash, seen.checked_ms, now_ms // 1_000), made)
+        tickers, shown, of_day = made
+        return orjson.dumps(
+            {
+                "chain": runtime.config.key,
+                "block": block_document(shown.header, now_ms),
+                "checked_ms": shown.checked_ms,
+                "tickers": [
+                    ticker_document(one, day=of_day[one.market.symbol], now_ms=now_ms) for one in tickers
+                ],
+            }
+        )  # fmt: skip
+
+    async def depth(self, asked: Asked) -> bytes | None:
+        symbol, limit = asked.query.get("market"), _plain(asked.query.get("limit", "100"), most=MAX_LEVELS)
+        aggregate = asked.query.get("aggregate", "1")
+        if symbol is None or len(symbol) > MAX_MARKET_CHARS or limit is None or aggregate not in AGGREGATES:
+            return None
+        runtime = chain_named(self._services, asked.parts["chain"])
+        market = market_named(runtime, symbol)
+        key = (runtime.config.key, symbol, limit, aggregate)
+        view = await runtime.states.view(_tokens(runtime, market.base, market.quote))
+        begins = self._depths.get(key, view.header.hash)
+        if begins is None:
+            book, look = await runtime.board.book(runtime, market, levels=limit, ticks_a_level=int(aggregate))
+            if not look.pools:
+                raise ApiError("no_route", f"{symbol} has no pool of its own; a quote may still find a way")
+            document = depth_document(runtime, book, look=look, now_ms=0)
+            # The last two fields: how old the block is changes by the millisecond.
+            del document["block"], document["checked_ms"]
+            view, begins = look.view, orjson.dumps(document)[:-1]
+            self._depths.put(key, view.header.hash, begins)
+        block = orjson.dumps(block_document(view.header, self._services.clock.now_ms()))
+        return b'%b,"block":%b,"checked_ms":%d}' % (begins, block, view.checked_ms)
+
+    async def balances(self, asked: Asked) -> bytes | None:
+        services, caller = self._services, asked.caller
+        if not isinstance(caller, Caller):
+            return None
+        runtime = chain_named(services, asked.parts["chain"])
+        key = (caller.wallet.id, runtime.config.key)
+        stamp, head = self._stamp(), runtime.recent_head.within(MAX_HEAD_AGE_S)
+        made = None if head is None else self._balances.get(key, (stamp, head.hash) if stamp is not None else None)
+        if made is None:
+            found = await read_balances(services, caller.wallet, chain=runtime.config.key)
+            answer = balances_answer(
+                found, chain=runtime.config.key, wallet=caller.wallet.address, block=block_of(found.block, now_ms=0)
+            )
+            rows = [row.model_dump(mode="json") for row in answer.balances]
+            made = (
+                found.block,
+                b'{"chain":%b,"wallet":%b,"block":' % (orjson.dumps(answer.chain), orjson.dumps(answer.wallet)),
+                b',"balances":%b}' % orjson.dumps(rows),
+            )
+            if stamp is not None and self._unchanged(stamp):
+                self._balances.put(key, (stamp, found.block.hash), made)
+        block, begins, ends = made
+        return begins + orjson.dumps(block_document(block, services.clock.now_ms())) + ends
+
+    async def order(self, asked: Asked) -> bytes | None:
+        caller, order_id = asked.caller, _plain(asked.parts["order_id"], most=MAX_ID)
+        if not isinstance(caller, Caller) or order_id is None:
+            return None
+        stamp = self._stamp()
+        key = (caller.wallet.id, order_id)
+        body = self._orders.get(key, stamp)
+        if body is None:
+            page = await read_order_page(self._services, order_id, wallet_id=caller.wallet.id)
+            body = page.model_dump_json().encode()
+            if stamp is not None and self._unchanged(stamp):
+                self._orders.put(key, stamp, body)
+        return body
+
+    def _stamp(self) -> int | None:
+        """Of the database, before a read; None where what is read may not be remembered."""
+        return self._services.db.changes.stamp() if self._services.db.is_exclusive else None
+
+    def _unchanged(self, stamp: int) -> bool:
+        return self._services.db.changes.unchanged_since(stamp)
+
+
+def _plain(text: str, *, most: int) -> int | None:
+    """A number from 1 to `most` as everybody writes it; what the framework makes of others is its own business."""
+    if not text.isascii() or not text.isdecimal() or text[0] == "0" or len(text) > MAX_DIGITS:
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
+def _tokens(chain: ChainRuntime, base: Asset, quote: Asset) -> tuple[Address, Address]:
+    return chain.assets.token_of(base).token_address, chain.assets.token_of(quote).token_address
