@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import assets, audit, host, keys, market, panic, trading, txs, users, wallets
+from service.cli import assets, audit, host, keys, market, my_keys, panic, people, trading, txs, users, wallets
 
 EPILOG = """
 Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 unreachable, 4 not finished in time, 5 outcome unknown.
@@ -30,6 +30,16 @@ app.command("serve", epilog=_examples("cambist serve", "cambist serve --password
 app.command("status", epilog=_examples("cambist status --json"))(host.status)
 app.add_typer(wallets.app, name="wallet")
 app.add_typer(keys.app, name="key")
+app.command("register", epilog=_examples("cambist register ada --invitation-file invitation"))(people.register)
+app.command("sign-in", epilog=_examples("cambist sign-in ada", "cambist sign-in ada --url https://cambist.example"))(
+    people.sign_in
+)
+app.command("sign-out", epilog=_examples("cambist sign-out"))(people.sign_out)
+app.command("whoami", epilog=_examples("cambist whoami --json"))(people.whoami)
+app.command("password", epilog=_examples("cambist password"))(people.password)
+app.add_typer(people.sessions_app, name="sessions")
+app.add_typer(people.totp_app, name="totp")
+app.add_typer(my_keys.app, name="my-key")
 app.add_typer(users.app, name="user")
 app.add_typer(txs.app, name="tx")
 app.add_typer(market.app, name="market")

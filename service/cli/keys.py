@@ -1,36 +1,36 @@
 """`cambist key`: API keys, made and revoked by the owner on this host."""
 
-import re
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from service.cli.door import act
 from service.cli.failures import CommandFailed, ExitStatus
+from service.cli.key_options import (
+    Algorithm,
+    AssetOption,
+    CallOption,
+    ChainOption,
+    DailyGasOption,
+    DailyOrdersOption,
+    DailyUsdOption,
+    DailyWithdrawalsOption,
+    DailyWithdrawalUsdOption,
+    DailyWithdrawnOption,
+    MarketOption,
+    OrderUsdOption,
+    Permission,
+    hours,
+    limits_shown,
+    public_key,
+)
 from service.cli.options import JsonOption, settings_of_host
 from service.cli.output import moment, print_fields, print_json, print_table, stderr, write_private
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
-
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([hd])", re.ASCII)
-_HOURS: Final = {"h": 1, "d": 24}
-
-
-class Permission(StrEnum):
-    """What a key may do. `trade` and `withdraw` each stand alone; most bots want `read` beside them."""
-
-    READ = "read"
-    TRADE = "trade"
-    WITHDRAW = "withdraw"
-
-
-class Algorithm(StrEnum):
-    """How its requests are signed."""
-
-    HMAC = "hmac-sha256"
-    ED25519 = "ed25519"
+app = typer.Typer(
+    no_args_is_help=True, help="API keys, by the operator of this host. Your own, when signed in: `cambist my-key`."
+)
 
 
 @app.command(
@@ -62,32 +62,17 @@ def create(
     public_key_file: Annotated[
         Path | None, typer.Option(help="For ed25519: file with your public key, 32 bytes as hex or PEM.")
     ] = None,
-    chain: Annotated[list[str] | None, typer.Option(help="Only this chain; repeat.")] = None,
-    asset: Annotated[list[str] | None, typer.Option(help="Only this asset, as ethereum:USDC; repeat.")] = None,
-    market: Annotated[list[str] | None, typer.Option(help="Orders only here, as ethereum:ETHUSDC; repeat.")] = None,
-    max_order_usd: Annotated[str | None, typer.Option(help="Most that one order may be worth, in dollars.")] = None,
-    daily_usd: Annotated[
-        str | None, typer.Option(help="Most that a day's orders may be worth (UTC), in dollars, or none.")
-    ] = None,
-    daily_orders: Annotated[str | None, typer.Option(help="Most orders a day, or none.")] = None,
-    daily_gas: Annotated[
-        list[str] | None,
-        typer.Option(help="Most set aside for gas a day, as ethereum=0.5 in the native asset; repeat; or none."),
-    ] = None,
-    daily_withdrawals: Annotated[str | None, typer.Option(help="Most withdrawals a day.")] = None,
-    daily_withdrawal_usd: Annotated[
-        str | None, typer.Option(help="Most that a day's withdrawals may be worth, in dollars.")
-    ] = None,
-    daily_withdrawn: Annotated[
-        list[str] | None, typer.Option(help="Most withdrawn of an asset a day, as ethereum:USDC=1000; repeat.")
-    ] = None,
-    call: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Function it may call, as 'ethereum:0x…:deposit(uint256)', =0.5 after it for native value; repeat."
-            " None without it."
-        ),
-    ] = None,
+    chain: ChainOption = None,
+    asset: AssetOption = None,
+    market: MarketOption = None,
+    max_order_usd: OrderUsdOption = None,
+    daily_usd: DailyUsdOption = None,
+    daily_orders: DailyOrdersOption = None,
+    daily_gas: DailyGasOption = None,
+    daily_withdrawals: DailyWithdrawalsOption = None,
+    daily_withdrawal_usd: DailyWithdrawalUsdOption = None,
+    daily_withdrawn: DailyWithdrawnOption = None,
+    call: CallOption = None,
     secret_file: Annotated[
         Path | None, typer.Option(help="Write the secret to this new file (mode 600) instead of showing it.")
     ] = None,
@@ -103,9 +88,9 @@ def create(
         "permissions": [str(item) for item in permission],
         "ip_allowlist": ip or [],
         "destinations": [_destination(text) for text in destination or []],
-        "lifetime_hours": _hours(expires),
+        "lifetime_hours": hours(expires),
         "algorithm": str(algorithm),
-        "public_key": _public_key(algorithm, public_key_file),
+        "public_key": public_key(algorithm, public_key_file),
         "limits": {
             "chains": chain,
             "assets": asset,
@@ -182,20 +167,10 @@ def _shown(created: dict[str, Any]) -> dict[str, str]:
         "expires": moment(created["expires_ms"]),
     }
     if created["limits"]:
-        fields["limits"] = "\n".join(f"{name}: {_limit(value)}" for name, value in created["limits"].items())
+        fields["limits"] = limits_shown(created["limits"])
     if created["destinations"]:
         fields["withdraws to"] = "\n".join(f"{to['chain']}:{to['address']}" for to in created["destinations"])
     return fields
-
-
-def _limit(value: Any) -> str:
-    match value:
-        case dict():
-            return "  ".join(f"{name}={amount}" for name, amount in value.items())
-        case list():
-            return "  ".join(value)
-        case other:
-            return str(other)
 
 
 def _destination(text: str) -> dict[str, str]:
@@ -205,27 +180,3 @@ def _destination(text: str) -> dict[str, str]:
             "bad_destination", f"{text!r} is not chain:address", hint="ethereum:0x...", status=ExitStatus.USAGE
         )
     return {"chain": chain, "address": address}
-
-
-def _hours(text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise CommandFailed("bad_duration", f"{text!r} is not a lifetime", hint="12h or 90d", status=ExitStatus.USAGE)
-    return int(match[1]) * _HOURS[match[2]]
-
-
-def _public_key(algorithm: Algorithm, path: Path | None) -> str | None:
-    if (algorithm is Algorithm.ED25519) != (path is not None):
-        raise CommandFailed(
-            "public_key_mismatch",
-            "an ed25519 key needs --public-key-file, and only that kind does",
-            status=ExitStatus.USAGE,
-        )
-    if path is None:
-        return None
-    try:
-        return path.read_text().strip()
-    except OSError as exc:
-        raise CommandFailed("file_unreadable", f"{path}: {exc.strerror}", status=ExitStatus.UNREACHABLE) from exc
