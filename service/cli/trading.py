@@ -1,25 +1,18 @@
 """`cambist balances|quote|order|withdraw`: trading through the HTTP API with a key, like any client."""
 
-import time
 import uuid
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from service.cli.api import Api
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.options import JsonOption
-from service.cli.output import print_fields, print_json, print_table, progress, shortened
+from service.cli.output import print_fields, print_json, print_table, shortened
 from service.cli.profile import load_profile
-
-POLL_S: Final = 0.5
-ORDER_ENDED: Final = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
-WITHDRAWAL_ENDED: Final = frozenset({"confirmed", "final", "rejected", "cancelled", "failed", "unknown"})
-GOOD_ENDS: Final = frozenset({"FILLED", "confirmed", "final"})
+from service.cli.waiting import ORDER_ENDED, SENT_ENDED, TimeoutOption, WaitOption, judge, wait_for
 
 ChainArgument = Annotated[str, typer.Argument(help="Chain: ethereum, polygon, or one you configured.")]
 ProfileOption = Annotated[
@@ -27,8 +20,6 @@ ProfileOption = Annotated[
     typer.Option(help="Profile file (mode 600) with url, key and secret; else CAMBIST_KEY and CAMBIST_SECRET_FILE."),
 ]
 SlippageOption = Annotated[int | None, typer.Option(min=0, help="Worst deviation from the quote, in basis points.")]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")]
-TimeoutOption = Annotated[int, typer.Option(min=1, help="How long --wait waits, in seconds.")]
 
 
 class Side(StrEnum):
@@ -116,7 +107,7 @@ def order(
         else:
             answer = api.post(f"/v1/{chain}/orders", body)
             if wait:
-                answer = _wait(
+                answer = wait_for(
                     lambda: api.get(f"/v1/orders/{answer['id']}"), answer, ended=ORDER_ENDED, timeout_s=timeout
                 )
     if json:
@@ -125,7 +116,7 @@ def order(
         print_fields({"result": "would be accepted"})
     else:
         _show_order(answer)
-    _judge(answer, wait=wait and not test)
+    judge(answer, wait=wait and not test)
 
 
 def withdraw(
@@ -151,14 +142,14 @@ def withdraw(
     with Api(load_profile(profile)) as api:
         answer = api.post(f"/v1/{chain}/withdrawals", body)
         if wait:
-            answer = _wait(
-                lambda: api.get(f"/v1/withdrawals/{answer['id']}"), answer, ended=WITHDRAWAL_ENDED, timeout_s=timeout
+            answer = wait_for(
+                lambda: api.get(f"/v1/withdrawals/{answer['id']}"), answer, ended=SENT_ENDED, timeout_s=timeout
             )
     if json:
         print_json(answer)
     else:
         _show_withdrawal(answer)
-    _judge(answer, wait=wait)
+    judge(answer, wait=wait)
 
 
 def trade_params(
@@ -172,34 +163,6 @@ def trade_params(
     params: dict[str, Any] = {"market": market, "side": str(side)}
     params |= {"base_amount": base} if base is not None else {"quote_amount": quote}
     return params if slippage_bps is None else params | {"slippage_bps": slippage_bps}
-
-
-def _wait(
-    look: Callable[[], dict[str, Any]], accepted: dict[str, Any], *, ended: frozenset[str], timeout_s: int
-) -> dict[str, Any]:
-    answer = accepted
-    deadline = time.monotonic() + timeout_s
-    with progress(f"{accepted['id']}: {accepted['state']}") as shown:
-        while answer["state"] not in ended and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-            answer = look()
-            _describe(shown, f"{answer['id']}: {answer['state']}")
-    return answer
-
-
-def _describe(shown: Progress, text: str) -> None:
-    for task in shown.tasks:
-        shown.update(task.id, description=text)
-
-
-def _judge(answer: dict[str, Any], *, wait: bool) -> None:
-    """The exit status of an order or withdrawal that was waited for."""
-    if not wait or answer["state"] in GOOD_ENDS:
-        return
-    if answer["state"] == "unknown":
-        raise typer.Exit(int(ExitStatus.UNKNOWN))
-    ended = answer["state"] in ORDER_ENDED | WITHDRAWAL_ENDED
-    raise typer.Exit(int(ExitStatus.REFUSED if ended else ExitStatus.UNFINISHED))
 
 
 def _show_order(answer: dict[str, Any]) -> None:
