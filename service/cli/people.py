@@ -4,10 +4,9 @@ Guarantees: passwords and codes come from a terminal, a private file or standard
 into a private file and is never shown.
 """
 
-import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import segno
 import typer
@@ -22,6 +21,11 @@ from service.cli.session_input import CodeOption, PasswordOption, code_for, fact
 
 sessions_app = typer.Typer(no_args_is_help=True, help="Where you are signed in.")
 totp_app = typer.Typer(no_args_is_help=True, help="Your authenticator: what makes a stolen password worth little.")
+
+QUIET_ZONE: Final = 4
+"""Light modules around a QR code, as its standard asks for."""
+_COLOURS: Final = {0: 231, 1: 16}
+"""White and black of the 256 colours, which no theme changes."""
 
 UrlOption = Annotated[str | None, typer.Option(help="The server; else CAMBIST_URL, or this host's.")]
 NameArgument = Annotated[str, typer.Argument(help="Your user name.")]
@@ -197,10 +201,15 @@ def recovery_codes(
 
 
 def qr_code(text: str) -> str:
-    """A QR code of half-block characters, dark on light whatever the terminal's colours are."""
-    drawn = io.StringIO()
-    segno.make(text, error="m", micro=False).terminal(drawn, border=2, compact=True)
-    return drawn.getvalue()
+    """A QR code, two modules a character, dark on light whatever the terminal's own colours are."""
+    rows = [list(row) for row in segno.make(text, error="m", micro=False).matrix_iter(border=QUIET_ZONE)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    lines = (
+        "".join(f"\x1b[38;5;{_COLOURS[top]};48;5;{_COLOURS[bottom]}m\u2580" for top, bottom in zip(*pair, strict=True))
+        for pair in zip(rows[::2], rows[1::2], strict=True)
+    )
+    return "".join(f"{line}\x1b[0m\n" for line in lines)
 
 
 def _proof(password_file: Path | None, code_file: Path | None) -> dict[str, Any]:
