@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from chains.errors import ExecutionReverted
+from chains.errors import ExecutionReverted, RpcRefused
 from chains.fees import after_bumps
 from chains.tx.simulation import padded_gas
 from chains.types import Address, CallRequest, Header
@@ -37,6 +37,9 @@ MAX_TRANSFER_GAS: Final = 500_000
 """Several times what tokens with hooks and smart wallets use to receive; 0.01 of the native asset at 20 gwei."""
 GROSS_BUMPS: Final = 2
 """How often a transaction whose fee is within its amount can be made dearer when fees are as they were: by 21 %."""
+
+_NO_GAS_IS_ENOUGH: Final = ("out of gas", "outofgas", "gas required exceeds")
+"""What nodes say of a call that uses up whatever it gets: Anvil and Nethermind, reth, geth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +142,10 @@ async def _gas(runtime: ChainRuntime, wallet: Address, *, asset: Asset, to: Addr
     except ExecutionReverted as exc:
         reason = exc.reason or "no reason given"
         raise ApiError("would_revert", f"the transfer would fail on the chain: {reason}") from exc
+    except RpcRefused as exc:
+        if not any(known in exc.node_message.lower() for known in _NO_GAS_IS_ENOUGH):
+            raise
+        raise ApiError("transfer_too_costly", "receiving takes more gas than a transaction may have") from exc
     except TokenRefused as exc:
         raise ApiError("would_revert", f"the transfer would move nothing: {exc}") from exc
     limit = padded_gas(estimate, data=call.data)
