@@ -25,8 +25,10 @@ from service.markets.history.days import day_documents
 from service.markets.listing import block_of
 from service.markets.lookup import chain_named, market_named
 from service.markets.quotes import block_document
+from service.markets.schemas import DepthOut
 from service.markets.state.model import MarketView
-from service.markets.ticker import Ticker, ticker_document
+from service.markets.ticker import ticker_document
+from service.markets.ticker_schemas import TickerOut
 from service.orders.routes import MAX_ID, read_order_page
 
 MAX_TICKERS: Final = 512
@@ -42,7 +44,8 @@ _PING: Final = b'{"status":"ok"}'
 
 BalanceParts = tuple[Header, bytes, bytes]
 """The block, and the document up to it and from it on."""
-TickerParts = tuple[list[Ticker], MarketView, Mapping[str, Mapping[str, Any] | None]]
+TickerParts = tuple[MarketView, int, list[dict[str, Any]]]
+"""Their block, when they were made, and the documents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +89,18 @@ class HotReads:
         if made is None:
             found, seen = await runtime.board.tickers(runtime, wanted)
             days = await services.db.read(lambda c: day_documents(c, runtime.assets, wanted, now_ms=now_ms))
-            made = (found, seen, days)
+            rows = [ticker_document(one, day=days[one.market.symbol], now_ms=now_ms) for one in found]
+            made = (seen, now_ms, [TickerOut.model_validate(row).model_dump(mode="json") for row in rows])
             self._tickers.put(key, (seen.header.hash, seen.checked_ms, now_ms // 1_000), made)
-        tickers, shown, of_day = made
+        seen, made_ms, tickers = made
         return orjson.dumps(
             {
                 "chain": runtime.config.key,
-                "block": block_document(shown.header, now_ms),
-                "checked_ms": shown.checked_ms,
-                "tickers": [
-                    ticker_document(one, day=of_day[one.market.symbol], now_ms=now_ms) for one in tickers
-                ],
+                "block": block_document(seen.header, now_ms),
+                "checked_ms": seen.checked_ms,
+                "tickers": [_aged(one, by_ms=now_ms - made_ms) for one in tickers],
             }
-        )  # fmt: skip
+        )
 
     async def depth(self, asked: Asked) -> bytes | None:
         symbol, limit = asked.query.get("market"), _plain(asked.query.get("limit", "100"), most=MAX_LEVELS)
@@ -114,10 +116,10 @@ class HotReads:
             book, look = await runtime.board.book(runtime, market, levels=limit, ticks_a_level=int(aggregate))
             if not look.pools:
                 raise ApiError("no_route", f"{symbol} has no pool of its own; a quote may still find a way")
-            document = depth_document(runtime, book, look=look, now_ms=0)
-            # The last two fields: how old the block is changes by the millisecond.
-            del document["block"], document["checked_ms"]
-            view, begins = look.view, orjson.dumps(document)[:-1]
+            made = DepthOut.model_validate(depth_document(runtime, book, look=look, now_ms=0))
+            # The last two fields come with each answer: how old the block is changes by the millisecond.
+            rest = made.model_dump(mode="json", exclude={"block", "checked_ms"})
+            view, begins = look.view, orjson.dumps(rest)[:-1]
             self._depths.put(key, view.header.hash, begins)
         block = orjson.dumps(block_document(view.header, self._services.clock.now_ms()))
         return b'%b,"block":%b,"checked_ms":%d}' % (begins, block, view.checked_ms)
@@ -166,6 +168,14 @@ class HotReads:
 
     def _unchanged(self, stamp: int) -> bool:
         return self._services.db.changes.unchanged_since(stamp)
+
+
+def _aged(ticker: dict[str, Any], *, by_ms: int) -> dict[str, Any]:
+    """The document as it is so much later: the feed's answer is older."""
+    reference = ticker["reference"]
+    return (
+        ticker if reference is None else {**ticker, "reference": {**reference, "age_ms": reference["age_ms"] + by_ms}}
+    )
 
 
 def _plain(text: str, *, most: int) -> int | None:

@@ -1,0 +1,114 @@
+"""Hot reads on a chain: the framework's answers, of the same block, after every block and every event."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.devnet.network import LocalChain
+from service.auth.signature import FUTURE_MS
+from service.hot.table import HotTable
+from tests.e2e.harness import Stack, running
+from tests.service.hot.ways import framework_only
+
+pytestmark = pytest.mark.chain
+FUNDS = {"ethereum": {"ETH": 10**19, "USDC": 10**10}}
+AGES = {"age_ms", "checked_ms", "server_time_ms"}
+TARGETS = (
+    "/v1/ethereum/ticker",
+    "/v1/ethereum/ticker?market=ETHUSDC",
+    "/v1/1/ticker?market=NOPE",
+    "/v1/ethereum/depth?market=ETHUSDC",
+    "/v1/eth/depth?market=ETHUSDC&limit=5",
+    "/v1/ethereum/depth?market=ETHUSDC&limit=40&aggregate=100",
+    "/v1/ethereum/depth?market=ETHUSDC&limit=0",
+    "/v1/ethereum/depth",
+    "/v1/ethereum/balances",
+    "/v1/eth/balances",
+    "/v1/orders/1",
+)
+
+
+@pytest.fixture
+async def stack(fresh_ethereum: LocalChain, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as found:
+        yield found
+
+
+def without_ages(document: Any) -> Any:
+    """What does not change by the millisecond; an age is there on both ways."""
+    if isinstance(document, dict):
+        return {name: 0 if name in AGES | {"instance"} else without_ages(inner) for name, inner in document.items()}
+    return [without_ages(inner) for inner in document] if isinstance(document, list) else document
+
+
+async def compare(stack: Stack, framework: httpx.AsyncClient) -> dict[str, Any]:
+    found = {}
+    for target in TARGETS:
+        answers = []
+        for client in (stack.client, framework):
+            answers.append(await client.get(target, headers=stack.headers("GET", target, b"", key="read")))
+        hot, other = answers
+        assert (hot.status_code, hot.headers["content-type"]) == (other.status_code, other.headers["content-type"])
+        assert without_ages(hot.json()) == without_ages(other.json()), target
+        found[target] = hot.json()
+    return found
+
+
+async def test_both_ways_say_the_same_of_every_block_and_while_an_order_is_carried_out(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = 0
+    real = HotTable.answer
+
+    async def counted(*args: Any, **named: Any) -> bytes | None:
+        nonlocal answered
+        body = await real(*args, **named)
+        answered += body is not None
+        return body
+
+    monkeypatch.setattr(HotTable, "answer", counted)
+    transport = httpx.ASGITransport(app=framework_only(stack.services), client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as framework:
+        before = await compare(stack, framework)
+        body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5", "client_order_id": "hot-1"}
+        assert (await stack.post("/v1/ethereum/orders", body)).status_code == 202
+        states = set()
+        for _ in range(6):
+            found = await compare(stack, framework)
+            states.add(found["/v1/orders/1"]["state"])
+            await stack.round()
+        assert {"NEW", "FILLED"} <= states
+        after = await compare(stack, framework)
+    shown = [f"/v1/ethereum/{what}" for what in ("balances", "depth?market=ETHUSDC", "ticker?market=ETHUSDC")]
+    assert all(without_ages(before[target]) != without_ages(after[target]) for target in shown)
+    assert answered > 40
+
+
+async def test_balances_at_a_known_head_ask_no_node_until_something_is_committed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = "/v1/ethereum/balances"
+    first = await stack.get(target)
+    # In the service's first second each signed request leaves a row, which is a commit.
+    began_ms = stack.services.clock.now_ms()
+    while stack.services.clock.now_ms() <= began_ms + FUTURE_MS:
+        await stack.get(target)
+    await stack.chain().client.head()
+    await stack.get(target)
+    asked: list[str] = []
+    real = stack.chain().client.transport.request
+
+    async def noted(method: str, params: Any) -> Any:
+        asked.append(method)
+        return await real(method, params)
+
+    monkeypatch.setattr(stack.chain().client.transport, "request", noted)
+    answers = [await stack.get(target) for _ in range(5)]
+    assert all(answer.json()["balances"] == first.json()["balances"] for answer in answers)
+    assert asked == []
+    await stack.services.db.run(lambda c: None)
+    await stack.get(target)
+    assert asked
