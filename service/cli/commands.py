@@ -4,7 +4,21 @@ from typing import Annotated
 
 import typer
 
-from service.cli import assets, audit, host, keys, market, my_keys, panic, people, trading, txs, users, wallets
+from service.cli import (
+    assets,
+    audit,
+    host,
+    keys,
+    market,
+    my_keys,
+    panic,
+    people,
+    trading,
+    transactions,
+    txs,
+    users,
+    wallets,
+)
 
 EPILOG = """
 Exit statuses: 0 done, 1 refused or failed, 2 wrong usage, 3 unreachable, 4 not finished in time, 5 outcome unknown.
@@ -63,6 +77,10 @@ app.command(
     "withdraw",
     epilog=_examples("cambist withdraw ethereum USDC 25.5 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait"),
 )(trading.withdraw)
+app.command("wrap", epilog=_examples("cambist wrap ethereum 1.5 --wait"))(transactions.wrap)
+app.command("unwrap", epilog=_examples("cambist unwrap polygon 100 --wait"))(transactions.unwrap)
+app.add_typer(transactions.allowances, name="allowance")
+app.add_typer(transactions.app, name="transaction")
 
 
 @app.callback(invoke_without_command=True)
