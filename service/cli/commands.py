@@ -11,6 +11,7 @@ from service.cli import (
     keys,
     market,
     my_keys,
+    orders,
     panic,
     people,
     trading,
@@ -65,14 +66,7 @@ app.command(
     "balances", epilog=_examples("cambist balances ethereum", "cambist balances polygon --profile bot.toml --json")
 )(trading.balances)
 app.command("quote", epilog=_examples("cambist quote ethereum ETHUSDC sell --base 0.5"))(trading.quote)
-app.command(
-    "order",
-    epilog=_examples(
-        "cambist order ethereum ETHUSDC sell --base 0.5 --wait",
-        "cambist order polygon POLUSDC buy --quote 100 --slippage-bps 30 --client-id my-1",
-        "cambist order ethereum ETHUSDC buy --quote 100 --test",
-    ),
-)(trading.order)
+app.add_typer(orders.app, name="order")
 app.command(
     "withdraw",
     epilog=_examples("cambist withdraw ethereum USDC 25.5 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait"),

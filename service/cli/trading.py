@@ -1,4 +1,4 @@
-"""`cambist balances|quote|order|withdraw`: trading through the HTTP API with a key, like any client."""
+"""`cambist balances|quote|withdraw`: through the HTTP API with a key, like any client; and what all trading shares."""
 
 import uuid
 from enum import StrEnum
@@ -12,7 +12,7 @@ from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.options import JsonOption
 from service.cli.output import print_fields, print_json, print_table, shortened
 from service.cli.profile import load_profile
-from service.cli.waiting import ORDER_ENDED, SENT_ENDED, TimeoutOption, WaitOption, judge, wait_for
+from service.cli.waiting import SENT_ENDED, TimeoutOption, WaitOption, judge, wait_for
 
 ChainArgument = Annotated[str, typer.Argument(help="Chain: ethereum, polygon, or one you configured.")]
 ProfileOption = Annotated[
@@ -68,55 +68,16 @@ def quote(
     gas = answer["gas"]
     print_fields(
         {
-            "you give": _money(answer["sell"]),
-            "you get": _money(answer["buy"]),
-            "at worst": f"{_money(answer['max_sell'])} for {_money(answer['min_buy'])}",
+            "you give": money(answer["sell"]),
+            "you get": money(answer["buy"]),
+            "at worst": f"{money(answer['max_sell'])} for {money(answer['min_buy'])}",
             "price": f"{shortened(answer['price'])} (mid {shortened(answer['mid_price'])},"
             f" impact {answer['price_impact_bps']} bps)",
             "route": _route(answer["route"]),
-            "gas": _money(gas["native"]) + (f" ≈ {_money(gas['quote'])}" if gas["quote"] else ""),
+            "gas": money(gas["native"]) + (f" ≈ {money(gas['quote'])}" if gas["quote"] else ""),
         },
         title=block_title(answer),
     )
-
-
-def order(
-    chain: ChainArgument,
-    market: Annotated[str, typer.Argument(help="Market, as ETHUSDC.")],
-    side: Annotated[Side, typer.Argument()],
-    base: BaseOption = None,
-    quote_amount: QuoteOption = None,
-    slippage_bps: SlippageOption = None,
-    client_id: Annotated[
-        str | None, typer.Option(help="Your own id; the same id never trades twice. A fresh one by default.")
-    ] = None,
-    test: Annotated[bool, typer.Option("--test", help="Check everything, send nothing.")] = False,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = 180,
-    profile: ProfileOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Place a market order."""
-    body = trade_params(market, side, base=base, quote=quote_amount, slippage_bps=slippage_bps) | {
-        "type": "market",
-        "client_order_id": client_id or f"cli-{uuid.uuid4().hex}",
-    }
-    with Api(load_profile(profile)) as api:
-        if test:
-            answer = api.post(f"/v1/{chain}/orders/test", body)
-        else:
-            answer = api.post(f"/v1/{chain}/orders", body)
-            if wait:
-                answer = wait_for(
-                    lambda: api.get(f"/v1/orders/{answer['id']}"), answer, ended=ORDER_ENDED, timeout_s=timeout
-                )
-    if json:
-        print_json(answer)
-    elif test:
-        print_fields({"result": "would be accepted"})
-    else:
-        _show_order(answer)
-    judge(answer, wait=wait and not test)
 
 
 def withdraw(
@@ -165,21 +126,6 @@ def trade_params(
     return params if slippage_bps is None else params | {"slippage_bps": slippage_bps}
 
 
-def _show_order(answer: dict[str, Any]) -> None:
-    limit = answer["limit"]
-    fields = {
-        "state": answer["state"] + (f" ({answer['reason']})" if answer["reason"] else ""),
-        "at worst": f"{shortened(limit['max_sold'])} {limit['sold_asset']}"
-        f" for {shortened(limit['min_bought'])} {limit['bought_asset']}",
-    }
-    if answer["average_price"] is not None:
-        fields["filled"] = f"{shortened(answer['filled_base'])} for {shortened(answer['filled_quote'])}"
-        fields["price"] = shortened(answer["average_price"])
-        fields["gas"] = _money(answer["gas"])
-    fields["client id"] = answer["client_order_id"]
-    print_fields(fields, title=f"Order {answer['id']}: {answer['side']} {answer['market']} on {answer['chain']}")
-
-
 def _show_withdrawal(answer: dict[str, Any]) -> None:
     fields = {
         "state": answer["state"] + (f" ({answer['reason']})" if answer["reason"] else ""),
@@ -195,7 +141,8 @@ def _amount(text: str | None) -> str:
     return "unknown" if text is None else shortened(text)
 
 
-def _money(amount: dict[str, str]) -> str:
+def money(amount: dict[str, str]) -> str:
+    """An amount with its asset, for reading."""
     return f"{shortened(amount['amount'])} {amount['asset']}"
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import subprocess
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -222,16 +223,42 @@ def test_a_quote_says_what_would_be_traded(cambist: Cambist, as_client: dict[str
 
 
 def test_an_order_can_be_tried_out(cambist: Cambist, as_client: dict[str, str]) -> None:
-    done = call(cambist, "order", "ethereum", "ETHUSDC", "buy", "--quote", "10", "--test", extra=as_client)
-    assert "would be accepted" in done.stdout
+    done = call(cambist, "order", "place", "ethereum", "ETHUSDC", "buy", "--quote", "10", "--test", extra=as_client)
+    assert "would trade" in done.stdout
 
 
 def test_an_order_is_placed_and_waited_for(cambist: Cambist, as_client: dict[str, str]) -> None:
-    words = ["order", "ethereum", "ETHUSDC", "sell", "--base", "0.01", "--wait", "--client-id", fresh("cli")]
+    words = ["order", "place", "ethereum", "ETHUSDC", "sell", "--base", "0.01", "--wait", "--client-id", fresh("cli")]
     order = client_run(cambist, as_client, *words)
     assert order["state"] == "FILLED"
     assert order["filled_base"] == "0.01"
     assert client_run(cambist, as_client, *words)["id"] == order["id"]
+
+
+def test_a_limit_order_rests_is_listed_replaced_and_cancelled(cambist: Cambist, as_client: dict[str, str]) -> None:
+    quote = client_run(cambist, as_client, "quote", "ethereum", "ETHUSDC", "sell", "--base", "0.01")
+    price, better = (str(int(Decimal(quote["mid_price"])) * percent // 100) for percent in (120, 110))
+    sell = ("ethereum", "ETHUSDC", "sell", "--base", "0.01", "--type", "limit", "--price")
+    mine = fresh("cli")
+    placed = client_run(cambist, as_client, "order", "place", *sell, price, "--client-id", mine)
+    assert (placed["resting"], placed["time_in_force"]) == (True, "gtc")
+    shown = call(cambist, "order", "show", mine, extra=as_client)
+    assert "NEW, rests" in shown.stdout
+    replaced = client_run(cambist, as_client, "order", "replace", mine, *sell, better)
+    assert replaced["cancelled"]["id"] == placed["id"]
+    listed = client_run(cambist, as_client, "order", "list", "--open")["orders"]
+    assert [order["id"] for order in listed] == [replaced["placed"]["id"]]
+    cancelled = client_run(cambist, as_client, "order", "cancel", str(replaced["placed"]["id"]))
+    assert cancelled["state"] == "CANCELED"
+    client_run(cambist, as_client, "order", "place", *sell, price)
+    assert len(client_run(cambist, as_client, "order", "cancel-all", "ethereum")["cancelled"]) == 1
+
+
+def test_fills_are_listed(cambist: Cambist, as_client: dict[str, str]) -> None:
+    words = ["order", "place", "ethereum", "ETHUSDC", "sell", "--base", "0.01", "--wait"]
+    order = client_run(cambist, as_client, *words)
+    [fill] = client_run(cambist, as_client, "order", "fills", "--order", str(order["id"]))["fills"]
+    assert (fill["base"], fill["market"]) == ("0.01", "ETHUSDC")
 
 
 def test_a_withdrawal_is_made_and_waited_for(
@@ -249,7 +276,7 @@ def test_a_withdrawal_is_made_and_waited_for(
 
 
 def test_a_refusal_keeps_the_code_and_the_hint_of_the_api(cambist: Cambist, as_client: dict[str, str]) -> None:
-    done = call(cambist, "order", "ethereum", "NOPE", "sell", "--base", "1", "--json", extra=as_client)
+    done = call(cambist, "order", "place", "ethereum", "NOPE", "sell", "--base", "1", "--json", extra=as_client)
     assert done.returncode == ExitStatus.REFUSED
     assert error_of(done)["code"] == "unknown_market"
     assert error_of(done)["hint"]
@@ -257,7 +284,7 @@ def test_a_refusal_keeps_the_code_and_the_hint_of_the_api(cambist: Cambist, as_c
 
 def test_both_amounts_or_none_are_wrong_usage(cambist: Cambist, as_client: dict[str, str]) -> None:
     for amounts in ([], ["--base", "1", "--quote", "1"]):
-        done = call(cambist, "order", "ethereum", "ETHUSDC", "sell", *amounts, "--json", extra=as_client)
+        done = call(cambist, "order", "place", "ethereum", "ETHUSDC", "sell", *amounts, "--json", extra=as_client)
         assert done.returncode == ExitStatus.USAGE
         assert error_of(done)["code"] == "one_amount_needed"
 
