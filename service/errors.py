@@ -120,7 +120,7 @@ _ROWS: Final = (
     ("key_not_found", 404, "There is no such key", "See /v1/keys for the keys of the account."),
     ("invalid_key", 400, "This would not be a safe key", "Ask for what the message says."),
     ("label_taken", 409, "A key of the account has this label", "Choose another label."),
-    ("key_not_waiting", 409, "The key does not wait to be activated", "See its `state`; make another one if it ended."),
+    ("key_not_waiting", 409, "The key does not wait to be activated", "See its `state`; create another if it ended."),
     ("key_ended", 409, "The key has ended, and nothing brings it back", "Make another one."),
     ("too_many_keys", 409, "The account has as many keys as it may", "Revoke those that are not used."),
     ("wallet_not_found", 404, "There is no such wallet", "Give label or address of a wallet of the account."),
