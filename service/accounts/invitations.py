@@ -92,8 +92,9 @@ def waiting(c: Connection, account_id: int, *, master: MasterKey, now_ms: int) -
         authority.verify(master, t, row)
         into = _into(row)
         assert into is not None  # selected by its account
-        shown = bytes(row["token_hash"])[:ID_BYTES].hex()
-        found.append(Waiting(id=shown, into=into, created_ms=row["created_ms"], expires_ms=row["expires_ms"]))
+        found.append(
+            Waiting(id=_shown(row["token_hash"]), into=into, created_ms=row["created_ms"], expires_ms=row["expires_ms"])
+        )
     return found
 
 
@@ -102,9 +103,18 @@ def take_back(c: Connection, account_id: int, *, id_: str) -> bool:
     t = invitations
     mine = select(t.c.token_hash).where(t.c.account_id == account_id, t.c.used_ms.is_(None))
     for token_hash in c.execute(mine).scalars():
-        if bytes(token_hash)[:ID_BYTES].hex() == id_:
+        if _shown(token_hash) == id_:
             return c.execute(delete(t).where(t.c.token_hash == token_hash, t.c.used_ms.is_(None))).rowcount == 1
     return False
+
+
+def id_of(token: str) -> str:
+    """What an invitation is called once its token is not at hand."""
+    return _shown(_hash(token))
+
+
+def _shown(token_hash: bytes) -> str:
+    return bytes(token_hash)[:ID_BYTES].hex()
 
 
 def _into(row: RowMapping) -> Into | None:

@@ -17,14 +17,15 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from service.accounts import invitations, lockout, passwords, people, recovery, sessions, users
+from service.accounts import invitations, joining, lockout, passwords, people, recovery, sessions, users
+from service.accounts.invitations import Into, Invitation
 from service.accounts.lockout import Attempt
-from service.accounts.people import Account, User
+from service.accounts.people import Membership, Role, User
 from service.accounts.sessions import Carrier, Lifetimes, Session
 from service.accounts.users import Credential
 from service.audit import acts
 from service.audit.appending import append
-from service.audit.model import NewEntry
+from service.audit.model import INSTALLATION, NewEntry
 from service.audit.recording import account_made, person
 from service.auth.keys import IpAddress
 from service.build import Services
@@ -89,26 +90,21 @@ async def register(
     now_ms, place = services.clock.now_ms(), None if client_ip is None else str(client_ip)
 
     def write(c: Connection) -> Credential:
-        invited = (
-            None
-            if invitation is None
-            else invitations.use(c, invitation, master=services.master, now_ms=now_ms).user_id
-        )
-        if invited is not None:
-            credential, act = _set_invited(services, c, invited, name=name, password_hash=hashed, now_ms=now_ms)
+        used = None if invitation is None else invitations.use(c, invitation, master=services.master, now_ms=now_ms)
+        if used is not None and used.user_id is not None:
+            credential, act = _set_invited(services, c, used.user_id, name=name, password_hash=hashed, now_ms=now_ms)
             _record(services, c, credential, act=act, client_ip=place, details={"invited": 1}, now_ms=now_ms)
             return credential
         try:
             with c.begin_nested():
-                user, account = _new_user(services, c, name, now_ms=now_ms)
+                user, begun = _new_user(services, c, name, invitation=used, now_ms=now_ms)
                 credential = users.make_credential(
                     c, user, password_hash=hashed, master=services.master, now_ms=now_ms
                 )  # fmt: skip
         except IntegrityError:
             raise ApiError("try_again", "somebody else registered at the same moment") from None
         # The account's chain before the installation's, as everyone locks them.
-        append(c, [account_made(account, owner=name, actor=person(user.id, name))], master=services.master,
-               now_ms=now_ms, chain=account.id)  # fmt: skip
+        append(c, [begun], master=services.master, now_ms=now_ms, chain=begun.account_id or INSTALLATION)
         made = {"user": name, "owns_installation": int(credential.owns_installation)}
         made |= {} if invitation is None else {"invited": 1}
         _record(services, c, credential, act=acts.REGISTERED, client_ip=place, details=made, now_ms=now_ms)
@@ -270,17 +266,49 @@ def _record(
     append(c, [entry], master=services.master, now_ms=now_ms)
 
 
-def _new_user(services: Services, c: Connection, name: str, *, now_ms: int) -> tuple[User, Account]:
+def _new_user(
+    services: Services, c: Connection, name: str, *, invitation: Invitation | None, now_ms: int
+) -> tuple[User, NewEntry]:
+    """A user with an account, and the entry that tells of it in that account's chain.
+
+    The account is the one that the invitation is into; the one that `cambist init` made, for whoever the operator
+    invited first; else one of the user's own.
+    """
     if not USER_NAME.fullmatch(name):
         raise ApiError(
             "invalid_parameters", "a new user's name has 1 to 64 of a-z 0-9 . _ @ - and begins with a letter or digit"
         )
-    if users.user_named(c, name) is not None or people.account_by_name(c, name) is not None:
+    master, into = services.master, None if invitation is None else invitation.into
+    claimed = joining.unclaimed(c) if invitation is not None and into is None else None
+    taken = claimed is None and into is None and people.account_by_name(c, name) is not None
+    if users.user_named(c, name) is not None or taken:
         raise ApiError("name_taken", "a user or an account has this name")
-    account = people.ensure_account(c, name, owner=name, master=services.master, now_ms=now_ms)
+    if into is not None:
+        _check_may_invite(services, c, into)
+        user = users.insert_user(c, name, now_ms=now_ms)
+        member = joining.join(c, into, user_id=user.id, master=master, now_ms=now_ms)
+        details = {"role": str(into.role), "invited_by": str(into.invited_by)}
+        return user, _membership_begun(acts.MEMBER_JOINED, user, member, details=details)
+    if claimed is not None:
+        user = users.insert_user(c, name, now_ms=now_ms)
+        member = joining.add(c, claimed.id, user_id=user.id, role=Role.OWNER, master=master, now_ms=now_ms)
+        details = {"role": str(Role.OWNER), "member": name}
+        return user, _membership_begun(acts.MEMBER_ADDED, user, member, details=details)
+    account = people.ensure_account(c, name, owner=name, master=master, now_ms=now_ms)
     made = users.user_named(c, name)
     assert made is not None  # ensured above, in this unit of work
-    return made, account
+    return made, account_made(account, owner=name, actor=person(made.id, name))
+
+
+def _check_may_invite(services: Services, c: Connection, into: Into) -> None:
+    """Where registering takes an invitation, it takes one of the operator or of the installation's owner."""
+    inviter = users.credential_of(c, into.invited_by, master=services.master)
+    if services.settings.registration != "open" and not (inviter is not None and inviter.owns_installation):
+        raise ApiError("registration_closed", "this invitation is for users who exist; registering needs another one")
+
+
+def _membership_begun(act: str, user: User, member: Membership, *, details: Mapping[str, Any]) -> NewEntry:
+    return NewEntry(act=act, actor=person(user.id, user.name), account_id=member.account_id, details=details)
 
 
 def _set_invited(

@@ -37,6 +37,11 @@ def managed(c: Connection, caller: SessionCaller, key_id: str, *, master: Master
     return key, role
 
 
+def may_keep(role: Role | None, permissions: frozenset[Permission]) -> bool:
+    """Whether a key that somebody made stays in force with the role that they have now."""
+    return role is Role.OWNER or (role is Role.TRADER and Permission.WITHDRAW not in permissions)
+
+
 def check_may_give(role: Role, permissions: frozenset[Permission]) -> None:
     """Raises: ApiError: role_denied: this role gives nobody such permissions."""
     if role is not Role.OWNER and Permission.WITHDRAW in permissions:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from contracts.deployments import load_deployments
+from service.accounts.people import Role
 from service.auth import keys
 from service.auth.keys import ApiKey
 from service.build import Services
 from service.control.rejecting import Rejecter
 from service.control.revoking import end_what_is_open
+from service.keys.access import may_keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +44,20 @@ def end_key(c: Connection, services: Services, key_id: str, *, rejecter: Rejecte
 
 
 def end_keys_of(
-    c: Connection, services: Services, user_id: int, *, account_id: int, rejecter: Rejecter, now_ms: int
+    c: Connection,
+    services: Services,
+    user_id: int,
+    *,
+    account_id: int,
+    role: Role | None,
+    rejecter: Rejecter,
+    now_ms: int,
 ) -> list[EndedKey]:
-    """Revoke what a user made in an account, for when they are no member, or may trade there no more."""
+    """Revoke what a user made in an account and the role that they have there now does not allow; None: no role."""
     made = [
         key
         for key in keys.list_keys(c, account_id, master=services.master)
-        if key.made_by == user_id and key.revoked_ms is None
+        if key.made_by == user_id and key.revoked_ms is None and not may_keep(role, key.permissions)
     ]
     ended = [end_key(c, services, key.id, rejecter=rejecter, now_ms=now_ms) for key in made]
     return [one for one in ended if one is not None]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import httpx
 import orjson
@@ -115,16 +115,19 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(directory: Path) -> AsyncIterator[Scene]:
-    async with api(directory, session_hours=24 * 30, session_idle_minutes=60 * 24 * 7) as service:
+async def scene(
+    directory: Path, *, chains: Literal["scripted", "none"] = "scripted", **settings: Any
+) -> AsyncIterator[Scene]:
+    async with api(directory, session_hours=24 * 30, session_idle_minutes=60 * 24 * 7, **settings) as service:
         node = CodeNode(name="scripted", code={SAFE: "0x6080", UNLISTED_TOKEN: "0x6080"}, tokens={UNLISTED_TOKEN})
-        # What the book needs of a chain, and nothing else of it.
-        chains = {
-            key: cast("ChainRuntime", replace(chain, client=EvmClient(chain.config, node)))
-            for key, chain in scripted_chains(service.clock).items()
-        }
-        service.services = replace(service.services, chains=chains)
-        service.app.state.services = service.services
+        if chains == "scripted":
+            # What the book needs of a chain, and nothing else of it.
+            found = {
+                key: cast("ChainRuntime", replace(chain, client=EvmClient(chain.config, node)))
+                for key, chain in scripted_chains(service.clock).items()
+            }
+            service.services = replace(service.services, chains=found)
+            service.app.state.services = service.services
         await service.authenticator()
         made = Scene(service=service, node=node, token="")
         made.token = await made.person("ada")

@@ -1,0 +1,251 @@
+"""Routes about who belongs to an account, and as what: owners change it, every member sees it, anyone may leave.
+
+Guarantees: what lets somebody do more (adding, inviting, a role that allows what the one of before did not) is
+confirmed with a code; what lets somebody do less needs none, is at once, and revokes the keys they made that their role
+of now does not allow; each change and its audit entry are one unit of work; of an account in which the caller has no
+role nothing is told.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, status
+from sqlalchemy import Connection, select
+
+from service.accounts import confirming, invitations, joining, memberships, people
+from service.accounts.invitations import Into
+from service.accounts.member_schemas import (
+    Changed,
+    InvitationOut,
+    Invited,
+    InviteIn,
+    Joined,
+    JoinIn,
+    MemberIn,
+    MemberOut,
+    Members,
+    RoleIn,
+    TakenBack,
+)
+from service.accounts.people import Membership, Role
+from service.audit import acts
+from service.audit.model import Subject
+from service.audit.recording import record_by_person
+from service.auth.callers import PersonCaller
+from service.auth.session_caller import SessionCaller
+from service.build import Services
+from service.db.models import users
+from service.errors import ApiError
+from service.keys import ending
+from service.markets.lookup import Here
+
+router = APIRouter(prefix="/v1/members", tags=["members"])
+UserId = Annotated[int, Path(ge=1, lt=2**53, examples=[3])]
+InvitationId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", examples=["9f86d081884c7d65"])]
+AccountQuery = Annotated[str | None, Query(max_length=64, description="Where you have a role in several.")]
+
+
+@router.get("")
+async def list_members(caller: PersonCaller, services: Here, account: AccountQuery = None) -> Members:
+    """Who has which role in the account; for owners, also the invitations that wait."""
+    now_ms, master = services.clock.now_ms(), services.master
+
+    def read(c: Connection) -> Members:
+        mine = memberships.require_role(c, caller, account, one_of=memberships.ANYONE, master=master)
+        named = people.get_account(c, mine.account_id)
+        assert named is not None  # a membership's foreign key
+        found = people.members(c, mine.account_id, master=master)
+        waiting = invitations.waiting(c, mine.account_id, master=master, now_ms=now_ms)
+        return Members(
+            account=named.name,
+            members=[_shown(c, one, caller) for one in found],
+            invitations=[
+                InvitationOut(id=one.id, role=one.into.role, created_ms=one.created_ms, expires_ms=one.expires_ms)
+                for one in waiting
+                if mine.role is Role.OWNER
+            ],
+        )
+
+    return await services.db.read(read)
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+async def add_member(body: MemberIn, caller: PersonCaller, services: Here) -> MemberOut:
+    """Give a user who exists a role, with a code of the authenticator."""
+    offered = await confirming.offer(services, caller, body.totp_code)
+    now_ms, master = services.clock.now_ms(), services.master
+
+    def write(c: Connection) -> MemberOut:
+        account_id = _owned(services, c, caller, body.account)
+        user_id = joining.user_id_of(c, body.user)
+        made = joining.add(c, account_id, user_id=user_id, role=Role(body.role), master=master, now_ms=now_ms)
+        confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
+        details = {"member": body.user, "role": body.role}
+        _record(services, c, caller, act=acts.MEMBER_ADDED, member=made, details=details, now_ms=now_ms)
+        return _shown(c, made, caller)
+
+    return await services.db.run(write)
+
+
+@router.patch("/{user_id}")
+async def change_role(user_id: UserId, body: RoleIn, caller: PersonCaller, services: Here) -> Changed:
+    """Another role. One that allows more needs a code; one that allows less revokes the keys it does not allow."""
+    offered = await confirming.offer(services, caller, body.totp_code)
+    now_ms, master, rejecter = services.clock.now_ms(), services.master, ending.rejecter_of(services)
+    role = Role(body.role)
+
+    def write(c: Connection) -> Changed:
+        caller.check_open(c)
+        account_id = _owned(services, c, caller, body.account)
+        was, made = joining.set_role(c, account_id, user_id=user_id, role=role, master=master)
+        if memberships.widens(was.role, role):
+            confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
+        ended = ending.end_keys_of(
+            c, services, user_id, account_id=account_id, role=role, rejecter=rejecter, now_ms=now_ms
+        )
+        shown, revoked = _shown(c, made, caller), [one.key.id for one in ended]
+        if was.role is not role:
+            details = {"member": shown.user, "was": str(was.role), "role": str(role), "keys": revoked}
+            _record(services, c, caller, act="member.change", member=made, details=details, now_ms=now_ms)
+        return Changed(member=shown, revoked_keys=revoked)
+
+    changed = await services.db.run(write)
+    ending.wake(services)
+    return changed
+
+
+@router.delete("/{user_id}")
+async def remove_member(user_id: UserId, caller: PersonCaller, services: Here, account: AccountQuery = None) -> Changed:
+    """Take a member's role away, or leave. Their keys in the account are revoked. The last owner stays."""
+    now_ms, master, rejecter = services.clock.now_ms(), services.master, ending.rejecter_of(services)
+
+    def write(c: Connection) -> Changed:
+        caller.check_open(c)
+        leaving = user_id == caller.user_id
+        allowed = memberships.ANYONE if leaving else memberships.OWNERS
+        mine = memberships.require_role(c, caller, account, one_of=allowed, master=master)
+        was = joining.remove(c, mine.account_id, user_id=user_id, master=master)
+        ended = ending.end_keys_of(
+            c, services, user_id, account_id=mine.account_id, role=None, rejecter=rejecter, now_ms=now_ms
+        )
+        revoked = [one.key.id for one in ended]
+        details = {"member": _shown(c, was, caller).user, "was": str(was.role), "keys": revoked}
+        _record(services, c, caller, act="member.remove", member=was, details=details, now_ms=now_ms)
+        return Changed(member=None, revoked_keys=revoked)
+
+    changed = await services.db.run(write)
+    ending.wake(services)
+    return changed
+
+
+@router.post("/invitations", status_code=status.HTTP_201_CREATED)
+async def invite_member(body: InviteIn, caller: PersonCaller, services: Here) -> Invited:
+    """An invitation with a role, with a code: for a user who joins, or one who registers with it."""
+    offered = await confirming.offer(services, caller, body.totp_code)
+    now_ms, master = services.clock.now_ms(), services.master
+
+    def write(c: Connection) -> Invited:
+        account_id = _owned(services, c, caller, body.account)
+        into = Into(account_id=account_id, role=Role(body.role), invited_by=caller.user_id)
+        token = joining.invite(c, into, master=master, now_ms=now_ms)
+        confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
+        shown = invitations.id_of(token)
+        record_by_person(
+            c,
+            caller,
+            act="member.invite",
+            subject=Subject(kind="invitation", id=shown),
+            details={"invitation": shown, "role": body.role},
+            account_id=account_id,
+            master=master,
+            now_ms=now_ms,
+        )
+        return Invited(invitation=token, role=into.role, expires_ms=now_ms + invitations.LIFETIME_MS)
+
+    return await services.db.run(write)
+
+
+@router.delete("/invitations/{invitation_id}")
+async def take_invitation_back(
+    invitation_id: InvitationId, caller: PersonCaller, services: Here, account: AccountQuery = None
+) -> TakenBack:
+    """End an invitation that nobody used yet."""
+    now_ms, master = services.clock.now_ms(), services.master
+
+    def write(c: Connection) -> TakenBack:
+        caller.check_open(c)
+        account_id = _owned(services, c, caller, account)
+        if not invitations.take_back(c, account_id, id_=invitation_id):
+            raise ApiError("invitation_not_found", "there is no such invitation")
+        record_by_person(
+            c,
+            caller,
+            act="member.uninvite",
+            subject=Subject(kind="invitation", id=invitation_id),
+            details={"invitation": invitation_id},
+            account_id=account_id,
+            master=master,
+            now_ms=now_ms,
+        )
+        return TakenBack(taken_back=True)
+
+    return await services.db.run(write)
+
+
+@router.post("/join", status_code=status.HTTP_201_CREATED)
+async def join(body: JoinIn, caller: PersonCaller, services: Here) -> Joined:
+    """Use an invitation into an account, as the user who is signed in."""
+    now_ms, master = services.clock.now_ms(), services.master
+
+    def write(c: Connection) -> Joined:
+        caller.check_open(c)
+        used = invitations.use(c, body.invitation, master=master, now_ms=now_ms)
+        if used.into is None:
+            # Not used up: what is refused here is undone.
+            raise ApiError("invitation_invalid", "this invitation is for registering")
+        made = joining.join(c, used.into, user_id=caller.user_id, master=master, now_ms=now_ms)
+        details = {"role": str(made.role), "invited_by": str(used.into.invited_by)}
+        _record(services, c, caller, act=acts.MEMBER_JOINED, member=made, details=details, now_ms=now_ms)
+        named = people.get_account(c, made.account_id)
+        assert named is not None  # a membership's foreign key
+        return Joined(account=named.name, role=made.role)
+
+    return await services.db.run(write)
+
+
+def _owned(services: Services, c: Connection, caller: SessionCaller, account: str | None) -> int:
+    mine = memberships.require_role(c, caller, account, one_of=memberships.OWNERS, master=services.master)
+    return mine.account_id
+
+
+def _record(
+    services: Services,
+    c: Connection,
+    caller: SessionCaller,
+    *,
+    act: str,
+    member: Membership,
+    details: Mapping[str, object],
+    now_ms: int,
+) -> None:
+    record_by_person(
+        c,
+        caller,
+        act=act,
+        subject=Subject(kind="user", id=str(member.user_id)),
+        details=details,
+        account_id=member.account_id,
+        master=services.master,
+        now_ms=now_ms,
+    )
+
+
+def _shown(c: Connection, member: Membership, caller: SessionCaller) -> MemberOut:
+    name = c.execute(select(users.c.name).where(users.c.id == member.user_id)).scalar_one()
+    return MemberOut(
+        user_id=member.user_id,
+        user=name,
+        role=member.role,
+        since_ms=member.created_ms,
+        is_you=member.user_id == caller.user_id,
+    )
