@@ -5,6 +5,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
+from service.accounts.member_routes import router as members
 from service.accounts.routes import router as accounts
 from service.addresses.routes import router as addresses
 from service.approvals.routes import router as approvals
@@ -22,6 +23,7 @@ from service.withdrawals.routes import router as withdrawals
 ROUTERS: Final[Sequence[APIRouter]] = (
     health,
     accounts,
+    members,
     addresses,
     keys,
     audit,
