@@ -58,6 +58,7 @@ def test_plain_decimals_are_read_exactly(text: str, decimals: int, raw: int) -> 
     ],
 )
 def test_other_texts_are_not_amounts(text: str) -> None:
+    """F58"""
     with pytest.raises(InvalidAmount):
         parse_units(text, 6)
 

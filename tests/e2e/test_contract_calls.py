@@ -141,6 +141,7 @@ async def test_a_key_calls_nothing_that_it_does_not_list(stack: Stack, vault: Ad
 
 
 async def test_no_listing_lets_a_call_around_the_rules_of_orders_and_withdrawals(stack: Stack) -> None:
+    """F54"""
     chain = stack.chain()
     usdc = chain.assets.by_symbol("USDC").token_address
     router = chain.deployments.routers(chain.config.chain_id)[0].address
@@ -213,6 +214,7 @@ async def test_one_that_turns_after_the_signature_takes_what_it_is_approved_for_
 
 
 async def test_with_exact_approvals_a_contract_that_turns_gets_nothing(stack: Stack, vault: Address) -> None:
+    """F53"""
     stack = await may_call(stack, f"{vault}:{DEPOSIT}")
     await turn(stack.rpcs["ethereum"], vault, takes_more=1)
     code, detail = await refused(stack, deposit(stack, vault))

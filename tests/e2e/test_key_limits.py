@@ -109,6 +109,7 @@ async def test_f99_a_limit_in_dollars_fails_closed_when_the_feeds_are_stale(stac
 
 
 async def test_the_withdrawals_of_a_day_stay_within_count_amount_and_worth(stack: Stack) -> None:
+    """F65"""
     eth = stack.chain().assets.native.id
     restrictions = Restrictions(
         daily_withdrawals=2, daily_withdrawal_usd=2_000 * 10**6, daily_withdrawn={eth: E18 // 2}

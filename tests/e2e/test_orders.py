@@ -275,6 +275,7 @@ async def test_a_repeated_order_is_answered_even_when_its_funds_are_spent(ethere
 async def test_a_pool_moved_before_the_swap_is_mined_expires_the_order_and_books_the_gas(
     fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
+    """F48"""
     async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         answer = await stack.post("/v1/ethereum/orders", {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5"})
         rpc = stack.rpcs["ethereum"]
@@ -293,6 +294,7 @@ async def test_a_pool_moved_before_the_swap_is_mined_expires_the_order_and_books
 async def test_a_pool_moved_before_the_swap_is_sent_rejects_the_order_without_a_transaction(
     fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
+    """F48"""
     async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         answer = await stack.post("/v1/ethereum/orders", {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5"})
         await asyncio.to_thread(traders.dump_ether, stack.rpcs["ethereum"])

@@ -40,6 +40,7 @@ async def check_refused(stack: Stack, path: str, body: Mapping[str, Any], *, key
 
 
 async def test_bad_orders_are_refused_by_name(stack: Stack) -> None:
+    """F47, F58"""
     bad: list[tuple[dict[str, Any], int, str]] = [
         ({"base_amount": "1e18"}, 400, "invalid_amount"),
         ({"base_amount": "-1"}, 400, "invalid_amount"),
@@ -83,6 +84,7 @@ async def test_an_order_on_an_unknown_or_inactive_chain_is_refused(stack: Stack)
 
 
 async def test_bad_withdrawals_are_refused_by_name(stack: Stack) -> None:
+    """F60"""
     wrong_checksum = BOB[:-1] + BOB[-1].swapcase() if BOB[-1].isalpha() else BOB.swapcase().replace("0X", "0x")
     bad: list[tuple[dict[str, Any], int, str]] = [
         ({"amount": "1e6"}, 400, "invalid_amount"),
@@ -117,6 +119,7 @@ async def test_a_key_without_the_permission_is_refused(stack: Stack) -> None:
 
 
 async def test_a_replayed_order_is_refused_and_trades_once(stack: Stack) -> None:
+    """F70"""
     path, raw = "/v1/ethereum/orders", b'{"market":"ETHUSDC","side":"sell","base_amount":"0.01"}'
     headers = stack.headers("POST", path, raw, key="trade")
     assert (await stack.post_raw(path, raw, headers=headers)).status_code == 202

@@ -46,6 +46,7 @@ async def test_a_withdrawal_on_polygon_works_the_same(polygon: LocalChain, tmp_p
 
 
 async def test_a_destination_outside_the_allowlist_is_refused(ethereum: LocalChain, tmp_path: Path) -> None:
+    """F64"""
     async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
         body = {"asset": "ETH", "amount": "0.1", "address": CAROL, "client_withdrawal_id": "w"}
         answer = await stack.post("/v1/ethereum/withdrawals", body, key="withdraw")
@@ -55,6 +56,7 @@ async def test_a_destination_outside_the_allowlist_is_refused(ethereum: LocalCha
 
 
 async def test_the_same_client_id_five_times_at_once_pays_once(ethereum: LocalChain, tmp_path: Path) -> None:
+    """F61"""
     async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
         before = await stack.balance_of(BOB, "USDC")
         body = {"asset": "USDC", "amount": "900", "address": BOB, "client_withdrawal_id": "once"}

@@ -169,6 +169,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_the_keystore_password_is_read_only_from_a_private_file(tmp_path: Path) -> None:
+    """F85"""
     file = tmp_path / "password"
     file.write_text("hush\n")
     file.chmod(0o600)

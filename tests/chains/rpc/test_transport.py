@@ -181,6 +181,7 @@ async def test_a_401_is_a_protocol_error_that_names_the_status(server: Server) -
 
 
 async def test_redirects_are_not_followed(server: Server) -> None:
+    """F81"""
     server.says(b"", status=307, headers={"Location": server.url})
     async with over(server) as transport:
         with pytest.raises(RpcProtocolError, match="redirects"):
@@ -323,6 +324,7 @@ def test_the_address_is_in_no_repr() -> None:
 
 
 def test_only_http_addresses_are_taken_and_the_refusal_does_not_repeat_them() -> None:
+    """F81"""
     with pytest.raises(ValueError, match="starts with http") as caught:
         SecretUrl(f"file:///{CANARY}")
     assert CANARY not in str(caught.value)

@@ -44,11 +44,13 @@ def test_a_row_verifies_as_it_was_written() -> None:
     ],
 )
 def test_any_changed_column_is_refused(change: dict[str, Any]) -> None:
+    """F79"""
     with pytest.raises(Tampered, match="keys"):
         verify(ROW, seen_as=ROW | change)
 
 
 def test_a_row_of_another_table_is_refused() -> None:
+    """F79"""
     with pytest.raises(Tampered):
         verify(ROW, "wallets")
 

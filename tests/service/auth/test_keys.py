@@ -43,6 +43,7 @@ async def test_a_made_key_loads_as_it_was_asked_for(db: Database) -> None:
 
 
 async def test_the_secret_is_stored_sealed_and_opens_for_its_row_only(sqlite_db: Database) -> None:
+    """F79"""
     made = await sqlite_db.run(withdraw_key)
     assert made.secret is not None
     row = await sqlite_db.read(lambda c: dict(c.execute(select(m.api_keys)).mappings().one()))
@@ -76,6 +77,7 @@ async def test_of_an_ed25519_key_only_the_public_half_is_stored(sqlite_db: Datab
     ],
 )
 async def test_a_key_edited_in_the_database_is_refused(sqlite_db: Database, change: dict[str, Any]) -> None:
+    """F79"""
     made = await sqlite_db.run(withdraw_key)
 
     def edit(c: Connection) -> None:
@@ -89,6 +91,7 @@ async def test_a_key_edited_in_the_database_is_refused(sqlite_db: Database, chan
 
 
 async def test_a_revoked_key_cannot_be_brought_back_by_clearing_the_column(sqlite_db: Database) -> None:
+    """F79"""
     made = await sqlite_db.run(withdraw_key)
     await sqlite_db.run(lambda c: keys.revoke_key(c, made.key.id, master=MASTER, now_ms=NOW_MS + 1))
     await sqlite_db.run(lambda c: c.execute(update(m.api_keys).values(revoked_ms=None)) and None)
@@ -156,6 +159,7 @@ async def test_two_keys_of_an_account_have_different_labels(sqlite_db: Database)
     ],
 )
 async def test_a_key_that_would_not_be_safe_is_refused(sqlite_db: Database, new: NewKey, why: str) -> None:
+    """F76"""
     with pytest.raises(InvalidKey, match=why):
         await sqlite_db.run(lambda c: keys.create_key(c, new, master=MASTER, now_ms=NOW_MS))
     assert await sqlite_db.read(lambda c: keys.list_keys(c, master=MASTER)) == []

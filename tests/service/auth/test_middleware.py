@@ -68,6 +68,7 @@ async def test_a_signed_request_passes_once(service: Api) -> None:
 
 
 async def test_what_differs_from_what_was_signed_is_refused(service: Api) -> None:
+    """F71"""
     assert await read(service, signed_as="POST") == "authentication_failed"
     headers = service.signed("read", "GET", "/v1/polygon/balances")
     assert code_of(await service.client.get(BALANCES, headers=headers)) == "authentication_failed"
@@ -78,6 +79,7 @@ async def test_what_differs_from_what_was_signed_is_refused(service: Api) -> Non
 
 
 async def test_the_raw_path_is_what_is_signed(service: Api) -> None:
+    """F71"""
     encoded = "/v1/%65thereum/balances"
     assert await read(service, encoded) == PASSED
     headers = service.signed("read", "GET", BALANCES)
@@ -85,6 +87,7 @@ async def test_the_raw_path_is_what_is_signed(service: Api) -> None:
 
 
 async def test_old_and_future_timestamps_and_those_from_before_the_start_are_refused(service: Api) -> None:
+    """F72"""
     start_ms = service.clock.now_ms()
     assert await read(service, timestamp_ms=start_ms - 1) == "timestamp_out_of_window"
     service.clock.advance_ms(10_000)
@@ -95,6 +98,7 @@ async def test_old_and_future_timestamps_and_those_from_before_the_start_are_ref
 
 
 async def test_an_unknown_key_and_a_wrong_secret_get_the_same_answer(service: Api) -> None:
+    """F73"""
     unknown = service.signed("read", "GET", BALANCES) | {"X-Cambist-Key": "ck_0000000000000000"}
     wrong = service.signed("trade", "GET", BALANCES) | {"X-Cambist-Key": service.keys["read"].key.id}
     answers = [(await service.client.get(BALANCES, headers=headers)) for headers in (unknown, wrong)]
@@ -109,6 +113,7 @@ async def test_a_public_path_does_not_look_at_the_signature(service: Api) -> Non
 
 
 async def test_a_key_revoked_or_tampered_with_stops_at_once(service: Api) -> None:
+    """F78, F79"""
     assert await read(service) == PASSED
     await service.services.db.run(
         lambda c: c.exec_driver_sql("UPDATE api_keys SET can_trade = 1 WHERE label = 'read'") and None
@@ -122,24 +127,28 @@ async def test_an_unknown_host_is_refused(service: Api) -> None:
 
 
 async def test_a_body_over_the_limit_is_refused_by_its_announcement(service: Api) -> None:
+    """F92"""
     answer = await service.ask("POST", ORDERS, key="trade", body=b" " * 65_537)
     assert (answer.status_code, code_of(answer)) == (413, "body_too_large")
     assert answer.headers["connection"] == "close"
 
 
 async def test_a_chunked_body_over_the_limit_is_refused_before_its_end(service: Api) -> None:
+    """F92"""
     chunk = {"type": "http.request", "body": b" " * 40_000, "more_body": True}
     status, headers = await raw(service.app, [chunk, chunk])
     assert (status, headers[b"connection"]) == (413, b"close")
 
 
 async def test_a_body_that_does_not_come_is_given_up(tmp_path: Path) -> None:
+    """F92: slow-loris."""
     async with api(tmp_path, body_timeout_s=1) as service:
         status, headers = await raw(service.app, [{"type": "http.request", "body": b"{", "more_body": True}])
         assert (status, headers[b"connection"]) == (408, b"close")
 
 
 async def test_a_client_that_went_away_gets_nothing(service: Api) -> None:
+    """F93"""
     assert await raw(service.app, [{"type": "http.disconnect"}]) == (0, {})
 
 
@@ -151,10 +160,12 @@ async def test_lengths_that_are_no_numbers_are_refused(service: Api) -> None:
 
 @pytest.mark.parametrize("body", [b'{"market":"A","market":"B"}', b'{"a":NaN}', b"[" * 5_000, b"{", b"\xff"])
 async def test_bodies_with_two_meanings_are_refused(service: Api, body: bytes) -> None:
+    """F71"""
     assert code_of(await service.ask("POST", ORDERS, key="trade", body=body)) == "invalid_json"
 
 
 async def test_a_body_that_is_not_said_to_be_json_is_refused(service: Api) -> None:
+    """F92: compressed ones, too."""
     for extra in ({"content-type": "text/plain"}, {}, {"content-type": "application/json", "content-encoding": "gzip"}):
         headers = service.signed("trade", "POST", ORDERS, body=b"{}") | extra
         answer = await service.client.post(ORDERS, content=b"{}", headers=headers)
@@ -162,10 +173,12 @@ async def test_a_body_that_is_not_said_to_be_json_is_refused(service: Api) -> No
 
 
 async def test_a_parameter_given_twice_is_refused(service: Api) -> None:
+    """F71"""
     assert await read(service, "/v1/orders?limit=1&limit=2") == "invalid_query"
 
 
 async def test_the_address_of_a_client_is_the_one_its_proxy_names(tmp_path: Path) -> None:
+    """F74"""
     async with api(tmp_path, trusted_proxies="127.0.0.1/32") as service:
         for forwarded, code in (("203.0.113.7", PASSED), ("203.0.113.8", "ip_not_allowed")):
             headers = service.signed("wrong_ip", "GET", BALANCES) | {"x-forwarded-for": f"127.0.0.1, {forwarded}"}
@@ -173,6 +186,7 @@ async def test_the_address_of_a_client_is_the_one_its_proxy_names(tmp_path: Path
 
 
 async def test_a_forwarded_header_from_nobody_in_particular_is_ignored(service: Api) -> None:
+    """F74"""
     headers = service.signed("wrong_ip", "GET", BALANCES) | {"x-forwarded-for": "203.0.113.7"}
     assert code_of(await service.client.get(BALANCES, headers=headers)) == "ip_not_allowed"
 
@@ -186,6 +200,7 @@ async def test_unknown_paths_and_methods_are_problems(service: Api) -> None:
 
 
 async def test_an_invalid_field_is_named_and_its_value_is_not(service: Api) -> None:
+    """F94"""
     answer = await service.ask(
         "POST", ORDERS, key="trade", body=b'{"market":"X","side":"canary-9c","canary":"canary-9c"}'
     )
@@ -238,6 +253,7 @@ async def test_a_parameter_that_the_path_does_not_have_is_refused(service: Api) 
 
 
 async def test_too_many_or_too_long_headers_are_refused(service: Api) -> None:
+    """F92"""
     for extra in ({f"x-{n}": "1" for n in range(70)}, {"x-long": "y" * 20_000}):
         answer = await service.client.get("/v1/ping", headers=extra)
         assert (answer.status_code, code_of(answer)) == (431, "headers_too_large")
@@ -250,6 +266,7 @@ async def test_no_page_is_served_that_loads_scripts_from_elsewhere(service: Api,
 
 
 async def test_an_address_with_a_zone_is_nobodys(service: Api) -> None:
+    """F74"""
     headers = [(b"host", b"localhost")] + [
         (name.lower().encode(), value.encode()) for name, value in service.signed("read", "GET", BALANCES).items()
     ]

@@ -105,11 +105,13 @@ def test_a_right_signature_verifies() -> None:
     ],
 )
 def test_a_signature_of_anything_else_is_refused(change: dict[str, Any]) -> None:
+    """F71"""
     assert refusal(HMAC_KEY, signed(**change))[0] == "authentication_failed"
     assert refusal(ED25519_KEY, signed(PRIVATE, **change))[0] == "authentication_failed"
 
 
 def test_unknown_key_wrong_secret_and_wrong_algorithm_get_the_same_answer() -> None:
+    """F73"""
     other = Ed25519PrivateKey.from_private_bytes(bytes(32))
     answers = {
         refusal(None, signed()),
@@ -126,6 +128,7 @@ def test_unknown_key_wrong_secret_and_wrong_algorithm_get_the_same_answer() -> N
 
 
 def test_a_secret_of_another_row_does_not_open() -> None:
+    """F79"""
     with pytest.raises(ValueError, match="Ed25519"):
         keys.hmac_secret(ED25519_KEY, master=MASTER)
 
@@ -136,6 +139,7 @@ def test_a_request_without_any_header_is_unsigned() -> None:
 
 @pytest.mark.parametrize("name", ["X-Cambist-Key", "X-Cambist-Timestamp", "X-Cambist-Nonce", "X-Cambist-Signature"])
 def test_a_missing_or_repeated_header_is_refused(name: str) -> None:
+    """F71"""
     headers = dict(sign_request("ck_1", SECRET, **REQUEST))
     with pytest.raises(ApiError, match=f"{name} is given twice"):
         read_headers([*raw(headers), (name.lower().encode(), headers[name].encode())])
@@ -172,6 +176,7 @@ def test_a_malformed_header_is_refused(name: str, value: str) -> None:
 
 
 def test_the_window_is_five_seconds_back_and_one_ahead() -> None:
+    """F72"""
     now_ms = 1_767_225_600_000
     for timestamp_ms in (now_ms - PAST_MS, now_ms, now_ms + FUTURE_MS):
         check_window(timestamp_ms, now_ms=now_ms)
@@ -182,6 +187,7 @@ def test_the_window_is_five_seconds_back_and_one_ahead() -> None:
 
 
 def test_a_timestamp_in_seconds_is_recognized() -> None:
+    """F72"""
     with pytest.raises(ApiError, match="seconds") as caught:
         check_window(1_767_225_600, now_ms=1_767_225_600_000)
     assert caught.value.code == "timestamp_out_of_window"

@@ -45,6 +45,7 @@ def test_usable_json_passes(body: bytes) -> None:
     ],
 )
 def test_json_that_could_mean_two_things_is_refused(body: bytes) -> None:
+    """F71, F92"""
     assert json_code(body) == "invalid_json"
 
 
@@ -60,6 +61,7 @@ def test_a_plain_query_passes(query: bytes) -> None:
 
 @pytest.mark.parametrize("query", [b"a=1&a=1", b"a=1&%61=2", b"a=%ff", b"a=\xc3", b"a=%00", b"&".join([b"a=1"] * 65)])
 def test_a_query_that_could_mean_two_things_is_refused(query: bytes) -> None:
+    """F71"""
     with pytest.raises(ApiError) as caught:
         check_query(query)
     assert caught.value.code == "invalid_query"
@@ -74,6 +76,7 @@ def test_our_own_names_pass(host: bytes) -> None:
     "hosts", [[], [b""], [b"evil.example"], [b"localhost.evil.example"], [b"localhost", b"localhost"], [b"[::1]x"]]
 )
 def test_other_hosts_are_refused(hosts: list[bytes]) -> None:
+    """F71"""
     with pytest.raises(ApiError) as caught:
         check_host([(b"host", host) for host in hosts], ("localhost", "::1"))
     assert caught.value.code == "host_not_allowed"
@@ -97,6 +100,7 @@ def test_other_hosts_are_refused(hosts: list[bytes]) -> None:
 def test_the_client_is_the_first_from_the_right_that_is_no_proxy(
     peer: str, forwarded: list[bytes], client: str
 ) -> None:
+    """F74"""
     headers = [(b"x-forwarded-for", line) for line in forwarded]
     assert str(client_address(peer, headers, PROXIES)) == client
 
@@ -107,5 +111,6 @@ def test_a_peer_without_an_address_is_nobody() -> None:
 
 
 def test_nonsense_from_a_trusted_proxy_is_refused() -> None:
+    """F74"""
     with pytest.raises(ApiError, match="no address"):
         client_address("10.0.0.1", [(b"x-forwarded-for", b"unknown")], PROXIES)

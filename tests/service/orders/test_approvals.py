@@ -37,6 +37,7 @@ def test_the_native_asset_needs_no_approval(others_open: bool) -> None:
 
 @pytest.mark.parametrize(("symbol", "allowance"), [("USDC", 0), ("USDC", 99), ("USDC", 1000), ("USDT", 0)])
 def test_the_exact_amount_is_approved_whatever_stands(symbol: str, allowance: int) -> None:
+    """F54"""
     assert amounts(symbol, allowance=allowance, others_open=False) == [100]
 
 
