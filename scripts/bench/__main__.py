@@ -134,6 +134,31 @@ def routing(
     judge("routing", run(cases=cases, seed=seed, peer=peer, console=Console()))
 
 
+@app.command()
+def http(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; one more comes first and is not counted.")] = 9,
+) -> None:
+    """Signed hot reads of a running service, beside bare ASGI, bare Starlette and FastAPI as people write it."""
+    from scripts.bench.http import run  # loads the whole service
+
+    quiet()
+    judge("HTTP", run(console=Console(), rounds=rounds))
+
+
+@app.command()
+def keeper(
+    blocks: Annotated[int, typer.Option(min=40, help="Blocks of order flow on a local chain.")] = 2_000,
+    reorgs: Annotated[int, typer.Option(min=0, help="Reorgs of 1 to 8 blocks among them.")] = 120,
+    in_memory: Annotated[int, typer.Option(min=100, help="Blocks in memory.")] = 5_000,
+    seed: Annotated[int, typer.Option(help="Which flow and orders; the same seed gives the same ones.")] = 1,
+) -> None:
+    """Resting orders through order flow, reorgs and deaths: none outside its limit, none left that could trade."""
+    from scripts.bench.keeper import run
+
+    quiet()
+    judge("resting orders", run(blocks=blocks, reorgs=reorgs, in_memory=in_memory, seed=seed, console=Console()))
+
+
 @app.command(name="all")
 def everything() -> None:
     """Quotes, routing, balances, logs and JSON-RPC in turn, and one table of their bars."""

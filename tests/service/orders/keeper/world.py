@@ -391,6 +391,24 @@ class World:
             )
             await self.rest(party, market, OrderType.LIMIT, terms, lifetime_ms=None)
 
+    async def rest_far(self, count: int) -> None:
+        """So many small orders, one to thirty percent away from the price."""
+        for number in range(count):
+            market, kind, terms = self.terms()
+            away_bps = self.rng.randint(100, 3_000)
+            factor = 10_000 + (away_bps if terms.side is Side.SELL else -away_bps)
+            fair = self.fair(market)
+            by_base = terms.exact == exact_side(terms.side, base_is_fixed=True)
+            far = replace(
+                terms,
+                price=Ratio.of(fair.num * factor, fair.den * 10_000),
+                stop=None,
+                amount=self.worth((market.base if by_base else market.quote).symbol, 100),
+            )
+            kind = OrderType.LIMIT if kind in _STOPS else kind
+            party = self.parties[number % len(self.parties)]
+            await self.rest(party, market, kind, far, lifetime_ms=None)
+
     # -- blocks -------------------------------------------------------------------------------------------
 
     async def next_block(self, *, quiet: bool = False) -> None:
