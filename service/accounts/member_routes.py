@@ -39,13 +39,15 @@ from service.errors import ApiError
 from service.keys import ending
 from service.markets.lookup import Here
 
-router = APIRouter(prefix="/v1/members", tags=["members"])
+router = APIRouter(prefix="/v1", tags=["members"])
 UserId = Annotated[int, Path(ge=1, lt=2**53, examples=[3])]
 InvitationId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", examples=["9f86d081884c7d65"])]
-AccountQuery = Annotated[str | None, Query(max_length=64, description="Where you have a role in several.")]
+AccountQuery = Annotated[
+    str | None, Query(max_length=64, description="Where you have a role in several.", examples=["main"])
+]
 
 
-@router.get("")
+@router.get("/members")
 async def list_members(caller: PersonCaller, services: Here, account: AccountQuery = None) -> Members:
     """Who has which role in the account; for owners, also the invitations that wait."""
     now_ms, master = services.clock.now_ms(), services.master
@@ -69,7 +71,7 @@ async def list_members(caller: PersonCaller, services: Here, account: AccountQue
     return await services.db.read(read)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("/members", status_code=status.HTTP_201_CREATED)
 async def add_member(body: MemberIn, caller: PersonCaller, services: Here) -> MemberOut:
     """Give a user who exists a role, with a code of the authenticator."""
     offered = await confirming.offer(services, caller, body.totp_code)
@@ -87,7 +89,7 @@ async def add_member(body: MemberIn, caller: PersonCaller, services: Here) -> Me
     return await services.db.run(write)
 
 
-@router.patch("/{user_id}")
+@router.patch("/members/{user_id}")
 async def change_role(user_id: UserId, body: RoleIn, caller: PersonCaller, services: Here) -> Changed:
     """Another role. One that allows more needs a code; one that allows less revokes the keys it does not allow."""
     offered = await confirming.offer(services, caller, body.totp_code)
@@ -114,7 +116,7 @@ async def change_role(user_id: UserId, body: RoleIn, caller: PersonCaller, servi
     return changed
 
 
-@router.delete("/{user_id}")
+@router.delete("/members/{user_id}")
 async def remove_member(user_id: UserId, caller: PersonCaller, services: Here, account: AccountQuery = None) -> Changed:
     """Take a member's role away, or leave. Their keys in the account are revoked. The last owner stays."""
     now_ms, master, rejecter = services.clock.now_ms(), services.master, ending.rejecter_of(services)
@@ -192,7 +194,7 @@ async def take_invitation_back(
     return await services.db.run(write)
 
 
-@router.post("/join", status_code=status.HTTP_201_CREATED)
+@router.post("/memberships", status_code=status.HTTP_201_CREATED)
 async def join(body: JoinIn, caller: PersonCaller, services: Here) -> Joined:
     """Use an invitation into an account, as the user who is signed in."""
     now_ms, master = services.clock.now_ms(), services.master

@@ -29,7 +29,7 @@ from service.markets.lookup import Here, chain_named
 MAX_REMOVED: Final = 256
 """How many removed entries are shown."""
 
-router = APIRouter(prefix="/v1/addresses", tags=["address book"])
+router = APIRouter(prefix="/v1", tags=["address book"])
 EntryId = Annotated[int, Path(ge=1, lt=2**53, examples=[7])]
 
 
@@ -42,7 +42,7 @@ class _Names:
     users: Mapping[int, str]
 
 
-@router.get("")
+@router.get("/addresses")
 async def list_addresses(
     caller: PersonCaller,
     services: Here,
@@ -67,7 +67,7 @@ async def list_addresses(
     return await services.db.read(read)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("/addresses", status_code=status.HTTP_201_CREATED)
 async def add_address(body: AddressIn, caller: PersonCaller, services: Here) -> AddressOut:
     """Add a destination, with a code of the authenticator. It cools before withdrawals may go to it."""
     runtime = chain_named(services, body.chain)
@@ -100,7 +100,7 @@ async def add_address(body: AddressIn, caller: PersonCaller, services: Here) -> 
     return await services.db.run(write)
 
 
-@router.put("/cooling")
+@router.put("/address-cooling")
 async def set_cooling(body: CoolingIn, caller: PersonCaller, services: Here) -> CoolingOut:
     """Another cooling time, with a code: a longer one at once, a shorter one after the time of before has passed.
 
@@ -133,7 +133,7 @@ async def set_cooling(body: CoolingIn, caller: PersonCaller, services: Here) -> 
     return await services.db.run(write)
 
 
-@router.patch("/{entry_id}")
+@router.patch("/addresses/{entry_id}")
 async def rename_address(entry_id: EntryId, body: RenameIn, caller: PersonCaller, services: Here) -> AddressOut:
     """Call an entry something else."""
     now_ms, master = services.clock.now_ms(), services.master
@@ -150,7 +150,7 @@ async def rename_address(entry_id: EntryId, body: RenameIn, caller: PersonCaller
     return await services.db.run(write)
 
 
-@router.delete("/{entry_id}")
+@router.delete("/addresses/{entry_id}")
 async def remove_address(
     entry_id: EntryId, caller: PersonCaller, services: Here, account: AccountName | None = None
 ) -> AddressOut:

@@ -167,8 +167,8 @@ async def test_every_member_sees_only_owners_change_and_anyone_leaves(ada: Scene
     calls: list[tuple[str, str, dict[str, Any] | None]] = [
         ("POST", "/v1/members", {"user": "dan", "role": "viewer"}),
         ("PATCH", f"/v1/members/{cleo}", {"role": "trader"}),
-        ("POST", "/v1/members/invitations", {"role": "viewer"}),
-        ("DELETE", "/v1/members/invitations/0123456789abcdef", None),
+        ("POST", "/v1/invitations", {"role": "viewer"}),
+        ("DELETE", "/v1/invitations/0123456789abcdef", None),
         ("DELETE", f"/v1/members/{cleo}", None),
     ]
     passing = {"user_not_found", "totp_required", "invitation_not_found", None}
@@ -197,7 +197,7 @@ async def test_another_account_is_answered_as_if_it_did_not_exist(ada: Scene) ->
 
 async def invited(ada: Scene, role: str = "trader") -> dict[str, Any]:
     body = {"role": role, "totp_code": ada.service.totp_code()}
-    answer = await ada.ask("POST", "/v1/members/invitations", body)
+    answer = await ada.ask("POST", "/v1/invitations", body)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
@@ -207,8 +207,8 @@ async def test_a_user_joins_with_an_invitation_once(ada: Scene) -> None:
     token = {"invitation": (await invited(ada))["invitation"]}
     [waiting] = (await ada.ask("GET", "/v1/members")).json()["invitations"]
     assert (waiting["role"], waiting["id"]) == ("trader", invitations.id_of(token["invitation"]))
-    assert (await ada.ask("POST", "/v1/members/join", token, token=eve)).json() == {"account": "main", "role": "trader"}
-    assert code_of(await ada.ask("POST", "/v1/members/join", token, token=dan)) == "invitation_invalid"
+    assert (await ada.ask("POST", "/v1/memberships", token, token=eve)).json() == {"account": "main", "role": "trader"}
+    assert code_of(await ada.ask("POST", "/v1/memberships", token, token=dan)) == "invitation_invalid"
     assert await roles(ada) == {"ada": "owner", "eve": "trader"}
     assert (await ada.ask("GET", "/v1/members")).json()["invitations"] == []
     assert await acts(ada) == ["member.invite", "member.join"]
@@ -233,14 +233,14 @@ async def test_an_invitation_taken_back_or_of_somebody_who_is_no_owner_any_more_
     eve = await ada.person("eve")
     first = await invited(ada)
     shown = invitations.id_of(first["invitation"])
-    assert (await ada.ask("DELETE", f"/v1/members/invitations/{shown}")).status_code == 200
-    assert code_of(await ada.ask("POST", "/v1/members/join", {"invitation": first["invitation"]}, token=eve)) == (
+    assert (await ada.ask("DELETE", f"/v1/invitations/{shown}")).status_code == 200
+    assert code_of(await ada.ask("POST", "/v1/memberships", {"invitation": first["invitation"]}, token=eve)) == (
         "invitation_invalid"
     )
     second = await invited(ada, "owner")
     await ada.person("bob", role=Role.OWNER)
     await ada.ask("PATCH", f"/v1/members/{await id_of(ada, 'ada')}", {"role": "viewer"})
-    answer = await ada.ask("POST", "/v1/members/join", {"invitation": second["invitation"]}, token=eve)
+    answer = await ada.ask("POST", "/v1/memberships", {"invitation": second["invitation"]}, token=eve)
     assert code_of(answer) == "invitation_invalid"
     assert "eve" not in await roles(ada)
 
@@ -249,7 +249,7 @@ async def test_an_invitation_to_register_makes_nobody_a_member(ada: Scene) -> No
     services, eve = ada.service.services, await ada.person("eve")
     now_ms = services.clock.now_ms()
     token = await services.db.run(lambda c: invitations.create(c, None, master=services.master, now_ms=now_ms))
-    assert code_of(await ada.ask("POST", "/v1/members/join", {"invitation": token}, token=eve)) == "invitation_invalid"
+    assert code_of(await ada.ask("POST", "/v1/memberships", {"invitation": token}, token=eve)) == "invitation_invalid"
     # It was not used up by that.
     assert (await register(ada, "yan", token)).status_code == 201
 
@@ -265,7 +265,7 @@ async def test_members_invitations_and_accounts_of_a_user_are_bounded(
     monkeypatch.setattr(joining, "MAX_INVITATIONS", 1)
     await invited(ada)
     body = {"role": "viewer", "totp_code": ada.service.totp_code()}
-    assert code_of(await ada.ask("POST", "/v1/members/invitations", body)) == "too_many"
+    assert code_of(await ada.ask("POST", "/v1/invitations", body)) == "too_many"
 
 
 @pytest.mark.parametrize("forged", [{"role": "owner"}, {"user_id": 1}])

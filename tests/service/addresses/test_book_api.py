@@ -158,7 +158,7 @@ async def test_removing_is_at_once_and_an_address_added_again_cools_again(ada: S
 async def test_a_shorter_cooling_time_waits_as_long_as_the_one_before(ada: Scene) -> None:
     async def ask(hours: int) -> dict[str, Any]:
         body = {"cooling_hours": hours, "totp_code": ada.service.totp_code()}
-        answer = await ada.ask("PUT", "/v1/addresses/cooling", body)
+        answer = await ada.ask("PUT", "/v1/address-cooling", body)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -178,9 +178,9 @@ async def test_a_shorter_cooling_time_waits_as_long_as_the_one_before(ada: Scene
 
 
 async def test_the_cooling_time_needs_a_code_and_has_a_bound(ada: Scene) -> None:
-    assert code_of(await ada.ask("PUT", "/v1/addresses/cooling", {"cooling_hours": 1})) == "totp_required"
+    assert code_of(await ada.ask("PUT", "/v1/address-cooling", {"cooling_hours": 1})) == "totp_required"
     too_long = {"cooling_hours": cooling.MAX_MS // HOUR_MS + 1}
-    assert code_of(await ada.ask("PUT", "/v1/addresses/cooling", too_long)) == "invalid_request"
+    assert code_of(await ada.ask("PUT", "/v1/address-cooling", too_long)) == "invalid_request"
 
 
 async def test_a_clock_that_is_set_back_does_not_shorten_a_cooling_time(ada: Scene) -> None:
@@ -223,7 +223,7 @@ async def test_an_edited_or_copied_row_answers_nothing(ada: Scene) -> None:
 
 async def test_an_edited_cooling_time_is_refused(ada: Scene) -> None:
     """F79."""
-    await ada.ask("PUT", "/v1/addresses/cooling", {"cooling_hours": 48, "totp_code": ada.service.totp_code()})
+    await ada.ask("PUT", "/v1/address-cooling", {"cooling_hours": 48, "totp_code": ada.service.totp_code()})
     await ada.service.services.db.run(lambda c: c.execute(update(book_rules).values(cooling_ms=0)))
     assert code_of(await ada.add()) == "record_tampered"
 
@@ -233,7 +233,7 @@ async def test_every_change_is_in_the_accounts_audit_log(ada: Scene) -> None:
     await ada.ask("PATCH", f"/v1/addresses/{made['id']}", {"name": "kraken"})
     await ada.ask("DELETE", f"/v1/addresses/{made['id']}")
     await ada.ask("DELETE", f"/v1/addresses/{made['id']}")
-    await ada.ask("PUT", "/v1/addresses/cooling", {"cooling_hours": 48, "totp_code": ada.service.totp_code()})
+    await ada.ask("PUT", "/v1/address-cooling", {"cooling_hours": 48, "totp_code": ada.service.totp_code()})
 
     def read(c: Connection) -> list[str]:
         rows = select(audit_entries.c.act).where(audit_entries.c.chain == 1).order_by(audit_entries.c.seq)
@@ -266,7 +266,7 @@ async def test_every_member_sees_the_book_and_only_owners_change_it(ada: Scene, 
     assert (await ada.ask("GET", "/v1/addresses", token=token)).status_code == 200
     calls: list[tuple[str, str, dict[str, Any] | None]] = [
         ("POST", "/v1/addresses", {"chain": "ethereum", "address": address_of(0x99), "name": "x"}),
-        ("PUT", "/v1/addresses/cooling", {"cooling_hours": 48}),
+        ("PUT", "/v1/address-cooling", {"cooling_hours": 48}),
         ("PATCH", f"/v1/addresses/{entry_id}", {"name": "mine"}),
         ("DELETE", f"/v1/addresses/{entry_id}", None),
     ]
