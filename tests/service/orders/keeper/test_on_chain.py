@@ -14,9 +14,9 @@ REORGS = 5
 @pytest.mark.chain
 @pytest.mark.timeout(240)
 async def test_resting_orders_on_a_chain_trade_inside_their_limits_and_books_are_right(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    done = await prove(ethereum, tmp_path, blocks=BLOCKS, reorgs=REORGS, seed=3)
+    done = await prove(fresh_ethereum, tmp_path, blocks=BLOCKS, reorgs=REORGS, seed=3)
     assert not done.outside
     assert done.longest < MOST_HEADS
     assert done.books_differ == 0
