@@ -4,7 +4,9 @@ of WebSockets.
     https://node.example/KEY
     https://one.example/KEY, https://two.example/KEY
     alchemy=https://one.example/KEY own=http://127.0.0.1:8545 relay=send-only:https://relay.example
+    own=http://127.0.0.1:8545 relay=private:https://relay.example
 
+A `send-only` one gets transactions beside the others; where there is a `private` one, private ones get them alone.
 Separated by commas, blanks or lines. Without a name an endpoint is called by its chain and place (`ethereum-1`): a host
 name may hold a key, so nothing of the address becomes a name.
 """
@@ -18,6 +20,7 @@ from chains.rpc.hints import SecretSocketUrl, SocketAddress
 from chains.rpc.transport import HttpTransport, RpcLimits, SecretUrl
 
 SEND_ONLY: Final = "send-only:"
+PRIVATE: Final = "private:"
 _NAMED: Final = re.compile(r"([a-z][a-z0-9-]{0,31})=(.+)", re.ASCII)
 
 
@@ -32,10 +35,13 @@ class EndpointAddress:
     name: str
     url: SecretUrl
     send_only: bool = False
+    private: bool = False
 
     def config(self, limits: RpcLimits | None = None) -> EndpointConfig:
         return EndpointConfig(
-            transport=HttpTransport(self.url, name=self.name, limits=limits), send_only=self.send_only
+            transport=HttpTransport(self.url, name=self.name, limits=limits),
+            send_only=self.send_only,
+            private=self.private,
         )
 
 
@@ -43,15 +49,16 @@ def parse_endpoints(text: str, *, chain: str) -> tuple[EndpointAddress, ...]:
     """Raises: InvalidEndpoints: no address, none that may be read from, not http(s), or a name twice."""
     found: list[EndpointAddress] = []
     for place, (name, address) in enumerate(_entries(text, unnamed=chain), start=1):
-        is_relay = address.startswith(SEND_ONLY)
+        is_private = address.startswith(PRIVATE)
+        is_relay = is_private or address.startswith(SEND_ONLY)
         try:
-            url = SecretUrl(address.removeprefix(SEND_ONLY))
+            url = SecretUrl(address.removeprefix(PRIVATE if is_private else SEND_ONLY))
         except ValueError:
             raise InvalidEndpoints(f"endpoint {place}: an address starts with http:// or https://") from None
-        found.append(EndpointAddress(name=name, url=url, send_only=is_relay))
+        found.append(EndpointAddress(name=name, url=url, send_only=is_relay, private=is_private))
     _check_names([endpoint.name for endpoint in found])
     if all(endpoint.send_only for endpoint in found):
-        raise InvalidEndpoints("at least one endpoint must not be send-only")
+        raise InvalidEndpoints("at least one endpoint must not be send-only or private")
     return tuple(found)
 
 

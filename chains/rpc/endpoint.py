@@ -46,12 +46,13 @@ _RELAY: Final = Health(state=State.ALIVE, is_checked=True, was_judged=True)
 class EndpointConfig:
     """How to use one endpoint. The order in the pool is the order of preference among equals.
 
-    `send_only` endpoints (private relays) get signed transactions and nothing else, not even a probe: the signature
-    names the chain.
+    `send_only` endpoints (relays) get signed transactions and nothing else, not even a probe: the signature names the
+    chain. Where there are `private` ones, which are send-only too, signed transactions go to them and to no other.
     """
 
     transport: Transport
     send_only: bool = False
+    private: bool = False
     budget: Budget | None = None
 
 

@@ -3,7 +3,8 @@
     reads   best endpoint first (state, freshness, budget, latency, configured order), the next one when it fails,
             refuses for want of data, or is slow (hedging: after `hedge_after_s` a second one is asked too)
     quorum  what moves money: `need` endpoints must give the same answer, else `QuorumNotReached`
-    sends   to all endpoints at once, send-only ones included; success beats error (chains/rpc/broadcast.py)
+    sends   to all endpoints at once, send-only ones included, or to the private ones alone where there are any;
+            success beats error (chains/rpc/broadcast.py)
 
 Guarantees:
 - no answer of an endpoint whose chain id or genesis is another one is used; both are checked on every dial, and a
@@ -59,7 +60,9 @@ class RpcPool:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         on_change: Callable[[str, State, State], None] = lambda name, old, new: None,
     ) -> None:
-        """Raises: ValueError: no endpoint that may be read from, or two of one name."""
+        """Raises: ValueError: no endpoint that may be read from, a private one that may, or two of one name."""
+        if any(config.private and not config.send_only for config in endpoints):
+            raise ValueError("a private endpoint is send-only")
         if all(config.send_only for config in endpoints):
             raise ValueError("a pool needs an endpoint that is not send-only")
         if len({config.transport.name for config in endpoints}) < len(endpoints):
@@ -83,6 +86,8 @@ class RpcPool:
             )
             for config in endpoints
         ]
+        private = [one for one, config in zip(self._endpoints, endpoints, strict=True) if config.private]
+        self._senders = private or self._endpoints
         self._readers = [endpoint for endpoint in self._endpoints if not endpoint.send_only]
         self._served = {Moves.HEAD: 0, Moves.FINALIZED: 0}
         self._head_held_at_s = 0.0
@@ -389,7 +394,7 @@ class RpcPool:
         self._counts.sends += len(raws)
         tally = Tally(raws, node_errors=self._node_errors)
         tasks: dict[asyncio.Task[None], str] = {}
-        for endpoint in self._endpoints:
+        for endpoint in self._senders:
             if endpoint.state is not State.WRONG_CHAIN:
                 tasks[asyncio.create_task(self._send(endpoint, raws, tally=tally))] = endpoint.name
         # They go on when the first success is returned, or the caller gives up: what is sent cannot be unsent.

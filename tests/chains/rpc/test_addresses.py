@@ -38,3 +38,11 @@ def test_no_address_shows() -> None:
     [endpoint] = parse_endpoints("https://canary/K", chain="polygon")
     assert "canary" not in f"{endpoint!r} {endpoint.config()!r}"
     assert endpoint.config().transport.name == "polygon-1"
+
+
+def test_a_private_endpoint_is_send_only_and_is_told_apart() -> None:
+    own, relay = parse_endpoints("own=http://127.0.0.1:8545 relay=private:https://relay.example", chain="ethereum")
+    assert (own.send_only, own.private) == (False, False)
+    assert (relay.send_only, relay.private, relay.url.reveal()) == (True, True, "https://relay.example")
+    with pytest.raises(InvalidEndpoints, match="private"):
+        parse_endpoints("private:https://relay.example", chain="ethereum")

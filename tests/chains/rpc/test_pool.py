@@ -470,6 +470,25 @@ async def test_a_raw_transaction_goes_to_every_endpoint_send_only_ones_included(
     assert [node.count("eth_sendRawTransaction") for node in (one, two, relay)] == [1, 1, 1]
 
 
+async def test_where_there_is_a_private_endpoint_a_raw_transaction_goes_nowhere_else() -> None:
+    one, relay, private = ScriptedTransport("one"), ScriptedTransport("relay"), ScriptedTransport("private")
+    pool = pool_of(
+        one,
+        EndpointConfig(transport=relay, send_only=True),
+        EndpointConfig(transport=private, send_only=True, private=True),
+    )
+    await pool.probe()
+    assert await pool.request("eth_sendRawTransaction", [RAW]) == RAW_HASH
+    await pool.settle()
+    assert [node.count("eth_sendRawTransaction") for node in (one, relay, private)] == [0, 0, 1]
+    assert {method for method, _ in private.calls} == {"eth_sendRawTransaction"}
+
+
+def test_a_private_endpoint_is_not_read_from() -> None:
+    with pytest.raises(ValueError, match="send-only"):
+        pool_of(ScriptedTransport("one"), EndpointConfig(transport=ScriptedTransport("a"), private=True))
+
+
 async def test_a_send_only_endpoint_sees_nothing_but_sends() -> None:
     one, relay = ScriptedTransport("one"), ScriptedTransport("relay")
     pool = pool_of(EndpointConfig(transport=relay, send_only=True), one, policy=PoolPolicy(hedge_after_s=0.001))
