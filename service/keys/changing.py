@@ -3,7 +3,9 @@
 Guarantees: whatever widens needs the authenticator's code and no hold, and whatever does not needs neither
 (`widening`); a change that does both is one that widens. A key that has ended stays as it is. A key that gets the trade
 permission gets the usual limits for what nobody limits. The change and its entry in the audit log commit together.
-Not guaranteed: that what was accepted under a key before it was narrowed does not happen; revoking ends that.
+A permission that is taken ends what it was needed for and was not signed: resting orders here, plans right before they
+would be signed (`service.workers.presign`).
+Not guaranteed: that what was accepted before another right was narrowed does not happen; revoking ends that.
 """
 
 from dataclasses import replace
@@ -25,6 +27,8 @@ from service.keys.outcomes import record, refusals
 from service.keys.schemas import KeyOut, KeyPatch
 from service.keys.view import idle_ms, shown
 from service.keys.widening import Direction, judge
+from service.orders.closing import cancel_of_key
+from service.orders.reasons import PERMISSION_TAKEN
 
 
 async def change(services: Services, caller: SessionCaller, key_id: str, asked: KeyPatch) -> KeyOut:
@@ -52,6 +56,9 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
         changed = keys.change_key(c, key, label=label, rights=rights, master=master, now_ms=now_ms)
         if wider:
             confirm(c, caller, offered, master=master, now_ms=now_ms, what=f"widening {', '.join(wider)}")
+        if Permission.TRADE in key.permissions - rights.permissions:
+            # They would be carried out long after the key was told not to trade.
+            cancel_of_key(c, key.id, reason=PERMISSION_TAKEN, now_ms=now_ms)
         details = {"wider": wider, "narrower": narrower, **described(changed)}
         record(c, services, caller, changed, act=KEY_CHANGED, now_ms=now_ms, details=details)
         return shown(c, services, changed)

@@ -26,7 +26,7 @@ from service.accounts.wallets import get_wallet
 from service.addresses import reach
 from service.auth import keys
 from service.auth.authority import Tampered
-from service.auth.keys import Destination
+from service.auth.keys import Destination, Permission
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.db.models import wallets
@@ -120,7 +120,9 @@ class PreSign:
         c = one.c
         order = order_by_plan(c, intent.plan_id)
         if order is not None:
-            self._check_authority(one, intent, key_id=order.key_id, wallet_id=order.wallet_id)
+            self._check_authority(
+                one, intent, key_id=order.key_id, wallet_id=order.wallet_id, permission=Permission.TRADE
+            )
             if order.state is not OrderState.NEW or order.chain_id != intent.lane.chain_id:
                 raise PreSignRefused(f"order {order.id} is {order.state}")
             tried = try_by_plan(c, intent.plan_id)
@@ -136,14 +138,20 @@ class PreSign:
             return
         withdrawal = withdrawal_by_plan(c, intent.plan_id)
         if withdrawal is not None:
-            self._check_authority(one, intent, key_id=withdrawal.key_id, wallet_id=withdrawal.wallet_id)
+            self._check_authority(
+                one,
+                intent,
+                key_id=withdrawal.key_id,
+                wallet_id=withdrawal.wallet_id,
+                permission=Permission.WITHDRAW,
+            )
             self._check_withdrawal(one, intent, withdrawal)
             return
         transaction = transaction_by_plan(c, intent.plan_id)
         if transaction is None:
             raise PreSignRefused("neither an order nor a withdrawal nor a transaction asked for this")
         terms = transaction.terms
-        self._check_authority(one, intent, key_id=terms.key_id, wallet_id=terms.wallet_id)
+        self._check_authority(one, intent, key_id=terms.key_id, wallet_id=terms.wallet_id, permission=None)
         key = one.key(terms.key_id)
         if key is None:
             raise PreSignRefused("the key that asked for this was revoked")
@@ -158,9 +166,13 @@ class PreSign:
             last=is_last(c, intent.plan_id, position=intent.position),
         )
 
-    def _check_authority(self, one: "_Snapshot", intent: Intent, *, key_id: str, wallet_id: int) -> None:
-        """The key still stands and nothing is paused, and the wallet is the one whose lane this is. Expiry only refuses
-        new requests."""
+    def _check_authority(
+        self, one: "_Snapshot", intent: Intent, *, key_id: str, wallet_id: int, permission: Permission | None
+    ) -> None:
+        """The key still stands, with that permission, nothing is paused, and the wallet is the one whose lane this is.
+
+        Expiry only refuses new requests.
+        """
         try:
             wallet, key = one.wallet(wallet_id), one.key(key_id)
         except Tampered as exc:
@@ -169,6 +181,8 @@ class PreSign:
             raise PreSignRefused("the wallet is not the one that was asked to act")
         if key is None or key.revoked_ms is not None or key.wallet_id != wallet_id:
             raise PreSignRefused("the key that asked for this was revoked")
+        if permission is not None and permission not in key.permissions:
+            raise PreSignRefused(f"the key that asked for this does not have the {permission} permission any more")
         paused = one.pause(intent.lane, key_id)
         if paused is not None:
             raise PreSignPaused(f"paused: {paused.reason}")

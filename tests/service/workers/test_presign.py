@@ -16,7 +16,16 @@ from service.accounts.people import ensure_account
 from service.accounts.wallets import insert_wallet
 from service.addresses import storage
 from service.addresses.storage import Entry, NewEntry
-from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network, revoke_key
+from service.auth.keys import (
+    Destination,
+    NewKey,
+    Permission,
+    change_key,
+    create_key,
+    list_keys,
+    parse_network,
+    revoke_key,
+)
 from service.auth.secrets import MasterKey
 from service.db import models as m
 from service.db.engine import Database
@@ -229,6 +238,23 @@ async def test_a_revoked_key_stops_what_is_not_signed_yet(db: Database) -> None:
         lambda c: [revoke_key(c, row.id, master=MASTER, now_ms=NOW_MS) for row in c.execute(m.api_keys.select())]
     )
     await refused(db, order.plan.intents[1], "was revoked")
+
+
+@pytest.mark.parametrize(
+    ("seed", "lost"), [(seed_order_of, Permission.TRADE), (seed_withdrawal_of, Permission.WITHDRAW)]
+)
+async def test_a_permission_that_was_taken_stops_what_is_not_signed_yet(
+    sqlite_db: Database, seed: Seed, lost: Permission
+) -> None:
+    made = await seeded(sqlite_db, seed)
+
+    def take(c: Connection) -> None:
+        [key] = list_keys(c, master=MASTER)
+        rights = replace(key.rights, permissions=key.permissions - {lost})
+        change_key(c, key, label=key.label, rights=rights, master=MASTER, now_ms=NOW_MS)
+
+    await sqlite_db.run(take)
+    await refused(sqlite_db, made.plan.intents[-1], f"the {lost} permission any more")
 
 
 async def test_an_expired_key_does_not_stop_what_was_accepted(sqlite_db: Database) -> None:
