@@ -27,7 +27,8 @@ from service.withdrawals.model import AmountIs, Withdrawal, WithdrawalDraft, Wit
 from service.withdrawals.storage import insert_withdrawal
 from tests.service.api import CLIENT, Api, api
 from tests.service.auth.seed import DAY_MS, new_key
-from tests.service.trading_seed import BOB, ETHEREUM, USDC
+from tests.service.books_seed import ETHEREUM
+from tests.service.trading_seed import BOB, USDC
 
 AMOUNT: Final = 25_000 * 10**6
 JOINED: Final = 2 * DAY_MS

@@ -263,3 +263,12 @@ async def test_a_withdrawal_without_its_clearance_or_with_that_of_another_signs_
         await sign(at, made.id)
     with pytest.raises(PreSignRefused, match="nothing says"):
         await sign(at, clear.id)
+
+
+@pytest.mark.parametrize("values", [{"gas_limit": 500_000}, {"max_gas_cost_wei": 10**18}, {"gas_limit": None}])
+async def test_gas_that_was_not_accepted_is_not_signed(at: Scene, values: dict[str, Any]) -> None:
+    made = await at.withdrawal(asked_by="ann", why=None)
+    await sign(at, made.id)
+    await edit(at, m.intents, **values)
+    with pytest.raises(PreSignRefused, match="gas limit or fee bound"):
+        await sign(at, made.id)
