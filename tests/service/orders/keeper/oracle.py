@@ -202,8 +202,8 @@ class Oracle:
 
 
 def _paths(pools: Pools, sold: str, bought: str) -> list[list[Address]]:
-    """Over at most three pairs."""
-    others = [name for name in USD if name not in (sold, bought)]
+    """Over at most three pairs, by way of connectors, as routes go here."""
+    others = [asset.symbol for asset in ASSETS.connectors if asset.symbol not in (sold, bought)]
     names = [(sold, *middle, bought) for count in (0, 1, 2) for middle in permutations(others, count)]
     found = [[token(name).token_address for name in way] for way in names]
     return [way for way in found if all(pair_of(*ends) in pools for ends in pairwise(way))]
