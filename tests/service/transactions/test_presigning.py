@@ -1,0 +1,207 @@
+"""Nothing is signed but what was asked for, and of contracts only what the key still lists."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, update
+
+from chains.tx.model import Intent, payload_hash
+from chains.tx.store import PreSignRefused
+from chains.types import CallRequest
+from contracts import erc20, weth
+from contracts.abi import encode_call
+from service.auth.keys import Permission
+from service.db import models as m
+from service.db.engine import Database
+from service.transactions.model import TransactionKind, TransactionState
+from service.transactions.terms import asked_mac, columns
+from service.workers.presign import PreSign
+from tests.clock import FakeClock
+from tests.service.books_seed import address_of
+from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, USDC, USDT
+from tests.service.transactions.seed import (
+    AMOUNT,
+    DEPOSIT,
+    MASTER,
+    MAY_DEPOSIT,
+    ROUTER,
+    VAULT,
+    Seeded,
+    seed_authority,
+    seed_transaction,
+)
+
+KINDS = list(TransactionKind)
+WETH = ASSETS.wrapped.token_address
+
+
+def presign(db: Database) -> PreSign:
+    return PreSign(db=db, assets=ASSETS, deployments=DEPLOYMENTS, master=MASTER, clock=FakeClock())
+
+
+def with_call(intent: Intent, call: CallRequest) -> Intent:
+    """The intent with another payload that has its own, right hash."""
+    return replace(intent, call=call, payload_hash=payload_hash(intent.lane, call))
+
+
+async def refused(db: Database, intent: Intent, why: str) -> None:
+    with pytest.raises(PreSignRefused, match=why):
+        await presign(db).check(intent)
+
+
+async def seeded(db: Database, kind: TransactionKind, **change: Any) -> Seeded:
+    return await db.run(lambda c: seed_transaction(c, kind, **change))
+
+
+async def forge(db: Database, found: Seeded, **change: Any) -> Seeded:
+    """The row edited, and given the MAC that only the service can make: what is left is the decoding."""
+    terms = replace(found.transaction.terms, **change)
+
+    def edit(c: Connection) -> None:
+        values = columns(terms) | {"asked_mac": asked_mac(MASTER, terms)}
+        c.execute(update(m.transactions).values(values))
+
+    await db.run(edit)
+    return replace(found, transaction=replace(found.transaction, terms=terms))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("state", ["processing", "sent"])
+async def test_every_step_as_it_was_asked_for_may_be_signed(
+    sqlite_db: Database, kind: TransactionKind, state: str
+) -> None:
+    found = await seeded(sqlite_db, kind)
+    await sqlite_db.run(lambda c: c.execute(update(m.transactions).values(state=state)))
+    for intent in found.plan.intents:
+        await presign(sqlite_db).check(intent)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_has_ended_is_not_signed_again(sqlite_db: Database, kind: TransactionKind) -> None:
+    found = await seeded(sqlite_db, kind)
+    for state in set(TransactionState) - {TransactionState.PROCESSING, TransactionState.SENT}:
+        await sqlite_db.run(lambda c, state=state: c.execute(update(m.transactions).values(state=state)))  # type: ignore[misc]
+        await refused(sqlite_db, found.plan.intents[-1], f"is {state}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (TransactionKind.WRAP, weth.wrap_call(WETH, 8)),
+        (TransactionKind.UNWRAP, weth.unwrap_call(WETH, 8)),
+        (TransactionKind.REVOKE, erc20.approve_call(USDC.token_address, ROUTER, amount=1)),
+        (TransactionKind.REVOKE, erc20.approve_call(USDT.token_address, ROUTER, amount=0)),
+        (TransactionKind.CONTRACT, CallRequest(to=VAULT, data=encode_call(DEPOSIT, AMOUNT + 1))),
+        (TransactionKind.CONTRACT, CallRequest(to=VAULT, data=encode_call(DEPOSIT, AMOUNT), value_wei=1)),
+    ],
+)
+async def test_another_payload_with_a_right_hash_is_not_signed(
+    sqlite_db: Database, kind: TransactionKind, call: CallRequest
+) -> None:
+    found = await seeded(sqlite_db, kind)
+    await refused(sqlite_db, with_call(found.plan.intents[-1], call), "not the one that was asked for")
+
+
+EDITS: list[tuple[TransactionKind, dict[str, Any]]] = [
+    (TransactionKind.WRAP, {"value_wei": 8}),
+    (TransactionKind.UNWRAP, {"amount": 8}),
+    (TransactionKind.REVOKE, {"spender": BOB}),
+    (TransactionKind.CONTRACT, {"data": encode_call(DEPOSIT, AMOUNT + 1)}),
+    (TransactionKind.CONTRACT, {"max_out": {USDC.id: str(AMOUNT + 1)}}),
+    (TransactionKind.CONTRACT, {"approvals": {USDC.id: str(AMOUNT + 1)}}),
+    (TransactionKind.CONTRACT, {"function": "withdraw(uint256)"}),
+    (TransactionKind.CONTRACT, {"value_wei": 1}),
+    (TransactionKind.CONTRACT, {"client_id": "other"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "edit"), EDITS)
+async def test_a_row_edited_in_the_database_is_not_signed(
+    db: Database, kind: TransactionKind, edit: dict[str, Any]
+) -> None:
+    found = await seeded(db, kind)
+    await db.run(lambda c: c.execute(update(m.transactions).values(edit)))
+    await refused(db, found.plan.intents[-1], "integrity check")
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (TransactionKind.WRAP, {"amount": 8}),
+        (TransactionKind.UNWRAP, {"asset": ASSETS.native.id}),
+        (TransactionKind.REVOKE, {"spender": BOB}),
+        (TransactionKind.REVOKE, {"asset": USDT.id}),
+    ],
+)
+async def test_a_call_that_decodes_to_something_else_is_not_signed(
+    sqlite_db: Database, kind: TransactionKind, change: dict[str, Any]
+) -> None:
+    found = await forge(sqlite_db, await seeded(sqlite_db, kind), **change)
+    await refused(sqlite_db, found.plan.intents[-1], "as it was asked for")
+
+
+async def test_calldata_that_is_not_its_function_s_is_not_signed(sqlite_db: Database) -> None:
+    found = await forge(sqlite_db, await seeded(sqlite_db, TransactionKind.CONTRACT), function="withdraw(uint256)")
+    await refused(sqlite_db, found.plan.intents[-1], "not of withdraw")
+
+
+@pytest.mark.parametrize(
+    ("calls", "why"),
+    [
+        (frozenset(), "not among this key's calls"),
+        (frozenset({replace(MAY_DEPOSIT, selector="0x00000001")}), "not among this key's calls"),
+        (frozenset({replace(MAY_DEPOSIT, contract=BOB)}), "not among this key's calls"),
+        (frozenset({replace(MAY_DEPOSIT, max_value_wei=4)}), "at most 4 wei"),
+    ],
+)
+async def test_a_call_that_the_key_lists_no_longer_is_not_signed(
+    sqlite_db: Database, calls: frozenset[Any], why: str
+) -> None:
+    def seed(c: Connection) -> Seeded:
+        authority = seed_authority(c, calls=calls)
+        return seed_transaction(c, TransactionKind.CONTRACT, authority=authority, value_wei=5)
+
+    found = await sqlite_db.run(seed)
+    for intent in found.plan.intents:
+        await refused(sqlite_db, intent, why)
+
+
+async def test_a_call_of_a_key_without_the_withdraw_permission_is_not_signed(sqlite_db: Database) -> None:
+    trades = frozenset({Permission.TRADE})
+    found = await sqlite_db.run(
+        lambda c: seed_transaction(
+            c, TransactionKind.CONTRACT, authority=seed_authority(c, calls=frozenset(), permissions=trades)
+        )
+    )
+    await refused(sqlite_db, found.plan.intents[-1], "withdraw permission")
+
+
+@pytest.mark.parametrize("contract", [address_of(0xA11CE), DEPLOYMENTS.routers(ASSETS.chain_id)[0].address])
+async def test_what_nobody_may_call_is_not_signed_even_if_the_key_lists_it(sqlite_db: Database, contract: Any) -> None:
+    def seed(c: Connection) -> Seeded:
+        authority = seed_authority(c, calls=frozenset({replace(MAY_DEPOSIT, contract=contract)}))
+        return seed_transaction(c, TransactionKind.CONTRACT, authority=authority, contract=contract)
+
+    found = await sqlite_db.run(seed)
+    await refused(sqlite_db, found.plan.intents[-1], "the call is refused")
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (erc20.approve_call(USDC.token_address, VAULT, amount=AMOUNT + 1), "not of exactly what was declared"),
+        (erc20.approve_call(USDC.token_address, VAULT, amount=2**256 - 1), "not of exactly what was declared"),
+        (erc20.approve_call(USDT.token_address, VAULT, amount=AMOUNT), "not of exactly what was declared"),
+        (erc20.approve_call(USDC.token_address, BOB, amount=AMOUNT), "not for the contract that is called"),
+        (erc20.transfer_call(USDC, VAULT, amount=AMOUNT), "is no approval"),
+    ],
+)
+async def test_before_a_call_only_its_own_exact_approvals_are_signed(
+    sqlite_db: Database, call: CallRequest, why: str
+) -> None:
+    found = await seeded(sqlite_db, TransactionKind.CONTRACT)
+    await refused(sqlite_db, with_call(found.plan.intents[0], call), why)
+    await presign(sqlite_db).check(
+        with_call(found.plan.intents[0], erc20.approve_call(USDC.token_address, VAULT, amount=0))
+    )
