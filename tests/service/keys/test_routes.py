@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
 
-from service.accounts import people, sessions, users
+from service.accounts import people, sessions, users, wallets
 from service.accounts.people import Role
 from service.auth import keys
 from service.auth.keys import Created
@@ -22,9 +22,11 @@ from service.control.audit_acts import Verify
 from service.db.models import audit_entries
 from service.ids import new_id
 from service.keys.making import LAPSE_MS
+from service.orders.model import OrderState
 from tests.service.api import CLIENT, Api, api, code_of
 from tests.service.auth.seed import DAY_MS
-from tests.service.books_seed import address_of
+from tests.service.books_seed import Owner, address_of
+from tests.service.orders.resting_seed import Rests, order_now, seed_rest
 
 PUBLIC = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1").public_key().public_bytes_raw().hex()
 Sent = Mapping[str, Any]
@@ -275,6 +277,31 @@ async def test_a_narrowed_key_is_refused_at_its_next_request(service: Api, ada: 
     assert (await signed(service, made)).status_code == 200
     await ada.change(made["key"]["key"], ip_allowlist=["198.51.100.1"])
     assert code_of(await signed(service, made)) == "ip_not_allowed"
+
+
+async def test_what_rests_under_a_key_is_cancelled_when_it_may_not_trade_any_more(service: Api, ada: Person) -> None:
+    made = await ada.active(permissions=["read", "trade"])
+    kept = await ada.active(permissions=["read", "trade"], label="kept")
+
+    def rest(c: Connection, key_id: str, number: int) -> Rests:
+        key = keys.load_key(c, key_id, master=service.services.master)
+        assert key is not None
+        wallet = wallets.get_wallet(c, key.wallet_id, master=service.services.master)
+        assert wallet is not None
+        owner = Owner(account_id=key.account_id, wallet_id=key.wallet_id, address=wallet.address)
+        return seed_rest(c, number=number, of=(owner, key_id))
+
+    db = service.services.db
+    mine = await db.run(lambda c: rest(c, made["key"]["key"], 1))
+    others = await db.run(lambda c: rest(c, kept["key"]["key"], 2))
+    await ada.change(made["key"]["key"], limits={"daily_usd": "1"})
+    assert (await db.read(lambda c: order_now(c, mine))).is_resting
+    assert (await ada.change(made["key"]["key"], permissions=["read"])).status_code == 200
+    ended = await db.read(lambda c: order_now(c, mine))
+    assert (ended.state, ended.reason) == (OrderState.CANCELED, "permission_taken")
+    assert (await db.read(lambda c: order_now(c, others))).is_resting
+    assert (await ada.ask("DELETE", f"keys/{kept['key']['key']}")).status_code == 200
+    assert (await db.read(lambda c: order_now(c, others))).reason == "key_revoked"
 
 
 async def test_a_key_that_gets_trade_gets_the_usual_limits_that_nobody_set(service: Api, ada: Person) -> None:

@@ -48,10 +48,11 @@ def seed_rest(
     kind: OrderType = OrderType.LIMIT,
     force: TimeInForce = TimeInForce.GTC,
     expires_ms: int | None = NOW_MS + 10**9,
+    of: tuple[Owner, str] | None = None,
 ) -> Rests:
-    """A limit order that sells 1,000 USDC for USDT at 0.995, with its hold."""
-    owner = seed_owner(c, number)
-    key_id = seed_key(c, owner, f"key-{number}")
+    """A limit order that sells 1,000 USDC for USDT at 0.995, with its hold. `of` an owner and a key that are there."""
+    owner = seed_owner(c, number) if of is None else of[0]
+    key_id = seed_key(c, owner, f"key-{number}") if of is None else of[1]
     draft = replace(
         order_draft(owner, PlanId("none"), key_id=key_id, client_id=f"rest-{number}"),
         type=kind,
