@@ -71,6 +71,7 @@ def _first_tries() -> None:
     """The one try that each market order of before had."""
     before, after = _orders_of_before(), _order_plans()
     connection = op.get_bind()
+    op.execute("UPDATE orders SET tries = 1")
     for row in connection.execute(sa.select(before)).all():
         connection.execute(
             sa.insert(after).values(
