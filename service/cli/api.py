@@ -55,6 +55,10 @@ class Api:
         """Change something. Raises: CommandFailed."""
         return self._send("POST", path, body=orjson.dumps(document))
 
+    def put(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Set something. Raises: CommandFailed."""
+        return self._send("PUT", path, body=orjson.dumps(document))
+
     def patch(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Change part of something. Raises: CommandFailed."""
         return self._send("PATCH", path, body=orjson.dumps(document))

@@ -5,11 +5,14 @@ from typing import Annotated
 import typer
 
 from service.cli import (
+    addresses,
+    approvals,
     assets,
     audit,
     host,
     keys,
     market,
+    members,
     my_keys,
     orders,
     panic,
@@ -19,6 +22,7 @@ from service.cli import (
     txs,
     users,
     wallets,
+    withdrawals,
 )
 
 EPILOG = """
@@ -55,6 +59,9 @@ app.command("password", epilog=_examples("cambist password"))(people.password)
 app.add_typer(people.sessions_app, name="sessions")
 app.add_typer(people.totp_app, name="totp")
 app.add_typer(my_keys.app, name="my-key")
+app.add_typer(members.app, name="member")
+app.add_typer(addresses.app, name="address")
+app.add_typer(addresses.mine, name="my-address")
 app.add_typer(users.app, name="user")
 app.add_typer(txs.app, name="tx")
 app.add_typer(market.app, name="market")
@@ -69,8 +76,13 @@ app.command("quote", epilog=_examples("cambist quote ethereum ETHUSDC sell --bas
 app.add_typer(orders.app, name="order")
 app.command(
     "withdraw",
-    epilog=_examples("cambist withdraw ethereum USDC 25.5 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait"),
-)(trading.withdraw)
+    epilog=_examples(
+        "cambist withdraw ethereum USDC 25.5 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait",
+        "cambist withdraw ethereum ETH all 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --estimate",
+    ),
+)(withdrawals.withdraw)
+app.add_typer(withdrawals.app, name="withdrawal")
+app.add_typer(approvals.app, name="approval")
 app.command("wrap", epilog=_examples("cambist wrap ethereum 1.5 --wait"))(transactions.wrap)
 app.command("unwrap", epilog=_examples("cambist unwrap polygon 100 --wait"))(transactions.unwrap)
 app.add_typer(transactions.allowances, name="allowance")

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from service.audit.model import Outcome
 from service.build import Services
 from service.control import (
+    address_acts,
+    approval_acts,
     asset_acts,
     audit_acts,
     chain_acts,
@@ -78,6 +80,19 @@ ACTS: Final[Mapping[str, Act]] = {
     "key.revoke": Act(
         params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing", "rejected"), asks_chains=False
     ),
+    "address.list": Act(params=address_acts.OfAccount, run=address_acts.list_, asks_chains=False),
+    "address.add": Act(
+        params=address_acts.AddAddress,
+        run=address_acts.add,
+        shown=("account", "entry", "chain", "address", "name", "is_contract", "accept_look_alike", "in_force_ms"),
+    ),
+    "address.remove": Act(
+        params=address_acts.RemoveAddress,
+        run=address_acts.remove,
+        shown=("account", "entry", "chain", "address", "name"),
+        asks_chains=False,
+    ),
+    "approval.list": Act(params=NoParams, run=approval_acts.list_, asks_chains=False),
     "panic.on": Act(
         params=panic_acts.PanicOn,
         run=panic_acts.on,

@@ -16,7 +16,17 @@ from service.control.installing import install
 from service.settings import Settings
 
 LOOKS = {
-    *("tx.list", "tx.show", "wallet.list", "key.list", "panic.status", "asset.list", "asset.check", "market.check"),
+    *(
+        "tx.list",
+        "tx.show",
+        "wallet.list",
+        "key.list",
+        "panic.status",
+        "asset.list",
+        "asset.check",
+        "market.check",
+        "address.list",
+    ),
     *("audit.list", "audit.verify", "audit.page"),
 }
 
