@@ -20,6 +20,8 @@ WIDEST_WITHDRAW_PREFIX: Final = {4: 24, 6: 64}
 """By IP version: one office or one host's network, not a provider."""
 MAX_WITHDRAW_LIFETIME_MS: Final = 90 * 24 * 3_600_000
 """90 days: who can move funds out is looked at again every quarter."""
+MAX_LIFETIME_MS: Final = 10 * 366 * 24 * 3_600_000
+"""Of any key that expires."""
 MAX_NETWORKS: Final = 64
 MAX_DESTINATIONS: Final = 256
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
@@ -170,6 +172,9 @@ def parse_network(text: str) -> IpNetwork:
         network = ip_network(text)
     except ValueError as exc:
         raise InvalidKey(f"{text!r} is not a network: give it as 203.0.113.7/32 or 2001:db8::/64") from exc
+    if "%" in text:
+        # A scope means something on one machine only, and no client's address has one.
+        raise InvalidKey(f"{text!r} has a scope: give the address alone")
     if isinstance(network, IPv6Network) and network.overlaps(_MAPPED):
         # Clients are compared by their IPv4 address: such an entry would never match, or match everyone.
         raise InvalidKey(f"{text!r} covers IPv4-mapped addresses: give the IPv4 network")
@@ -209,6 +214,8 @@ def check_rights(rights: Rights, *, now_ms: int) -> None:
         raise InvalidKey("a key has at least one permission")
     if rights.expires_ms is not None and rights.expires_ms <= now_ms:
         raise InvalidKey("the expiry is not in the future")
+    if rights.expires_ms is not None and rights.expires_ms - now_ms > MAX_LIFETIME_MS:
+        raise InvalidKey("a key expires within ten years, or not at all")
     if len(rights.ip_allowlist) > MAX_NETWORKS:
         raise InvalidKey(f"at most {MAX_NETWORKS} networks")
     if Permission.WITHDRAW in rights.permissions:

@@ -58,7 +58,10 @@ def _value(name: str, text: Any) -> Any:
         case "daily_orders" | "daily_withdrawals":
             return parse_units(text, 0)
         case "daily_gas" | "daily_withdrawn":
-            return dict(_halves(one) for one in text)
+            pairs = [_halves(one) for one in text]
+            if len(dict(pairs)) != len(pairs):
+                raise InvalidRestriction(f"{name}: a name is given twice")
+            return dict(pairs)
         case _:
             return text
 

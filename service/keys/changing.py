@@ -26,7 +26,7 @@ from service.keys.making import described
 from service.keys.outcomes import record, refusals
 from service.keys.schemas import KeyOut, KeyPatch
 from service.keys.view import idle_ms, shown
-from service.keys.widening import Direction, judge
+from service.keys.widening import Direction, judge, wider_fields
 from service.orders.closing import cancel_of_key
 from service.orders.reasons import PERMISSION_TAKEN
 
@@ -39,8 +39,16 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
             and where it widens those of `confirm`.
     """
     _check_nulls(asked)
-    offered = await offer(services, caller, asked.totp_code)
     now_ms, master = services.clock.now_ms(), services.master
+
+    def widens(c: Connection) -> bool:
+        key, _ = access.managed(c, caller, key_id, master=master)
+        return bool(wider_fields(key.rights, _wanted(services, key, asked)))
+
+    with refusals():
+        # A code that is not looked at counts as no attempt.
+        needed = asked.totp_code is not None and await services.db.read(widens)
+    offered = await offer(services, caller, asked.totp_code if needed else None)
 
     def write(c: Connection) -> KeyOut:
         key, role = access.managed(c, caller, key_id, master=master)

@@ -7,9 +7,9 @@ Guarantees: what is asked for is exactly what is stored, or refused; `shown` is 
 limited in it; a name that is left out keeps the limit that there was, and null lifts it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from chains.config import ChainConfig
 from chains.types import ChainId, InvalidAddress, parse_address
@@ -28,6 +28,8 @@ from service.auth.restrictions import (
 )
 from service.build import Services
 from service.markets.abi_text import InvalidCall, parse_sent_function
+
+K = TypeVar("K", ChainId, AssetId)
 
 OF_TRADE: Final = ("daily_usd", "daily_orders", "daily_gas")
 """The limits that a key with trade has where nothing else is said."""
@@ -55,10 +57,10 @@ def read(services: Services, given: Mapping[str, Any], *, base: Restrictions) ->
         "max_order_usd": _usd,
         "daily_usd": _usd,
         "daily_orders": int,
-        "daily_gas": lambda by: dict(_gas(services, chain, amount) for chain, amount in by.items()),
+        "daily_gas": lambda by: _once(_gas(services, chain, amount) for chain, amount in by.items()),
         "daily_withdrawals": int,
         "daily_withdrawal_usd": _usd,
-        "daily_withdrawn": lambda by: dict(_withdrawn(services, name, amount) for name, amount in by.items()),
+        "daily_withdrawn": lambda by: _once(_withdrawn(services, name, amount) for name, amount in by.items()),
         "calls": lambda calls: frozenset(_call(services, text) for text in calls),
     }
     lifted = {one.name: getattr(UNRESTRICTED, one.name) for one in fields(Restrictions)}
@@ -113,6 +115,16 @@ def counted(services: Services, counter: Counter, of: str) -> tuple[str | None, 
         case Counter.WITHDRAWN:
             found = _find(services, AssetId(of))
             return _asset_name(services, AssetId(of)), 0 if found is None else found[1].decimals
+
+
+def _once(pairs: Iterable[tuple[K, int]]) -> dict[K, int]:
+    """Two names of one chain or asset would leave open which limit counts. Raises: InvalidRestriction."""
+    found: dict[K, int] = {}
+    for of, limit in pairs:
+        if of in found:
+            raise InvalidRestriction(f"there are two limits for {of}")
+        found[of] = limit
+    return found
 
 
 def _usd(text: str) -> int:

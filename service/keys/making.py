@@ -19,6 +19,7 @@ from service.accounts.confirming import confirm, offer
 from service.accounts.wallets import Wallet
 from service.audit.acts import KEY_ACTIVATED, KEY_MADE, KEY_ROTATED
 from service.auth import keys
+from service.auth.budgets import DAY_MS
 from service.auth.key_model import MAX_WITHDRAW_LIFETIME_MS
 from service.auth.keys import (
     Algorithm,
@@ -43,6 +44,8 @@ LAPSE_MS: Final = 7 * 24 * HOUR_MS
 """Longer than the hold after an authenticator was set up."""
 MAX_LIVE: Final = 100
 """Keys of an account that have not ended."""
+MAX_A_DAY: Final = 200
+"""Keys made in an account within 24 hours: rows are kept for ever."""
 
 
 async def make(services: Services, caller: SessionCaller, asked: KeyIn) -> KeyMade:
@@ -176,6 +179,8 @@ def _create(c: Connection, services: Services, new: NewKey, *, now_ms: int) -> C
     all_of = keys.list_keys(c, new.account_id, master=services.master)
     if sum(key.state(now_ms, idle_ms=idle) not in ended for key in all_of) >= MAX_LIVE:
         raise ApiError("too_many_keys", f"the account has {MAX_LIVE} keys that have not ended")
+    if sum(now_ms - key.created_ms < DAY_MS for key in all_of) >= MAX_A_DAY:
+        raise ApiError("too_many_keys", f"{MAX_A_DAY} keys were made in the account within 24 hours; wait")
     return keys.create_key(c, new, master=services.master, now_ms=now_ms)
 
 

@@ -16,6 +16,8 @@ PermissionName = Literal["read", "trade", "withdraw"]
 Permissions = Annotated[list[PermissionName], Field(min_length=1, max_length=3, examples=[["read", "trade"]])]
 Network = Annotated[str, Field(max_length=64, examples=["203.0.113.7/32"])]
 Networks = Annotated[list[Network], Field(max_length=64)]
+EndMs = Annotated[int, Field(ge=0, le=2**53 - 1, examples=[1_803_143_295_041])]
+"""UTC, in milliseconds since 1970."""
 PublicKey = Annotated[str, Field(max_length=512, examples=["d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"])]  # fmt: skip # noqa: E501
 """32 bytes as hex, or the PEM that openssl writes."""
 Names = Annotated[list[Annotated[str, Field(max_length=160)]], Field(max_length=256)]
@@ -51,7 +53,7 @@ class KeyIn(Document):
     """Label or address; needed where the account has several."""
     ip_allowlist: Networks = Field(default=[], examples=[["203.0.113.7/32", "2001:db8::/64"]])
     """Addresses and networks that it may come from; empty: anywhere. Needed for withdraw, /24 or /64 at widest."""
-    expires_ms: Millis | None = None
+    expires_ms: EndMs | None = None
     """Needed for withdraw, at most 90 days from now."""
     limits: Limits = Field(default=Limits(), examples=[{"max_order_usd": "500"}])
     algorithm: Literal["hmac-sha256", "ed25519"] = "hmac-sha256"
@@ -65,7 +67,7 @@ class KeyPatch(Document):
     label: Label | None = None
     permissions: Permissions | None = None
     ip_allowlist: Networks | None = None
-    expires_ms: Millis | None = None
+    expires_ms: EndMs | None = None
     """null: it does not expire."""
     limits: Limits | None = Field(default=None, examples=[{"max_order_usd": "100"}])
     totp_code: TotpCode | None = None
@@ -80,7 +82,7 @@ class RotateIn(Document):
     """Of the new key; by default the old one's with a number."""
     overlap_hours: int = Field(default=24, ge=0, le=7 * 24, examples=[24])
     """How long the old key works on once the new one is activated."""
-    expires_ms: Millis | None = None
+    expires_ms: EndMs | None = None
     """Of the new key; by default as long after now as the old one had when it was made."""
     public_key: PublicKey | None = None
     """Exactly for an ed25519 key: a new pair."""

@@ -21,6 +21,7 @@ from service.control import audit_acts
 from service.control.audit_acts import Verify
 from service.db.models import audit_entries
 from service.ids import new_id
+from service.keys import making
 from service.keys.making import LAPSE_MS
 from service.orders.model import OrderState
 from tests.service.api import CLIENT, Api, api, code_of
@@ -311,6 +312,53 @@ async def test_a_key_that_gets_trade_gets_the_usual_limits_that_nobody_set(servi
     assert changed["limits"]["daily_orders"] == 5
     assert changed["limits"]["daily_usd"] == "100000"
     assert set(changed["limits"]["daily_gas"]) == {"ethereum", "polygon"}
+
+
+async def test_a_code_that_a_narrowing_does_not_need_is_no_guess_and_stays_unused(service: Api, ada: Person) -> None:
+    made = await ada.active(limits={"chains": ["ethereum"]})
+    key, code = made["key"]["key"], service.totp_code()
+    for _ in range(8):
+        assert (await ada.change(key, label="bot", totp_code=code)).status_code == 200
+    assert (await ada.change(key, limits={"chains": None}, totp_code=code)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"expires_ms": 2**53 - 1}, "invalid_key"),
+        ({"expires_ms": 0}, "invalid_key"),
+        ({"expires_ms": 2**63}, "invalid_request"),
+        ({"ip_allowlist": ["203.0.113.7/24"]}, "invalid_key"),
+        ({"ip_allowlist": ["::ffff:203.0.113.7"]}, "invalid_key"),
+        ({"ip_allowlist": ["fe80::1%eth0"]}, "invalid_key"),
+        ({"limits": {"daily_gas": {"ethereum": "1", "eth": "2"}}}, "invalid_key"),
+        ({"limits": {"daily_usd": "-1"}}, "invalid_key"),
+        ({"limits": {"chains": []}}, "invalid_key"),
+        ({"limits": {"nothing": "1"}}, "invalid_request"),
+        ({"label": " bot "}, "invalid_key"),
+    ],
+)
+async def test_what_would_be_no_safe_key_is_refused_and_not_stored(
+    service: Api, ada: Person, wrong: dict[str, Any], code: str
+) -> None:
+    body = {"label": "bot", "permissions": ["read"], **wrong}
+    assert code_of(await ada.ask("POST", "keys", body)) == code
+    kept = await ada.make(label="kept")
+    change = await ada.change(kept["key"]["key"], **wrong, totp_code=service.totp_code())
+    assert code_of(change) == code
+    assert (await ada.ask("GET", f"keys/{kept['key']['key']}")).json() == kept["key"]
+
+
+async def test_an_account_has_a_bound_of_keys_that_have_not_ended(
+    service: Api, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "MAX_LIVE", 5)
+    live = len((await ada.ask("GET", "keys")).json()["keys"])
+    made = [await ada.make(label=f"k{number}") for number in range(5 - live)]
+    one_more = {"label": "more", "permissions": ["read"]}
+    assert code_of(await ada.ask("POST", "keys", one_more)) == "too_many_keys"
+    await ada.ask("DELETE", f"keys/{made[0]['key']['key']}")
+    assert (await ada.ask("POST", "keys", one_more)).status_code == 201
 
 
 async def test_a_change_of_nothing_or_to_null_is_refused(service: Api, ada: Person) -> None:
