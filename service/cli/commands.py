@@ -6,6 +6,7 @@ import typer
 
 from service.cli import (
     addresses,
+    approvals,
     assets,
     audit,
     host,
@@ -21,6 +22,7 @@ from service.cli import (
     txs,
     users,
     wallets,
+    withdrawals,
 )
 
 EPILOG = """
@@ -74,8 +76,13 @@ app.command("quote", epilog=_examples("cambist quote ethereum ETHUSDC sell --bas
 app.add_typer(orders.app, name="order")
 app.command(
     "withdraw",
-    epilog=_examples("cambist withdraw ethereum USDC 25.5 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait"),
-)(trading.withdraw)
+    epilog=_examples(
+        "cambist withdraw ethereum USDC 25.5 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait",
+        "cambist withdraw ethereum ETH all 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --estimate",
+    ),
+)(withdrawals.withdraw)
+app.add_typer(withdrawals.app, name="withdrawal")
+app.add_typer(approvals.app, name="approval")
 app.command("wrap", epilog=_examples("cambist wrap ethereum 1.5 --wait"))(transactions.wrap)
 app.command("unwrap", epilog=_examples("cambist unwrap polygon 100 --wait"))(transactions.unwrap)
 app.add_typer(transactions.allowances, name="allowance")

@@ -1,6 +1,5 @@
-"""`cambist balances|quote|withdraw`: through the HTTP API with a key, like any client; and what all trading shares."""
+"""`cambist balances|quote`: through the HTTP API with a key, like any client; and what all trading shares."""
 
-import uuid
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,6 @@ from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.options import JsonOption
 from service.cli.output import print_fields, print_json, print_table, shortened
 from service.cli.profile import load_profile
-from service.cli.waiting import SENT_ENDED, TimeoutOption, WaitOption, judge, wait_for
 
 ChainArgument = Annotated[str, typer.Argument(help="Chain: ethereum, polygon, or one you configured.")]
 ProfileOption = Annotated[
@@ -80,39 +78,6 @@ def quote(
     )
 
 
-def withdraw(
-    chain: ChainArgument,
-    asset: Annotated[str, typer.Argument(help="Symbol or asset id, as USDC.")],
-    amount: Annotated[str, typer.Argument(help="Amount, as 25.5.")],
-    address: Annotated[str, typer.Argument(help="Where to; must be in the key's allowlist.")],
-    client_id: Annotated[
-        str | None, typer.Option(help="Your own id; the same id never pays twice. A fresh one by default.")
-    ] = None,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = 180,
-    profile: ProfileOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Withdraw to an address in the key's allowlist."""
-    body = {
-        "asset": asset,
-        "amount": amount,
-        "address": address,
-        "client_withdrawal_id": client_id or f"cli-{uuid.uuid4().hex}",
-    }
-    with Api(load_profile(profile)) as api:
-        answer = api.post(f"/v1/{chain}/withdrawals", body)
-        if wait:
-            answer = wait_for(
-                lambda: api.get(f"/v1/withdrawals/{answer['id']}"), answer, ended=SENT_ENDED, timeout_s=timeout
-            )
-    if json:
-        print_json(answer)
-    else:
-        _show_withdrawal(answer)
-    judge(answer, wait=wait)
-
-
 def trade_params(
     market: str, side: Side, *, base: str | None, quote: str | None, slippage_bps: int | None
 ) -> dict[str, Any]:
@@ -124,17 +89,6 @@ def trade_params(
     params: dict[str, Any] = {"market": market, "side": str(side)}
     params |= {"base_amount": base} if base is not None else {"quote_amount": quote}
     return params if slippage_bps is None else params | {"slippage_bps": slippage_bps}
-
-
-def _show_withdrawal(answer: dict[str, Any]) -> None:
-    fields = {
-        "state": answer["state"] + (f" ({answer['reason']})" if answer["reason"] else ""),
-        "amount": f"{answer['amount']} {answer['asset']}",
-        "to": answer["address"],
-        "transaction": answer["tx_hash"] or "-",
-        "client id": answer["client_withdrawal_id"],
-    }
-    print_fields(fields, title=f"Withdrawal {answer['id']} on {answer['chain']}")
 
 
 def _amount(text: str | None) -> str:

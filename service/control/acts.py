@@ -17,6 +17,7 @@ from service.audit.model import Outcome
 from service.build import Services
 from service.control import (
     address_acts,
+    approval_acts,
     asset_acts,
     audit_acts,
     chain_acts,
@@ -91,6 +92,7 @@ ACTS: Final[Mapping[str, Act]] = {
         shown=("account", "entry", "chain", "address", "name"),
         asks_chains=False,
     ),
+    "approval.list": Act(params=NoParams, run=approval_acts.list_, asks_chains=False),
     "panic.on": Act(
         params=panic_acts.PanicOn,
         run=panic_acts.on,
