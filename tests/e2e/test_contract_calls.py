@@ -265,3 +265,33 @@ async def test_a_call_accepted_before_a_restart_is_made_after_it(stack: Stack, v
     assert await stack.balance_of(vault, "USDC") == stack.raw("USDC", "25")
     await stack.check_books()
     await stack.services.close()
+
+
+async def test_an_unlimited_approval_cannot_be_had(stack: Stack, vault: Address) -> None:
+    """F54: approvals are part of what may leave, and that is reserved."""
+    stack = await may_call(stack, f"{vault}:{DEPOSIT}")
+    unlimited = str(2**256 - 1)
+    text = f"{unlimited[:-6]}.{unlimited[-6:]}"
+    for approvals, max_out, code in ((text, "25", "invalid_parameters"), (text, text, "insufficient_balance")):
+        more = {
+            "approvals": [{"asset": "USDC", "amount": approvals}],
+            "max_out": [{"asset": "USDC", "amount": max_out}],
+        }
+        assert (await refused(stack, deposit(stack, vault, **more)))[0] == code
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"function": "deposit(address,uint256) view"}, "invalid_call"),
+        ({"function": "deposit(address"}, "invalid_call"),
+        ({"args": ["25"]}, "invalid_call"),
+        ({"contract": "0x12"}, "invalid_address"),
+        ({"max_out": [{"asset": "ETH", "amount": "1"}]}, "invalid_parameters"),
+        ({"max_out": [{"asset": "USDC", "amount": "25"}] * 2}, "invalid_parameters"),
+        ({"value": "0.5"}, "call_not_allowed"),
+    ],
+)
+async def test_what_is_no_call_is_refused(stack: Stack, vault: Address, change: dict[str, Any], code: str) -> None:
+    stack = await may_call(stack, f"{vault}:{DEPOSIT}")
+    assert (await refused(stack, deposit(stack, vault, **change)))[0] == code

@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from contracts import erc20
 from scripts.devnet.network import LocalChain
+from service.auth.keys import Permission
+from service.auth.restrictions import Restrictions
 from service.db import models as m
 from tests.e2e.harness import CAROL, Stack, running
+from tests.e2e.test_key_limits import limited
 
 E18 = 10**18
 FUNDS = {
@@ -109,6 +113,7 @@ async def approve(stack: Stack, symbol: str, spender: Any, amount: int) -> None:
 
 @pytest.mark.parametrize("symbol", ["USDC", "USDT"])
 async def test_a_leftover_allowance_is_listed_and_revoked(ethereum: LocalChain, tmp_path: Path, symbol: str) -> None:
+    """F55: USDT returns nothing."""
     async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
         router = next(iter(stack.chain().deployments.routers(stack.chain().config.chain_id))).address
         assert (await allowances(stack))["allowances"] == []
@@ -130,3 +135,82 @@ async def test_a_spender_that_the_client_names_is_looked_at(ethereum: LocalChain
         assert (await allowances(stack))["allowances"] == []
         [found] = (await allowances(stack, spender=CAROL))["allowances"]
         assert (found["spender"], found["spender_name"], found["unlimited"]) == (CAROL, None, True)
+
+
+async def test_an_allowance_that_an_open_order_needs_is_not_revoked(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        await approve(stack, "USDC", router_of(stack), stack.raw("USDC", "50"))
+        order = {"market": "ETHUSDC", "side": "buy", "quote_amount": "50"}
+        placed_order = await stack.post("/v1/ethereum/orders", order)
+        assert placed_order.status_code == 202, placed_order.text
+        [found] = (await allowances(stack))["allowances"]
+        assert found["needed"] is True
+        body = {"asset": "USDC", "spender": router_of(stack), "client_transaction_id": "r"}
+        refused = await stack.post("/v1/ethereum/allowances/revoke", body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "allowance_in_use")
+        done = await stack.settle(f"/v1/orders/{placed_order.json()['id']}")
+        assert done["state"] == "FILLED", done
+
+
+async def test_an_order_accepted_while_an_allowance_is_revoked_approves_for_itself(
+    ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        await approve(stack, "USDC", router_of(stack), stack.raw("USDC", "50"))
+        body = {"asset": "USDC", "spender": router_of(stack), "client_transaction_id": "r"}
+        revoked = await stack.post("/v1/ethereum/allowances/revoke", body)
+        assert revoked.status_code == 202, revoked.text
+        order = await stack.post("/v1/ethereum/orders", {"market": "ETHUSDC", "side": "buy", "quote_amount": "50"})
+        assert order.status_code == 202, order.text
+        assert await stack.count(m.intents) == 3
+        assert (await stack.settle(f"/v1/orders/{order.json()['id']}"))["state"] == "FILLED"
+        assert (await allowances(stack))["allowances"] == []
+
+
+def router_of(stack: Stack) -> Any:
+    chain = stack.chain()
+    return chain.deployments.routers(chain.config.chain_id)[0].address
+
+
+async def test_an_allowance_that_cannot_be_read_is_unknown_and_not_zero(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        token = stack.chain().assets.by_symbol("USDT").token_address
+        rpc, reverting = stack.rpcs["ethereum"], "0x60006000fd"
+        code = "0x" + (await stack.chain().client.code(token)).hex()
+        try:
+            await asyncio.to_thread(rpc, "anvil_setCode", token, reverting)
+            await stack.mine("ethereum")
+            found = (await allowances(stack))["allowances"]
+        finally:
+            await asyncio.to_thread(rpc, "anvil_setCode", token, code)
+            await stack.mine("ethereum")
+        assert {row["asset"] for row in found} == {"USDT"}
+        assert {(row["status"], row["amount"], row["unlimited"]) for row in found} == {("unknown", None, None)}
+        assert (await allowances(stack))["allowances"] == []
+
+
+async def test_a_key_s_assets_and_gas_of_a_day_hold_for_wraps_too(ethereum: LocalChain, tmp_path: Path) -> None:
+    body = {"amount": "1", "client_transaction_id": "w"}
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        assets = stack.chain().assets
+        chain_id = stack.chain().config.chain_id
+        only_native = await limited(stack, Restrictions(assets=frozenset({assets.native.id})), Permission.TRADE)
+        answer = await only_native.post("/v1/ethereum/wrap", body, key="limited")
+        assert (answer.status_code, answer.json()["code"]) == (403, "key_restricted")
+    (tmp_path / "b").mkdir()
+    async with running(tmp_path / "b", {"ethereum": ethereum}, funds=FUNDS) as stack:
+        no_gas = await limited(stack, Restrictions(daily_gas={chain_id: 1}, daily_usd=1), Permission.TRADE)
+        answer = await no_gas.post("/v1/ethereum/wrap", body, key="limited")
+        assert (answer.status_code, answer.json()["code"]) == (403, "key_limit_reached")
+        assert await stack.count(m.transactions) == await stack.count(m.plans) == 0
+
+
+async def test_what_was_accepted_is_in_the_audit_log(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        await stack.post("/v1/ethereum/wrap", {"amount": "1", "client_transaction_id": "w"})
+        acts = await stack.services.db.read(
+            lambda c: c.execute(select(m.audit_entries.c.act, m.audit_entries.c.details)).all()
+        )
+        [details] = [row.details for row in acts if row.act == "transaction.place"]
+        assert '"kind":"wrap"' in details
+        assert '"amount_raw":"1000000000000000000"' in details
