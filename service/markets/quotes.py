@@ -101,12 +101,22 @@ async def explain_trade(chain: QuotedChain, trade: Trade) -> tuple[Explanation, 
     return await chain.states.ask(tokens, work)
 
 
-def price_at(chain: QuotedChain, trade: Trade, view: MarketView, *, fees: Fees, slippage_bps: int) -> PricedTrade:
-    """Quote the trade on the pools of a view, whoever made it.
+def price_at(
+    chain: QuotedChain,
+    trade: Trade,
+    view: MarketView,
+    *,
+    fees: Fees,
+    slippage_bps: int,
+    routed_by: GasPricing | None = None,
+) -> PricedTrade:
+    """Quote the trade on the pools of a view, whoever made it. `routed_by`: what gas counts for in the choice of the
+    route; None: what it costs.
 
     Raises: QuoteError: as `price_trade`. TicksNotLoaded: the amount leaves the loaded words of a pool.
     """
     graph = PoolGraph.of(view.pools.values())
+    gas = _gas_pricing(chain, trade, graph, fees=fees, header=view.header) if routed_by is None else routed_by
     quote = find_route(
         graph,
         assets=chain.assets,
@@ -115,7 +125,7 @@ def price_at(chain: QuotedChain, trade: Trade, view: MarketView, *, fees: Fees, 
         bought=trade.bought,
         amount=trade.amount,
         exact=trade.exact,
-        gas=_gas_pricing(chain, trade, graph, fees=fees, header=view.header),
+        gas=gas,
         block=view.block,
         venue=trade.venue,
     )

@@ -47,7 +47,7 @@ class Why(StrEnum):
     LANE = "lane"
     """The wallet's lane has work under way, or is held, or its chain is frozen."""
     KEY = "key"
-    """Its key was revoked; its cancellation is on the way."""
+    """Its key was revoked or may not trade any more; its cancellation is on the way."""
     FUNDS = "funds"
     """The wallet does not hold any more what was set aside, or gas has become dearer than what is free."""
     SIMULATION = "simulation"

@@ -29,6 +29,7 @@ from service import pauses
 from service.accounts.wallets import get_wallet
 from service.auth import keys
 from service.auth.authority import Tampered
+from service.auth.key_model import Permission
 from service.auth.secrets import MasterKey
 from service.db.headstore import SqlHeadStore
 from service.db.txstore import SqlTxStore
@@ -138,6 +139,8 @@ class Executor:
             raise NotTaken(HoldBack(why=Why.KEY, detail="its key or wallet row was changed")) from exc
         if wallet is None or key is None or key.revoked_ms is not None or key.wallet_id != order.wallet_id:
             raise NotTaken(HoldBack(why=Why.KEY, detail="its key was revoked"))
+        if Permission.TRADE not in key.permissions:
+            raise NotTaken(HoldBack(why=Why.KEY, detail="its key may not trade any more"))
         lane = Lane(chain_id=order.chain_id, wallet=wallet.address)
         paused = pauses.in_force(c, chain_id=lane.chain_id, wallet=lane.wallet, key_id=order.key_id)
         if paused is not None:

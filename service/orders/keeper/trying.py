@@ -25,6 +25,7 @@ from chains.types import Address, BlockHash, Fees
 from chains.units import mul_div_up
 from contracts.assets import APPROVE_RESET, Asset
 from contracts.errors import QuoteError
+from contracts.routing.gas import GasPricing
 from contracts.routing.model import GraphPool
 from contracts.swaps import Swap, decode_swap
 from service.markets.quotes import APPROVE_GAS, PricedTrade, price_at
@@ -186,9 +187,31 @@ class Trier:
         return await chain.states.ask(tokens, lambda view: self._judged_at(one, ours, trade, view=view, fees=fees))
 
     def _judged_at(self, one: Candidate, ours: _Ours, trade: Trade, *, view: MarketView, fees: Fees) -> _Judged:
+        found = self._judged_by(one, ours, trade, view=view, fees=fees, routed_by=None)
+        if one.resting.terms.counts_gas or not isinstance(found.decision, Rest):
+            return found
+        # Who does not count gas may have a dearer way that pays more.
+        free = GasPricing.free()
+        again = self._judged_by(one, ours, trade, view=view, fees=fees, routed_by=free)
+        return replace(again, by_head=found.by_head and again.by_head)
+
+    def _judged_by(
+        self,
+        one: Candidate,
+        ours: _Ours,
+        trade: Trade,
+        *,
+        view: MarketView,
+        fees: Fees,
+        routed_by: GasPricing | None,
+    ) -> _Judged:
         terms, slippage_bps = one.resting.terms, one.resting.order.slippage_bps
+
+        def price(at: MarketView) -> PricedTrade:
+            return price_at(self._chain, trade, at, fees=fees, slippage_bps=slippage_bps, routed_by=routed_by)
+
         try:
-            found = [price_at(self._chain, trade, view, fees=fees, slippage_bps=slippage_bps)]
+            found = [price(view)]
         except QuoteError:
             return _Judged(decision=Rest(why=Why.NO_ROUTE), view=view, by_head=True)
         at_head = judge(terms, [_offer(found[0])])
@@ -197,10 +220,9 @@ class Trier:
         pools = ours.after(view.pools)
         if pools is not view.pools:
             try:
-                later = price_at(self._chain, trade, replace(view, pools=pools), fees=fees, slippage_bps=slippage_bps)
+                found.append(price(replace(view, pools=pools)))
             except QuoteError:
                 return _Judged(decision=Rest(why=Why.NO_ROUTE), view=view)
-            found.append(later)
         decision = judge(terms, [_offer(priced) for priced in found])
         priced = found[decision.offer] if isinstance(decision, Execute) else None
         return _Judged(decision=decision, view=view, priced=priced)
