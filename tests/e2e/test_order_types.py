@@ -7,13 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from chains.units import parse_units
+from contracts.deployments import load_deployments
 from contracts.ratio import Ratio
 from scripts.devnet.network import LocalChain
+from service.control.rejecting import Rejecter
+from service.control.revoking import end_what_is_open
 from service.db import models as m
-from service.journal import reservations
+from service.journal import books, reservations
 from service.orders import storage
 from service.orders.model import Order, OrderTry
 from tests.chainfixtures import manual_mining
@@ -416,3 +419,102 @@ async def test_fills_are_listed_by_market_order_and_time(ethereum: LocalChain, t
         ):
             found = (await stack.get("/v1/fills", **query)).json()["fills"]
             assert [fill["order_id"] for fill in found] == wanted, query
+
+
+async def test_every_order_reconciles_to_the_wei_with_what_the_books_say_of_it(
+    ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        now, token = await mid(stack), await mid(stack, "WETHUSDC")
+        bodies = [
+            {"market": "ETHUSDC", "side": "sell", "base_amount": "0.3"},
+            {"market": "WETHUSDC", "side": "buy", "quote_amount": "500"},
+            limit("sell", at(now, "99.5"), "0.2", time_in_force="fok"),
+            limit("buy", at(token, "100.5"), "0.2", market="WETHUSDC", time_in_force="ioc"),
+            limit("sell", at(token, "99.6"), "2500", market="WETHUSDC", time_in_force="ioc"),
+            limit("buy", at(now, "100.6"), "0.1"),
+            limit("buy", at(now, "90"), "0.1", time_in_force="fok"),
+        ]
+        ended = []
+        for body in bodies:
+            order = await placed(stack, body)
+            ended.append(order if order["state"] == "EXPIRED" else await stack.settle(f"/v1/orders/{order['id']}"))
+        assert [order["state"] for order in ended] == ["FILLED"] * 4 + ["EXPIRED", "FILLED", "EXPIRED"]
+        journal: dict[tuple[str, str], int] = {}
+        for entry in await stack.services.db.read(lambda c: books.entries(c, stack.wallet.account_id)):
+            key = (entry.cause_id, entry.asset_id)
+            journal[key] = journal.get(key, 0) + entry.raw
+        for order in ended:
+            wanted: dict[str, int] = {}
+            market = stack.chain().assets.markets[order["market"]]
+            sign = -1 if order["side"] == "sell" else 1
+            moves = (
+                (market.base, sign * stack.raw(market.base.symbol, order["filled_base"])),
+                (market.quote, -sign * stack.raw(market.quote.symbol, order["filled_quote"])),
+                (stack.chain().assets.native, -stack.raw("ETH", order["gas"]["amount"])),
+            )
+            for asset, raw in moves:
+                wanted[asset.id] = wanted.get(asset.id, 0) + raw
+            cause = f"order:{order['id']}"
+            booked = {asset: raw for (of, asset), raw in journal.items() if of == cause}
+            assert {asset: raw for asset, raw in booked.items() if raw} == {
+                asset: raw for asset, raw in wanted.items() if raw
+            }, order
+        await stack.check_books()
+        assert await stack.nothing_reserved()
+
+
+async def test_what_the_key_does_not_see_it_does_not_cancel(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        order = await placed(stack, limit("sell", at(await mid(stack), "105"), "0.5", client_order_id="mine"))
+        assert (await delete(stack, f"/v1/orders/{order['id']}", key="read")).json()["code"] == "permission_denied"
+        for path in (f"/v1/orders/{order['id'] + 1}", "/v1/orders/by-client-id/other"):
+            answer = await delete(stack, path)
+            assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
+        assert (await stack.get(f"/v1/orders/{order['id']}")).json()["resting"] is True
+
+
+async def test_a_revoked_keys_resting_orders_are_cancelled_with_it(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        order = await placed(stack, limit("sell", at(await mid(stack), "105"), "0.5"))
+        services = stack.services
+        rejecter = Rejecter(
+            configs=services.configs, assets=services.assets, deployments=load_deployments(), clock=services.clock
+        )
+        now_ms = services.clock.now_ms()
+        await services.db.run(lambda c: end_what_is_open(c, stack.keys["trade"].id, rejecter=rejecter, now_ms=now_ms))
+        found = (await stack.get(f"/v1/orders/{order['id']}")).json()
+        assert (found["state"], found["reason"]) == ("CANCELED", "key_revoked")
+        assert await stack.nothing_reserved()
+
+
+async def test_placing_cancelling_and_replacing_are_in_the_audit_log_and_the_outbox(
+    ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        now = await mid(stack)
+        first = await placed(stack, limit("sell", at(now, "105"), "0.5"))
+        second = (await replace(stack, first, limit("sell", at(now, "104"), "0.5"), "stop_on_failure")).json()["placed"]
+        assert (await delete(stack, f"/v1/orders/{second['id']}")).status_code == 200
+        acts = await stack.services.db.read(
+            lambda c: list(
+                c.execute(
+                    select(m.audit_entries.c.act).order_by(m.audit_entries.c.chain, m.audit_entries.c.seq)
+                ).scalars()
+            )
+        )
+        assert [act for act in acts if act.startswith("order.")] == [
+            "order.place",
+            "order.cancel",
+            "order.place",
+            "order.replace",
+            "order.cancel",
+        ]
+        events = await stack.services.db.read(lambda c: books.events(c, stack.wallet.account_id))
+        told = [(event.payload["id"], event.payload["state"]) for event in events if event.kind == "order"]
+        assert told == [
+            (first["id"], "NEW"),
+            (first["id"], "CANCELED"),
+            (second["id"], "NEW"),
+            (second["id"], "CANCELED"),
+        ]
