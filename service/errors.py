@@ -187,7 +187,7 @@ _ROWS: Final = (
     ("allowance_in_use", 409, "An open order needs the allowance", "Wait until the order has ended, or cancel it."),
     ("allowance_is_zero", 409, "There is no allowance to revoke", "See /v1/{chain}/allowances."),
     ("simulation_unavailable", 503, "The chain's node cannot simulate", "The operator configures one that can."),
-    ("destination_not_allowed", 403, "The destination is not in the key's allowlist", "Ask the owner to allow it."),
+    ("destination_not_allowed", 403, "The key does not reach the destination", "Ask the owner to add it."),
     ("destination_cooling", 403, "The destination is new in the address book", "Wait as long as the message says."),
     # What is behind the service.
     ("balance_unknown", 503, "A balance cannot be read now", _AGAIN),
