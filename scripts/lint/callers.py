@@ -11,7 +11,9 @@ from typing import Final
 from scripts.lint.finding import Finding
 
 PACKAGES: Final = ("service",)
-CALLERS: Final = frozenset({"PublicCaller", "ReadCaller", "TradeCaller", "WithdrawCaller", "PersonCaller"})
+CALLERS: Final = frozenset(
+    {"PublicCaller", "ReadCaller", "TradeCaller", "WithdrawCaller", "KeyCaller", "PersonCaller", "EitherCaller"}
+)
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "api_route", "websocket"})
 
 
