@@ -3,6 +3,10 @@
 //     node docs/examples/request.mjs read GET /v1/ethereum/balances
 //     node docs/examples/request.mjs trade POST /v1/ethereum/orders/test \
 //         '{"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}'
+//     node docs/examples/request.mjs trade POST /v1/ethereum/orders \
+//         '{"market": "ETHUSDC", "side": "sell", "base_amount": "0.1", "client_order_id": "mine-1"}'
+//     node docs/examples/request.mjs withdraw POST /v1/ethereum/withdrawals \
+//         '{"asset": "ETH", "amount": "0.1", "address": "0x...", "client_withdrawal_id": "pay-1"}'
 //
 // The first word names the key: CAMBIST_READ_KEY and CAMBIST_READ_SECRET for `read`. CAMBIST_URL is the service.
 

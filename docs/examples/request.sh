@@ -4,6 +4,10 @@
 #     bash docs/examples/request.sh read GET /v1/ethereum/balances
 #     bash docs/examples/request.sh trade POST /v1/ethereum/orders/test \
 #         '{"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}'
+#     bash docs/examples/request.sh trade POST /v1/ethereum/orders \
+#         '{"market": "ETHUSDC", "side": "sell", "base_amount": "0.1", "client_order_id": "mine-1"}'
+#     bash docs/examples/request.sh withdraw POST /v1/ethereum/withdrawals \
+#         '{"asset": "ETH", "amount": "0.1", "address": "0x...", "client_withdrawal_id": "pay-1"}'
 #
 # The first word names the key: CAMBIST_READ_KEY and CAMBIST_READ_SECRET for `read`. CAMBIST_URL is the service.
 set -euo pipefail

@@ -1,10 +1,13 @@
 """The documented examples against a running service, as a reader would type them."""
 
 import json
+import secrets
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,8 @@ COMMANDS = {
     "bash": ["bash", str(EXAMPLES / "request.sh")],
     "node": ["node", str(EXAMPLES / "request.mjs")],
 }
+LOOKS = 60
+LOOK_EVERY_S = 1.0
 LANGUAGES = [
     "python",
     "bash",
@@ -62,6 +67,47 @@ def test_an_example_with_a_wrong_secret_is_refused(language: str, client_environ
     done = run(language, "read", "GET", "/v1/ethereum/balances", environment=forged)
     assert done.returncode != 0
     assert json.loads(done.stdout)["code"] == "authentication_failed"
+
+
+def ended(language: str, name: str, target: str, environment: dict[str, str]) -> dict[str, Any]:
+    """What `target` answers once it has come to its end."""
+    for _ in range(LOOKS):
+        done = run(language, name, "GET", target, environment=environment)
+        found: dict[str, Any] = json.loads(done.stdout)
+        if found["state"] in ("FILLED", "confirmed", "final"):
+            return found
+        time.sleep(LOOK_EVERY_S)
+    raise AssertionError(found)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_example_places_an_order_and_sees_it_filled(language: str, client_environment: dict[str, str]) -> None:
+    order = {
+        "market": "ETHUSDC",
+        "side": "sell",
+        "base_amount": "0.01",
+        "client_order_id": f"example-{secrets.token_hex(8)}",
+    }
+    done = run(language, "trade", "POST", "/v1/ethereum/orders", json.dumps(order), environment=client_environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    filled = ended(language, "read", f"/v1/orders/{json.loads(done.stdout)['id']}", client_environment)
+    assert filled["filled_base"] == "0.01"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_example_pays_an_address_of_its_allowlist(language: str, client_environment: dict[str, str]) -> None:
+    body = {
+        "asset": "ETH",
+        "amount": "0.01",
+        "address": client_environment["CAMBIST_WITHDRAW_ADDRESS"],
+        "client_withdrawal_id": f"example-{secrets.token_hex(8)}",
+    }
+    done = run(
+        language, "withdraw", "POST", "/v1/ethereum/withdrawals", json.dumps(body), environment=client_environment
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    paid = ended(language, "read", f"/v1/withdrawals/{json.loads(done.stdout)['id']}", client_environment)
+    assert paid["amount"] == "0.01"
 
 
 def test_the_bot_of_the_quickstart_buys(client_environment: dict[str, str]) -> None:
