@@ -255,7 +255,7 @@ def show(order: OrderArgument, profile: ProfileOption = None, json: JsonOption =
         return
     _show(answer)
     rows = [
-        [str(step["position"]), step["state"], step["outcome"], step["tx_hash"] or "-"]
+        [f"{step['of_try']}.{step['position']}", step["state"], step["outcome"], step["tx_hash"] or "-"]
         for step in answer["transactions"]
     ]
     if rows:

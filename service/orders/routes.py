@@ -269,6 +269,7 @@ def _page(c: Connection, order: Order) -> OrderPage:
     fills = [_fill(fill, order) for fill in storage.list_fills(c, order.id)]
     transactions = [
         StepOut(
+            of_try=number,
             position=step.position,
             state=step.state,
             outcome=step.outcome.value,
@@ -276,7 +277,7 @@ def _page(c: Connection, order: Order) -> OrderPage:
             tx_hash=step.tx_hash,
             block_number=step.block_number,
         )
-        for tried in storage.tries_of(c, order.id)
+        for number, tried in enumerate(storage.tries_of(c, order.id), start=1)
         for step in steps(c, tried.plan_id)
     ]
     return OrderPage.model_validate(order_document(order) | {"transactions": transactions, "fills": fills})

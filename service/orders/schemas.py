@@ -83,8 +83,10 @@ class Quoted(Document):
 
 
 class StepOut(Document):
-    """One transaction of the order: approvals first, the swap last."""
+    """One transaction of a try of the order: approvals first, the swap last."""
 
+    of_try: int = Field(examples=[1])
+    """From 1; an order that rests may be tried several times."""
     position: int = Field(examples=[0])
     state: str = Field(examples=["confirmed"])
     outcome: Literal["none", "succeeded", "reverted", "cancelled"]
