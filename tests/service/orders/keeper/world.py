@@ -5,6 +5,7 @@ first out, refuses those that revert at its head, has them mined in random block
 and takes them back in reorgs. The engine itself has its own models and chains.
 """
 
+import asyncio
 import random
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from chains.client import EvmClient
 from chains.recent import RecentHead
-from chains.tx.leases import SoleLeases
+from chains.tx.leases import Leases, SoleLeases
 from chains.tx.model import (
     Attempt,
     AttemptKind,
@@ -119,10 +120,14 @@ class Counts:
     looks: Looked = field(default_factory=Looked)
 
 
-class NobodyToWake:
-    """Plans are found in the rows at the next block."""
+class Woken:
+    """Who is woken for a plan; here plans are found in the rows at the next block."""
 
-    def wake(self) -> None: ...
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    def wake(self) -> None:
+        self.event.set()
 
 
 class Untold:
@@ -147,7 +152,7 @@ class Runtime:
     fees: FeeBoard
     board: MarketBoard
     opinions: OpinionBoard
-    engine: NobodyToWake
+    engine: Woken
 
 
 class World:
@@ -160,6 +165,7 @@ class World:
         self.parties: list[Party] = []
         self.slippages_bps: tuple[int, ...] = (20, 50, 100)
         self.counts = Counts()
+        self.woken = Woken()
         self.mined: list[Mined] = []
         self.pending: list[OpenTx] = []
         self.first: dict[tuple[Address, Address], int] = {}
@@ -171,7 +177,7 @@ class World:
         )
         self.keeper = self.new_keeper()
 
-    def new_keeper(self) -> Keeper:
+    def new_keeper(self, leases: Leases[Connection] | None = None) -> Keeper:
         """As after a restart: nothing is remembered."""
         client = EvmClient(CONFIG, self.chain)
         directory, recent = PoolDirectory(CONFIG.chain_id), RecentHead(self.clock)
@@ -187,12 +193,12 @@ class World:
             fees=FeeBoard(),
             board=MarketBoard(),
             opinions=OpinionBoard(CONFIG.chain_id, clock=self.clock),
-            engine=NobodyToWake(),
+            engine=self.woken,
         )
         return Keeper(
             runtime,
             uow=self.db,
-            leases=SoleLeases(),
+            leases=SoleLeases() if leases is None else leases,
             clock=self.clock,
             master=self.master,
             policy=POLICY,
