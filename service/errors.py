@@ -178,6 +178,7 @@ _ROWS: Final = (
     ("approval_not_found", 404, "There is no such approval", "See /v1/approvals."),
     ("approval_closed", 409, "Nobody decides about this any more", "Look at the withdrawal's state."),
     ("approval_differs", 409, "This is not what was seen", "Look at the approval again, and decide on what it says."),
+    ("approval_required", 403, "A second person would have to approve it", "Ask for less; contract calls have none."),
     ("own_request", 403, "Somebody else has to decide about this", "Another owner or approver of the account decides."),
     ("conflict_client_id", 409, "The client id was used for something else", "Take a new client id."),
     ("destination_unsafe", 400, "The destination would lose the coins", "Give the address of a wallet."),

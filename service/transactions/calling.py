@@ -22,9 +22,10 @@ from contracts.abi import encode_call
 from contracts.assets import APPROVE_RESET, AssetId
 from contracts.errors import ContractError
 from contracts.foreign_calls import decoded, is_contract
+from service.approvals import alone
 from service.auth import budgets
 from service.auth.callers import Caller
-from service.auth.caveats import limits
+from service.auth.caveats import CallCost, limits
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
 from service.ids import transaction_plan_id
@@ -117,6 +118,9 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     def check(c: Connection, prepared: Prepared) -> None:
         cost, now_ms = cost_of(runtime, terms, prepared), services.clock.now_ms()
         budgets.check(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
+        if isinstance(cost, CallCost):
+            who, master = caller.account_id, services.master
+            alone.refuse_above(c, who, out=cost.out, usd=prepared.usd, master=master, now_ms=now_ms)
         funds = prepared.funds
         held = reservations.still_held(
             reservations.holds(c, caller.wallet.id, runtime.config.chain_id), at=funds.height
@@ -170,7 +174,9 @@ async def _prepared(
     assets = [runtime.assets.by_id(asset_id) for asset_id in most]
     balances = await witnessed_balances(runtime, caller.wallet.address, [*assets, native], block=outcome.head.ref)
     usd: int | None = None
-    if caller.key.restrictions.needs_withdrawal_usd:
+    master, now_ms = services.master, services.clock.now_ms()
+    counts_usd = await services.db.read(lambda c: alone.counts_usd(c, caller.account_id, master=master, now_ms=now_ms))
+    if caller.key.restrictions.needs_withdrawal_usd or counts_usd:
         usd = await _worth(services, runtime, most, outcome=outcome)
     funds = Funds(wanted=needs(*most.items(), (native.id, gas_wei)), balances=balances, height=outcome.head.number)
     return Prepared(calls=plan_calls(runtime, asked), funds=funds, gas_wei=gas_wei, usd=usd)

@@ -15,6 +15,7 @@ from chains.tx.model import Lane, PlanId
 from chains.types import Address, CallRequest
 from contracts.assets import AssetId
 from contracts.foreign_calls import why_never
+from service.approvals import alone
 from service.audit.acts import TRANSACTION_PLACED
 from service.audit.model import Subject
 from service.auth import budgets
@@ -98,6 +99,9 @@ async def place(
         now_ms = services.clock.now_ms()
         cost = cost_of(runtime, terms, prepared)
         budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
+        if isinstance(cost, CallCost):
+            who, master = caller.account_id, services.master
+            alone.refuse_above(c, who, out=cost.out, usd=prepared.usd, master=master, now_ms=now_ms)
         until_ms = now_ms + CALL_VALID_MS if terms.kind is TransactionKind.CONTRACT else None
         plan = queued_plan(plan_id, lane, calls=prepared.calls, created_ms=now_ms, valid_until_ms=until_ms)
         SqlTxStore().add_plan(c, plan)

@@ -18,6 +18,8 @@ from service.auth.restrictions import Restrictions
 from service.db import models as m
 from service.ids import new_id
 from tests.e2e.harness import BOB, Stack, running
+from tests.e2e.test_contract_calls import call, deposit, may_call
+from tests.e2e.vaults import DEPOSIT, place_vault
 
 E18: Final = 10**18
 FUNDS: Final = {"ethereum": {"ETH": 5 * E18, "USDC": 100_000 * 10**6}}
@@ -136,12 +138,10 @@ async def test_many_small_ones_are_one_large_one(ethereum: LocalChain, tmp_path:
         assert estimate.json()["needs_approval"] == "over_amount"
 
 
-async def test_the_worth_that_no_feed_says_needs_a_second_person(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_the_worth_that_no_feed_says_needs_a_second_person(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         await with_thresholds(stack, Thresholds(usd=10**18))
         assert (await ask(stack, "1", "known"))["state"] == "processing"
-        feed = stack.chain().assets.usd_feed(stack.chain().assets.by_symbol("USDC"))
-        assert feed is not None
         rpc = stack.rpcs["ethereum"]
         # A day and more without an answer of any feed.
         await asyncio.to_thread(rpc, "evm_increaseTime", 3 * 86_400)
@@ -189,3 +189,14 @@ async def test_f64_a_key_narrowed_after_acceptance_is_refused_before_the_signatu
             await narrow(stack, Restrictions())
         assert await stack.nothing_reserved()
         assert await stack.count(m.txs) == 1
+
+
+async def test_a_contract_call_that_would_need_a_second_person_is_refused(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        vault = place_vault(stack.rpcs["ethereum"])
+        key = await may_call(stack, f"{vault}:{DEPOSIT}")
+        await with_thresholds(stack, Thresholds(usd=100 * 10**6))
+        refused = await call(key, deposit(key, vault, amount="101", client_transaction_id="large"))
+        assert (refused.status_code, refused.json()["code"]) == (403, "approval_required"), refused.text
+        fits = await call(key, deposit(key, vault, amount="25", client_transaction_id="small"))
+        assert fits.status_code == 202, fits.text

@@ -1,0 +1,45 @@
+"""What leaves by a contract call, for which nobody else can be asked: it stays below the account's thresholds, or is
+refused.
+
+Guarantees: a call that may take more than a withdrawal may without a second person, counted with what withdrawals took
+alone in the window, is not accepted; a worth that is not known is above every threshold in USD.
+Not guaranteed: that many calls together stay below them; each is judged alone, and the key lists what it may call.
+"""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from contracts.assets import AssetId
+from service.approvals import clearances, model, policies
+from service.auth.secrets import MasterKey
+from service.errors import ApiError
+
+
+def counts_usd(c: Connection, account_id: int, *, master: MasterKey, now_ms: int) -> bool:
+    """Whether the account has a threshold in USD, so that the worth of what leaves must be known."""
+    return policies.policy_of(c, account_id, master=master, now_ms=now_ms).in_force.usd is not None
+
+
+def refuse_above(
+    c: Connection,
+    account_id: int,
+    *,
+    out: Mapping[AssetId, int],
+    usd: int | None,
+    master: MasterKey,
+    now_ms: int,
+) -> None:
+    """In the unit of work that accepts a call which may take `out`, worth `usd` together.
+
+    Raises:
+        ApiError: approval_required. Tampered.
+    """
+    thresholds = policies.policy_of(c, account_id, master=master, now_ms=now_ms).in_force
+    if not thresholds.any:
+        return
+    before = clearances.taken_alone(c, account_id, now_ms=now_ms)
+    for asset, raw in out.items():
+        if raw and (why := model.why(thresholds, asset, amount=raw, usd=usd, before=before)) is not None:
+            text = f"the account asks for a second person here ({why}), and contract calls have none"
+            raise ApiError("approval_required", text)
