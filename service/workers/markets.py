@@ -16,6 +16,8 @@ async def run_markets(services: Services, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as loops:
         for chain in services.chains.values():
             loops.create_task(_follow(services, chain, stop=stop), name=markets_loop(chain.config))
+        # A service without a chain yet has no loops, and goes on all the same.
+        await stop.wait()
 
 
 def markets_loop(config: ChainConfig) -> str:

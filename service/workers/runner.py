@@ -29,6 +29,8 @@ async def run_endpoints(services: Services, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as loops:
         for chain in services.chains.values():
             loops.create_task(chain.endpoints.run(stop), name=f"endpoints-{chain.config.key}")
+        # A service without a chain yet has no loops, and goes on all the same.
+        await stop.wait()
 
 
 async def run_workers(services: Services, stop: asyncio.Event) -> None:
