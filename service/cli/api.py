@@ -21,6 +21,8 @@ from service.cli.profile import Profile
 from service.cli.session_file import SignedIn
 
 TIMEOUT_S: Final = 30.0
+AGENT: Final = "cambist"
+"""What a list of sessions calls this client."""
 MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""
 
@@ -68,7 +70,7 @@ class Api:
         return self._send("DELETE", path, body=b"")
 
     def _send(self, method: str, target: str, *, body: bytes) -> dict[str, Any]:
-        headers = self._credentials(method, target, body=body)
+        headers = {"User-Agent": AGENT} | self._credentials(method, target, body=body)
         if body:
             headers["Content-Type"] = "application/json"
         try:
