@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, and_, or_, select
 
 from chains.tx.model import UNMINED_TX_STATES, IntentState, TxState
-from chains.types import Address, CallRequest, ChainId
+from chains.types import CallRequest, ChainId
 from contracts.assets import AssetList
 from contracts.decoding import decode_call
 from contracts.deployments import Deployments
@@ -107,11 +107,3 @@ def busy_wallets(c: Connection, chain_id: ChainId) -> frozenset[int]:
     if not addresses:
         return frozenset()
     return frozenset(c.execute(select(wallets.c.id).where(wallets.c.address.in_(sorted(addresses)))).scalars())
-
-
-def lane_has_work(c: Connection, chain_id: ChainId, wallet: Address) -> bool:
-    """Whether anything of the lane is queued or not mined."""
-    of_lane = and_(intents.c.chain_id == chain_id, intents.c.wallet == wallet)
-    queued = select(intents.c.id).where(of_lane, intents.c.state == IntentState.QUEUED).limit(1)
-    unmined = and_(txs.c.chain_id == chain_id, txs.c.wallet == wallet, txs.c.state.in_(sorted(UNMINED_TX_STATES)))
-    return any(c.execute(query).first() for query in (queued, select(txs.c.id).where(unmined).limit(1)))

@@ -20,10 +20,8 @@ from chains.errors import ExecutionReverted, RpcRefused
 from chains.tx.leases import FencedUnitOfWork
 from chains.tx.model import Lane
 from chains.tx.store import Clock, StaleState
-from chains.types import Address, CallRequest
-from contracts.assets import AssetId
+from chains.types import Address
 from contracts.errors import UnsafeSwap
-from contracts.ratio import Ratio
 from contracts.swaps import SwapCall
 from service import pauses
 from service.accounts.wallets import get_wallet
@@ -38,20 +36,15 @@ from service.ids import order_plan_id
 from service.journal import reservations
 from service.markets.firm import compiled, router_allowance, simulated
 from service.markets.guards import check_price, check_price_impact, market_price
-from service.markets.quotes import APPROVE_GAS, PricedTrade, snapshot
-from service.markets.trades import in_base_and_quote
+from service.markets.quotes import PricedTrade, snapshot
 from service.orders import storage
-from service.orders.approvals import approvals
 from service.orders.events import emit_order
-from service.orders.keeper.book import lane_has_work
 from service.orders.keeper.deciding import HoldBack, Why
 from service.orders.keeper.needs import KeeperPolicy, KeptChain
-from service.orders.model import Order, OrderTry
-from service.plans.building import queued_plan
-from service.plans.funds import balances_at, needs
-
-PLAN_MARGIN_MS: Final = 15_000
-"""A plan that was not placed this long before its on-chain deadline is not placed any more."""
+from service.orders.model import Order
+from service.orders.pricing import MIN_DEADLINE_S, Ready, paid
+from service.orders.trying import queue_try
+from service.plans.funds import balances_at
 
 _log: Final = structlog.get_logger("cambist.keeper")
 
@@ -70,18 +63,6 @@ class Sent:
 
     order: Order
     swap: SwapCall
-    wallet: Address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
-    """What the network says of a try."""
-
-    priced: PricedTrade
-    swap: SwapCall
-    allowance: int
-    balances: dict[AssetId, int]
-    deadline_s: int
 
 
 class Executor:
@@ -105,9 +86,9 @@ class Executor:
         try:
             wallet = await uow.read(lambda c: self._standing(c, order))
             await self._guard(order, priced)
-            checked = await self._check(priced, wallet)
+            ready = await self._ready(order, priced, wallet)
             reach("K18")
-            sent = await uow.run(lambda c: self._commit(c, order, checked, wallet=wallet))
+            sent = await uow.run(lambda c: self._commit(c, order, ready, wallet=wallet))
         except NotTaken as refused:
             return refused.held_back
         reach("K19")
@@ -124,7 +105,7 @@ class Executor:
         check_price(opinions, price=price, bounds=self._policy.bounds)
         # What is paid, too: pool fees are not in the impact, and several of them add up.
         most_bps = self._policy.bounds.max_deviation_bps + self._policy.max_price_impact_bps
-        check_price(opinions, price=_paid(priced), bounds=replace(self._policy.bounds, max_deviation_bps=most_bps))
+        check_price(opinions, price=paid(priced), bounds=replace(self._policy.bounds, max_deviation_bps=most_bps))
 
     def _standing(self, c: Connection, order: Order) -> Address:
         """The wallet's address. Raises: NotTaken: the order may not be sent now."""
@@ -160,12 +141,16 @@ class Executor:
         except ApiError as exc:
             raise NotTaken(HoldBack(why=Why.GUARD, detail=exc.code)) from exc
 
-    async def _check(self, priced: PricedTrade, wallet: Address) -> _Checked:
+    async def _ready(self, order: Order, priced: PricedTrade, wallet: Address) -> Ready:
+        """The transaction, simulated. Raises: NotTaken; ChainError, BalanceUnknown: the node did not answer."""
         chain, limits = self._chain, priced.limits
         # Whichever is later: a local chain that stood still is behind, one whose time was moved is ahead.
-        latest_s = max(self._clock.now_ms() // 1000, priced.header.timestamp_s) + self._policy.deadline_s
+        now_s = max(self._clock.now_ms() // 1000, priced.header.timestamp_s)
+        deadline_s = now_s + self._policy.deadline_s
+        if order.expires_ms is not None:
+            deadline_s = max(now_s + MIN_DEADLINE_S, min(deadline_s, order.expires_ms // 1000))
         try:
-            swap = compiled(chain, priced, wallet=wallet, deadline_s=latest_s)
+            swap = compiled(chain, priced, wallet=wallet, deadline_s=deadline_s)
         except UnsafeSwap as exc:
             raise NotTaken(HoldBack(why=Why.SIMULATION, detail=str(exc))) from exc
         balances = await balances_at(chain, wallet, [priced.trade.sold, chain.assets.native], block=priced.header.ref)
@@ -178,56 +163,30 @@ class Executor:
             raise NotTaken(HoldBack(why=Why.SIMULATION, detail=str(exc))) from exc
         if -found.changes[0] > limits.max_sold or found.changes[1] < limits.min_bought:
             raise NotTaken(HoldBack(why=Why.SIMULATION, detail="a token keeps a part of what is transferred"))
-        return _Checked(priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=latest_s)
+        return Ready(priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s)
 
-    def _commit(self, c: Connection, order: Order, checked: _Checked, *, wallet: Address) -> Sent:
+    def _commit(self, c: Connection, order: Order, ready: Ready, *, wallet: Address) -> Sent:
         """Raises: NotTaken: everything is rolled back."""
         if self._standing(c, order) != wallet:
             raise NotTaken(HoldBack(why=Why.CHANGED))
-        chain, priced, now_ms = self._chain, checked.priced, self._clock.now_ms()
+        chain, now_ms = self._chain, self._clock.now_ms()
         if order.expires_ms is not None and now_ms >= order.expires_ms:
             raise NotTaken(HoldBack(why=Why.CHANGED, detail="its time is over"))
-        lane = Lane(chain_id=order.chain_id, wallet=wallet)
-        plan_id = order_plan_id(self._clock)
-        # Another plan of the lane may use up the allowance that was read.
-        others = lane_has_work(c, lane.chain_id, wallet)
-        before = approvals(checked.swap, allowance=checked.allowance, others_open=others)
-        calls: tuple[CallRequest, ...] = (*before, checked.swap.call)
-        valid_until_ms = checked.deadline_s * 1000 - PLAN_MARGIN_MS
-        plan = queued_plan(plan_id, lane, calls=calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
-        self._store.add_plan(c, plan)
-        gas_wei = (priced.swap_gas + len(before) * APPROVE_GAS) * priced.fees.max_fee_wei
         try:
-            reservations.move_to_plan(
+            started = queue_try(
                 c,
-                order.id,
-                plan_id,
-                amounts=needs((priced.trade.sold.id, checked.swap.spend.raw), (chain.assets.native.id, gas_wei)),
-                available=checked.balances,
-                available_at=priced.header.number,
+                order,
+                ready,
+                lane=Lane(chain_id=order.chain_id, wallet=wallet),
+                assets=chain.assets,
+                plan_id=order_plan_id(self._clock),
+                quote=snapshot(chain, ready.priced, deadline_s=ready.deadline_s),
                 now_ms=now_ms,
             )
-            tried = OrderTry(
-                plan_id=plan_id,
-                order_id=order.id,
-                max_sold=priced.limits.max_sold,
-                min_bought=priced.limits.min_bought,
-                deadline_s=checked.deadline_s,
-                created_ms=now_ms,
-            )
-            quote = snapshot(chain, priced, deadline_s=checked.deadline_s)
-            started = storage.start_try(c, order, tried, quote=quote, now_ms=now_ms)
         except reservations.NotEnoughFree as short:
             asset = chain.assets.by_id(short.asset_id)
             raise NotTaken(HoldBack(why=Why.FUNDS, detail=f"too little {asset.symbol} is free")) from short
         except StaleState as exc:
             raise NotTaken(HoldBack(why=Why.CHANGED, detail=str(exc))) from exc
         emit_order(c, started, now_ms=now_ms)
-        return Sent(order=started, swap=checked.swap, wallet=wallet)
-
-
-def _paid(priced: PricedTrade) -> Ratio:
-    """What the trade pays or gets for one base unit of base, in quote base units, fees inside."""
-    quote = priced.quote
-    base, in_quote = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
-    return Ratio.of(in_quote, base)
+        return Sent(order=started, swap=ready.swap)

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from service.db.engine import Database
 from service.orders import storage
-from service.orders.keeper.book import RestingBook, busy_wallets, lane_has_work, on_its_way
+from service.orders.keeper.book import RestingBook, busy_wallets, on_its_way
 from service.orders.model import OrderState, OrderType
 from tests.clock import FakeClock
 from tests.service.markets.state.v2chain import ASSETS, CONFIG, DEPLOYMENTS
@@ -51,21 +51,21 @@ async def test_what_is_on_its_way_is_told_until_a_block_has_it(db: Database, clo
     await world.set_up()
     party = world.parties[0]
 
-    async def told(above: int) -> tuple[int, frozenset[int], bool]:
-        def read(c: Connection) -> tuple[int, frozenset[int], bool]:
+    async def told(above: int) -> tuple[int, frozenset[int]]:
+        def read(c: Connection) -> tuple[int, frozenset[int]]:
             swaps = on_its_way(c, CHAIN_ID, above=above, assets=ASSETS, deployments=DEPLOYMENTS)
-            return len(swaps), busy_wallets(c, CHAIN_ID), lane_has_work(c, CHAIN_ID, party.address)
+            return len(swaps), busy_wallets(c, CHAIN_ID)
 
         return await db.read(read)
 
-    assert await told(0) == (0, frozenset(), False)
+    assert await told(0) == (0, frozenset())
     await world.rest(party, MARKET, OrderType.LIMIT, terms(world, 99), lifetime_ms=None)
     await world.keeper.step()
     queued = await told(0)
-    assert queued == (1, frozenset({party.wallet_id}), True)
+    assert queued == (1, frozenset({party.wallet_id}))
     while not any(one.swap for one in world.mined):
         await world.next_block(quiet=True)
     mined_at = world.mined[-1].block.number
-    assert await told(mined_at) == (0, frozenset(), False)
+    assert await told(mined_at) == (0, frozenset())
     # To who still looks at the block before, it is on its way.
-    assert await told(mined_at - 1) == (1, frozenset(), False)
+    assert await told(mined_at - 1) == (1, frozenset())
