@@ -102,10 +102,14 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
         authenticator=Authenticator(
             master=services.master,
             clock=services.clock,
-            keys=KeyMemory(services.db, master=services.master, clock=services.clock),
+            keys=KeyMemory(
+                services.db,
+                master=services.master,
+                clock=services.clock,
+                idle_ms=settings.key_idle_days * DAY_MS,
+            ),
             nonces=Nonces(services.db, started_ms=services.clock.now_ms()),
             uses=services.key_uses,
-            idle_ms=settings.key_idle_days * DAY_MS,
         ),
         sessions=SessionAuthenticator(
             db=services.db,

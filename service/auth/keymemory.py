@@ -24,6 +24,7 @@ from chains.types import Address
 from service.accounts.wallets import get_wallet
 from service.auth import keys
 from service.auth.authority import Tampered
+from service.auth.caveats import Caveat, caveats_of
 from service.auth.keys import ApiKey
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
@@ -53,6 +54,8 @@ class LoadedKey:
 
     key: ApiKey
     wallet: WalletRef
+    caveats: tuple[Caveat, ...]
+    """Of the key, as an arrival is judged by them; made once, not for every request."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,10 +68,12 @@ class _Entry:
 class KeyMemory:
     """Used by one event loop."""
 
-    def __init__(self, db: Database, *, master: MasterKey, clock: Clock) -> None:
+    def __init__(self, db: Database, *, master: MasterKey, clock: Clock, idle_ms: int | None = None) -> None:
+        """`idle_ms`: how long a key without networks lasts unused."""
         self._db: Final = db
         self._master: Final = master
         self._clock: Final = clock
+        self._idle_ms: Final = idle_ms
         self._entries: Final[dict[str, _Entry]] = {}
         self._authority = db.changes.authority
         self._checked_s = 0.0
@@ -139,7 +144,11 @@ class KeyMemory:
             return None
         if wallet.account_id != key.account_id:
             raise Tampered(wallets)
-        loaded = LoadedKey(key=key, wallet=WalletRef(id=wallet.id, address=wallet.address, label=wallet.label))
+        loaded = LoadedKey(
+            key=key,
+            wallet=WalletRef(id=wallet.id, address=wallet.address, label=wallet.label),
+            caveats=caveats_of(key, idle_ms=self._idle_ms),
+        )
         return loaded, _macs(c, [key_id])[key_id]
 
 

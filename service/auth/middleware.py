@@ -13,6 +13,7 @@ Not here: permissions (`callers`), and that a route names its caller (`app`).
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -27,7 +28,7 @@ from service.auth.keys import IpAddress
 from service.auth.secrets import SealBroken
 from service.auth.session_caller import Presented, SessionAuthenticator, SessionCaller, read_session
 from service.auth.signature import read_headers, signing_text
-from service.auth.wellformed import Headers, check_host, check_json, check_query, client_address
+from service.auth.wellformed import Headers, check_host, check_json, check_query, client_address, normalized_hosts
 from service.db.errors import DatabaseError
 from service.errors import ApiError
 from service.ids import new_id
@@ -48,9 +49,13 @@ _GUESSES: Final = frozenset({"authentication_failed", "session_ended"})
 _ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _CLOSE: Final = {"Connection": "close"}
 """With an answer before the body was read, what is left of it must not be taken for the next request."""
+_BODILESS: Final = frozenset({"GET", "HEAD"})
+_OF_BODIES: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""Without one of them there is none (RFC 9112, 6.3)."""
 _UNREAD: Final = frozenset({"body_too_large", "request_timeout"})
 
 _log: Final = structlog.get_logger("cambist.http")
+_std_log: Final = logging.getLogger("cambist.http")
 
 
 class _Gone(Exception):
@@ -67,6 +72,8 @@ class _Exchange:
     orders: tuple[Taken, Taken] | None = None
     """In 10 s and in a day, of an order's account."""
     status: int | None = None
+    is_hot: bool = False
+    """Answered ahead of the framework."""
 
     @property
     def is_accepted(self) -> bool:
@@ -118,6 +125,7 @@ class Edge:
     ) -> None:
         self._app: Final = app
         self._settings: Final = settings
+        self._hosts: Final = normalized_hosts(settings.allowed_hosts)
         self._authenticator: Final = authenticator
         self._sessions: Final = sessions
         self._limits: Final = limits
@@ -132,25 +140,28 @@ class Edge:
         exchange = _Exchange(request_id=new_id(clock), send=send)
         state = scope["state"] = {**scope.get("state", {}), "request_id": exchange.request_id}
         began_s = clock.monotonic_s()
-        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
-            try:
-                await self._handle(scope, receive, exchange)
-            except _Gone:
-                return
-            except Exception as exc:
+        try:
+            await self._handle(scope, receive, exchange)
+        except _Gone:
+            return
+        except Exception as exc:
+            with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
                 error = api_error_of(exc)
-                if exchange.status is not None:
-                    # Half an answer is out: only closing the connection tells the client.
-                    raise
-                headers = _CLOSE if error.code in _UNREAD else None
-                response = problem(error, request_id=exchange.request_id, headers=headers)
-                await response(scope, receive, exchange.answer)
-            finally:
-                caller = state.get("caller")
-                if exchange.orders is not None and isinstance(caller, Caller) and not exchange.is_accepted:
-                    self._limits.give_order_back(caller.account_id)
+            if exchange.status is not None:
+                # Half an answer is out: only closing the connection tells the client.
+                raise
+            headers = _CLOSE if error.code in _UNREAD else None
+            response = problem(error, request_id=exchange.request_id, headers=headers)
+            await response(scope, receive, exchange.answer)
+        finally:
+            caller = state.get("caller")
+            if exchange.orders is not None and isinstance(caller, Caller) and not exchange.is_accepted:
+                self._limits.give_order_back(caller.account_id)
+            # A line costs more than a hot read; those are counted (`observability.timing`).
+            if not exchange.is_hot or _std_log.isEnabledFor(logging.DEBUG):
                 _log.info(
                     "request",
+                    request_id=exchange.request_id,
                     method=scope["method"],
                     # The route's template: a path that is not one of ours may hold anything.
                     route=getattr(scope.get("route"), "path", None),
@@ -179,9 +190,9 @@ class Edge:
         for refused in (found_address, query):
             if isinstance(refused, ApiError):
                 raise refused
-        check_host(headers, self._settings.allowed_hosts)
+        check_host(headers, self._hosts)
         _check_headers(headers)
-        body = await self._body(headers, receive)
+        body = await self._body(scope, headers, receive)
         found = await self._caller(scope, body, address=address)
         state["caller"] = found
         if isinstance(found, Caller | SessionCaller):
@@ -199,13 +210,16 @@ class Edge:
         elif not isinstance(query, ApiError):
             hot = await self._hot.answer(route, parts, query, found=found)
             if hot is not None:
-                scope["route"] = route
+                scope["route"], exchange.is_hot = route, True
                 await _send_json(hot, exchange.answer)
                 return
-        await self._app(scope, _replaying(body, receive), exchange.answer)
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+            await self._app(scope, _replaying(body, receive), exchange.answer)
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes:
         """The whole body. Raises: ApiError: body_too_large, request_timeout. _Gone."""
+        if scope["method"] in _BODILESS and not any(name in _OF_BODIES for name, _ in headers):
+            return b""
         limit = self._settings.max_body_bytes
         announced = [value for name, value in headers if name == b"content-length"]
         # Not trusted to be right, only to be too much: a chunked body is counted.

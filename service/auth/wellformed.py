@@ -6,7 +6,8 @@ to the one who signs or checks it, and another to the one who acts on it. So suc
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
@@ -60,11 +61,19 @@ def check_query(query: bytes) -> Mapping[str, str]:
     return dict(pairs)
 
 
-def check_host(headers: Headers, allowed: Iterable[str]) -> None:
-    """Raises: ApiError: host_not_allowed: not exactly one Host header, or a name that is not ours."""
+def normalized_hosts(allowed: Iterable[str]) -> frozenset[str]:
+    """Names for `check_host`."""
+    return frozenset(host.strip("[]").lower() for host in allowed)
+
+
+def check_host(headers: Headers, allowed: Collection[str]) -> None:
+    """`allowed` is normalized.
+
+    Raises: ApiError: host_not_allowed: not exactly one Host header, or a name that is not ours.
+    """
     hosts = [value for name, value in headers if name == b"host"]
     name = _host_name(hosts[0].decode("latin-1").lower()) if len(hosts) == 1 else ""
-    if not name or name not in {host.strip("[]").lower() for host in allowed}:
+    if not name or name not in allowed:
         raise ApiError("host_not_allowed", "the Host header does not name this service")
 
 
@@ -92,6 +101,7 @@ def _in(address: IpAddress, networks: Sequence[IpNetwork]) -> bool:
     return any(address in network for network in networks)
 
 
+@lru_cache(maxsize=4_096)
 def _address(text: str | None) -> IpAddress | None:
     try:
         address = ip_address(text or "")

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chains.tx.store import Clock
@@ -19,6 +20,7 @@ class Timing:
         self._app: Final = app
         self._metrics: Final = metrics
         self._clock: Final = clock
+        self._counters: Final[dict[tuple[str, str, int], Counter]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,6 +41,10 @@ class Timing:
             if status is not None:
                 route = getattr(scope.get("route"), "path", UNROUTED)
                 method = scope["method"] if route != UNROUTED else UNROUTED
-                self._metrics.requests.labels(method, route, str(status)).inc()
+                counted = (method, route, status)
+                if counted not in self._counters:
+                    # As many as there are routes and statuses: what is no route's has one label.
+                    self._counters[counted] = self._metrics.requests.labels(method, route, str(status))
+                self._counters[counted].inc()
                 if status == ACCEPTED:
                     self._metrics.accept_seconds.labels(route).observe(self._clock.monotonic_s() - began_s)

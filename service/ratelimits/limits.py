@@ -9,6 +9,7 @@ Guarantees: see `windows` and `bans`. Where other processes may have the databas
 leased always, so that a restart does not begin it anew (but costs it a slice, a 64th of what is left).
 """
 
+from functools import lru_cache
 from typing import Final
 
 from chains.tx.store import Clock
@@ -93,6 +94,7 @@ def require_passed(taken: Taken) -> None:
         )
 
 
+@lru_cache(maxsize=4_096)
 def bucket_of(address: IpAddress | None) -> str:
     """One IPv6 host has a whole /64 to choose from."""
     if address is None:
