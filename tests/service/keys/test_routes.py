@@ -11,8 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
 
+from chains.types import ChainId
 from service.accounts import people, sessions, users, wallets
 from service.accounts.people import Role
+from service.addresses.storage import NewEntry, insert_entry
 from service.auth import keys
 from service.auth.keys import Created
 from service.auth.last_use import WRITE_EVERY_MS
@@ -167,7 +169,7 @@ async def test_f77_of_activations_at_once_one_succeeds(service: Api, ada: Person
     assert [act for act, _ in await acts(service)].count("key.activate") == 1
 
 
-async def test_f76_a_code_activates_one_key_and_no_second_one(service: Api, ada: Person) -> None:
+async def test_f77_a_code_activates_one_key_and_no_second_one(service: Api, ada: Person) -> None:
     one, two = await ada.make(label="one"), await ada.make(label="two")
     code = service.totp_code()
     assert (await ada.activate(one["key"]["key"], code)).status_code == 200
@@ -212,7 +214,7 @@ async def test_a_key_that_nobody_activates_lapses_for_good(service: Api, ada: Pe
         ({"ip_allowlist": ["203.0.113.7/32"], "days": 91}, "90 days"),
     ],
 )
-async def test_a_withdraw_key_needs_narrow_networks_and_an_expiry_within_90_days(
+async def test_f76_a_withdraw_key_needs_narrow_networks_and_an_expiry_within_90_days(
     service: Api, ada: Person, given: dict[str, Any], why: str
 ) -> None:
     body = dict(given)
@@ -555,6 +557,45 @@ async def test_a_key_says_what_it_may_do_and_what_its_restrictions_would_say(ser
     assert (await checked(kind="read"))["denials"][0]["code"] == "permission_denied"
     for bad in ({"kind": "order"}, {"kind": "read", "usd": "1"}, {**order, "asset": "USDC"}):
         assert code_of(await signed(service, made, "key/check", body=bad)) == "invalid_parameters"
+
+
+async def test_a_withdraw_key_of_a_session_reaches_the_cooled_address_book_and_nothing_else(
+    service: Api, ada: Person
+) -> None:
+    now_ms, master = service.clock.now_ms(), service.services.master
+    made = await ada.active(
+        label="payer", permissions=["withdraw"], ip_allowlist=["127.0.0.1"], expires_ms=now_ms + 90 * DAY_MS
+    )
+    book = address_of(7)
+
+    def enter(c: Connection) -> None:
+        account = people.account_by_name(c, "main")
+        assert account is not None
+        entry = NewEntry(
+            account_id=account.id,
+            chain_id=ChainId(1),
+            address=book,
+            name="exchange",
+            is_contract=False,
+            in_force_ms=now_ms + DAY_MS,
+            added_by=None,
+            created_ms=now_ms,
+        )
+        insert_entry(c, entry, master=master)
+
+    await service.services.db.run(enter)
+    payment = {"kind": "withdrawal", "chain": "ethereum", "asset": "USDC", "amount": "1", "usd": "1"}
+
+    async def codes(to: str, **more: str) -> list[str]:
+        answer = await signed(service, made, "key/check", body={**payment, "destination": to, **more})
+        return [denied["code"] for denied in answer.json()["denials"]]
+
+    assert await codes(book) == ["destination_not_allowed"]
+    service.clock.advance_ms(DAY_MS)
+    assert await codes(book) == []
+    assert await codes(address_of(8)) == ["destination_not_allowed"]
+    assert await codes(book, chain="polygon") == ["destination_not_allowed"]
+    assert await codes(book, client_ip="203.0.113.7") == ["ip_not_allowed"]
 
 
 async def test_the_operators_keys_work_at_once_as_before(service: Api) -> None:
