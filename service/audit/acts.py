@@ -66,10 +66,10 @@ class AuditAct:
 _ROWS: Final = (
     ("account.create", "An account and its owner were made (`cambist init`, or a user registered).",
      ("account", "owner")),
-    ("wallet.create", "A new key and its wallet.", ("label", "address", "signer")),
-    ("wallet.import", "An existing key and its wallet.", ("label", "kind", "address", "signer")),
+    ("wallet.create", "A new key and its wallet.", ("account", "label", "address", "signer")),
+    ("wallet.import", "An existing key and its wallet.", ("account", "label", "kind", "address", "signer")),
     ("wallet.register", "The wallet of a key that is held elsewhere, or was stored before.",
-     ("label", "address", "signer")),
+     ("account", "label", "address", "signer")),
     ("key.create", "An API key, never its secret.",
      ("label", "wallet", "permissions", "ip_allowlist", "destinations", "lifetime_hours", "expires_ms", "algorithm",
       "key", "session")),

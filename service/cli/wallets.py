@@ -22,6 +22,9 @@ PasswordFileOption = Annotated[
 ]
 
 
+AccountOption = Annotated[str | None, typer.Option(help="The account that is to own it; the first one, if not given.")]
+
+
 class Kind(StrEnum):
     """What is imported."""
 
@@ -40,11 +43,12 @@ PROMPTS = {
 @app.command(epilog="Example:\n\n  cambist wallet create main")
 def create(
     label: Annotated[str, typer.Argument(help="A name for the wallet, unique in the account.")],
+    account: AccountOption = None,
     password_file: PasswordFileOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make a new key in the keystore and register its wallet."""
-    params = {"label": label, "password": _password(password_file)}
+    params = {"account": account, "label": label, "password": _password(password_file)}
     _show(act(settings_of_host(), "wallet.create", params, doing="making the wallet"), json)
 
 
@@ -68,6 +72,7 @@ def import_(
         typer.Option(help="For a keystore: file (mode 600) with the password it has now; else you are asked."),
     ] = None,
     index: Annotated[int, typer.Option(min=0, help="For a mnemonic: which address, m/44'/60'/0'/0/INDEX.")] = 0,
+    account: AccountOption = None,
     password_file: PasswordFileOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -77,6 +82,7 @@ def import_(
     secret = read_secret(source, prompt=PROMPTS[kind])
     opening = read_secret(source_password_file, prompt="Password of that keystore") if kind is Kind.KEYSTORE else None
     params = {
+        "account": account,
         "label": label,
         "kind": str(kind),
         "secret": secret,
@@ -91,11 +97,12 @@ def import_(
 def register(
     label: Annotated[str, typer.Argument(help="A name for the wallet, unique in the account.")],
     address: Annotated[str, typer.Argument(help="Address whose key is in the keystore already, or with a signer.")],
+    account: AccountOption = None,
     password_file: PasswordFileOption = None,
     json: JsonOption = False,
 ) -> None:
     """Register the wallet of a key that a signer of the settings holds, or that is in the keystore already."""
-    params = {"label": label, "address": address, "password": _password(password_file)}
+    params = {"account": account, "label": label, "address": address, "password": _password(password_file)}
     _show(act(settings_of_host(), "wallet.register", params, doing="registering the wallet"), json)
 
 
@@ -107,8 +114,11 @@ def list_(json: JsonOption = False) -> None:
         print_json(answer)
         return
     print_table(
-        ["label", "address", "signer", "unlocked"],
-        [[w["label"], w["address"], w["signer"], "yes" if w["unlocked"] else "no"] for w in answer["wallets"]],
+        ["account", "label", "address", "signer", "unlocked"],
+        [
+            [w["account"], w["label"], w["address"], w["signer"], "yes" if w["unlocked"] else "no"]
+            for w in answer["wallets"]
+        ],
     )
 
 

@@ -66,9 +66,15 @@ ACTS: Final[Mapping[str, Act]] = {
     "tx.thaw": Act(
         params=chain_acts.ThawChain, run=chain_acts.thaw, shown=("chain", "freeze_reason"), asks_chains=False
     ),
-    "wallet.create": Act(params=wallet_acts.CreateWallet, run=wallet_acts.create, shown=("label", "address")),
-    "wallet.import": Act(params=wallet_acts.ImportWallet, run=wallet_acts.import_, shown=("label", "kind", "address")),
-    "wallet.register": Act(params=wallet_acts.RegisterWallet, run=wallet_acts.register, shown=("label", "address")),
+    "wallet.create": Act(
+        params=wallet_acts.CreateWallet, run=wallet_acts.create, shown=("account", "label", "address")
+    ),
+    "wallet.import": Act(
+        params=wallet_acts.ImportWallet, run=wallet_acts.import_, shown=("account", "label", "kind", "address")
+    ),
+    "wallet.register": Act(
+        params=wallet_acts.RegisterWallet, run=wallet_acts.register, shown=("account", "label", "address")
+    ),
     "wallet.list": Act(params=NoParams, run=wallet_acts.list_, asks_chains=False),
     "key.create": Act(
         params=key_acts.CreateKey,
@@ -80,7 +86,7 @@ ACTS: Final[Mapping[str, Act]] = {
     "key.revoke": Act(
         params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing", "rejected"), asks_chains=False
     ),
-    "address.list": Act(params=address_acts.OfAccount, run=address_acts.list_, asks_chains=False),
+    "address.list": Act(params=wallet_acts.OfAccount, run=address_acts.list_, asks_chains=False),
     "address.add": Act(
         params=address_acts.AddAddress,
         run=address_acts.add,

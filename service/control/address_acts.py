@@ -12,21 +12,13 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy import Connection
 
-from service.accounts import people
 from service.addresses import book, checking, storage
 from service.addresses.storage import Entry
 from service.build import Services
-from service.control.params import Params
 from service.control.protocol import ActFailed
-from service.control.wallet_acts import the_account
+from service.control.wallet_acts import OfAccount, the_account
 from service.errors import ApiError
 from service.markets.lookup import chain_named
-
-
-class OfAccount(Params):
-    """Of the installation's first account where none is named."""
-
-    account: str | None = Field(default=None, max_length=64)
 
 
 class AddAddress(OfAccount):
@@ -42,14 +34,14 @@ class RemoveAddress(OfAccount):
 
 async def list_(services: Services, params: OfAccount) -> dict[str, Any]:
     """The account's book, by name."""
-    account_id = await _account_id(services, params.account)
+    account_id = await the_account(services, params.account)
     found = await services.db.read(lambda c: storage.entries_of(c, account_id, master=services.master))
     return {"addresses": [_document(services, entry) for entry in found]}
 
 
 async def add(services: Services, params: AddAddress) -> dict[str, Any]:
     """An entry that is in force at once."""
-    account_id = await _account_id(services, params.account)
+    account_id = await the_account(services, params.account)
     now_ms = services.clock.now_ms()
     try:
         runtime = chain_named(services, params.chain)
@@ -69,7 +61,7 @@ async def add(services: Services, params: AddAddress) -> dict[str, Any]:
 
 async def remove(services: Services, params: RemoveAddress) -> dict[str, Any]:
     """Take an entry out of the book at once."""
-    account_id = await _account_id(services, params.account)
+    account_id = await the_account(services, params.account)
     now_ms = services.clock.now_ms()
 
     def write(c: Connection) -> Entry:
@@ -84,15 +76,6 @@ async def remove(services: Services, params: RemoveAddress) -> dict[str, Any]:
 def _failed(error: ApiError) -> ActFailed:
     hint = "Compare all of it, then add --accept-look-alike." if error.code == "looks_alike" else error.hint
     return ActFailed(error.code, error.message, hint=hint)
-
-
-async def _account_id(services: Services, named: str | None) -> int:
-    if named is None:
-        return await the_account(services)
-    found = await services.db.read(lambda c: people.account_by_name(c, named))
-    if found is None:
-        raise ActFailed("unknown_account", f"there is no account {named!r}")
-    return found.id
 
 
 def _document(services: Services, entry: Entry) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import asyncio
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr
+from sqlalchemy import Connection
 
 from chains.errors import SignerUnavailable, SigningError
 from chains.signing import mnemonic
@@ -28,12 +29,18 @@ from service.control.protocol import ActFailed
 from service.signer_settings import LOCAL
 
 
-class CreateWallet(Params):
+class OfAccount(Params):
+    """For an account by its name; the installation's first one where none is named."""
+
+    account: str | None = Field(default=None, max_length=64)
+
+
+class CreateWallet(OfAccount):
     label: str = Field(max_length=64)
     password: SecretStr | None = None
 
 
-class ImportWallet(Params):
+class ImportWallet(OfAccount):
     label: str = Field(max_length=64)
     kind: Literal["private-key", "mnemonic", "keystore"]
     secret: SecretStr
@@ -42,7 +49,7 @@ class ImportWallet(Params):
     password: SecretStr | None = None
 
 
-class RegisterWallet(Params):
+class RegisterWallet(OfAccount):
     label: str = Field(max_length=64)
     address: str
     password: SecretStr | None = None
@@ -51,7 +58,7 @@ class RegisterWallet(Params):
 async def create(services: Services, params: CreateWallet) -> dict[str, Any]:
     """A new key and its wallet."""
     password = await keystore_password(services, params.password)
-    account_id = await the_account(services)
+    account_id = await the_account(services, params.account)
     await _check_label(services, account_id, params.label)
     try:
         address = await asyncio.to_thread(services.keystore.create, password)
@@ -63,7 +70,7 @@ async def create(services: Services, params: CreateWallet) -> dict[str, Any]:
 async def import_(services: Services, params: ImportWallet) -> dict[str, Any]:
     """An existing key and its wallet. The key may be in the keystore already."""
     password = await keystore_password(services, params.password)
-    account_id = await the_account(services)
+    account_id = await the_account(services, params.account)
     await _check_label(services, account_id, params.label)
     try:
         private_key = await asyncio.to_thread(_private_key, params)
@@ -83,7 +90,8 @@ async def register(services: Services, params: RegisterWallet) -> dict[str, Any]
     except InvalidAddress as exc:
         raise ActFailed("bad_address", str(exc)) from exc
     if services.signers.name_of(address) != LOCAL:
-        return await _register_remote(services, address, label=params.label)
+        account_id = await the_account(services, params.account)
+        return await _register_remote(services, account_id, address, label=params.label)
     if address not in services.keystore.list():
         raise ActFailed(
             "no_such_key",
@@ -91,32 +99,51 @@ async def register(services: Services, params: RegisterWallet) -> dict[str, Any]
             hint="cambist wallet import; for a key elsewhere, see signers in docs/operations.md",
         )
     password = await keystore_password(services, params.password)
-    account_id = await the_account(services)
+    account_id = await the_account(services, params.account)
     return await _register(services, account_id, address, label=params.label, password=password)
 
 
 async def list_(services: Services, params: Params) -> dict[str, Any]:
     """All wallets."""
-    found = await services.db.read(lambda c: wallets.list_wallets(c, master=services.master))
+
+    def read(c: Connection) -> list[tuple[Wallet, str]]:
+        names = {account.id: account.name for account in list_accounts(c)}
+        return [(wallet, names[wallet.account_id]) for wallet in wallets.list_wallets(c, master=services.master)]
+
+    found = await services.db.read(read)
     unlocked = set(await services.signers.addresses())
-    return {"wallets": [{**document(wallet), "unlocked": wallet.address in unlocked} for wallet in found]}
+    return {
+        "wallets": [
+            {**document(wallet), "account": account, "unlocked": wallet.address in unlocked}
+            for wallet, account in found
+        ]
+    }
 
 
 async def find_wallet(services: Services, named: str) -> Wallet:
-    """A wallet by label or address. Raises: ActFailed."""
-    found = await services.db.read(lambda c: wallets.list_wallets(c, master=services.master))
-    for wallet in found:
-        if wallet.label == named or wallet.address.lower() == named.lower():
-            return wallet
-    raise ActFailed("no_such_wallet", f"there is no wallet {named!r}", hint="cambist wallet list")
+    """A wallet by label or address. Raises: ActFailed: there is none, or several accounts have one of that label."""
+    every = await services.db.read(lambda c: wallets.list_wallets(c, master=services.master))
+    found = [wallet for wallet in every if wallet.label == named or wallet.address.lower() == named.lower()]
+    if len(found) > 1:
+        raise ActFailed(
+            "ambiguous_wallet",
+            f"several accounts have a wallet {named!r}",
+            hint="Give its address: cambist wallet list",
+        )
+    if not found:
+        raise ActFailed("no_such_wallet", f"there is no wallet {named!r}", hint="cambist wallet list")
+    return found[0]
 
 
-async def the_account(services: Services) -> int:
-    """The installation's account. Raises: ActFailed: there is none yet."""
+async def the_account(services: Services, named: str | None = None) -> int:
+    """The account of that name, or the installation's first. Raises: ActFailed: there is none."""
     accounts = await services.db.read(list_accounts)
     if not accounts:
         raise ActFailed("no_account", "this installation has no account yet", hint="cambist init")
-    return accounts[0].id
+    for account in accounts:
+        if named is None or account.name == named:
+            return account.id
+    raise ActFailed("unknown_account", f"there is no account {named!r}")
 
 
 async def keystore_password(services: Services, given: SecretStr | None) -> str:
@@ -166,7 +193,7 @@ async def _register(
     return wallet
 
 
-async def _register_remote(services: Services, address: Address, *, label: str) -> dict[str, Any]:
+async def _register_remote(services: Services, account_id: int, address: Address, *, label: str) -> dict[str, Any]:
     name = services.signers.name_of(address)
     try:
         await services.signers.prove(address)
@@ -174,7 +201,7 @@ async def _register_remote(services: Services, address: Address, *, label: str) 
         raise ActFailed("signer_unreachable", f"signer {name}: {exc}", hint="cambist config check") from exc
     except SigningError as exc:
         raise ActFailed("signer_refused", f"signer {name}: {exc}", hint="cambist config check") from exc
-    return await _registered(services, await the_account(services), address, label=label)
+    return await _registered(services, account_id, address, label=label)
 
 
 async def _registered(services: Services, account_id: int, address: Address, *, label: str) -> dict[str, Any]:

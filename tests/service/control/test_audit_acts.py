@@ -26,6 +26,7 @@ LOOKS = {
         "asset.check",
         "market.check",
         "address.list",
+        "approval.list",
     ),
     *("audit.list", "audit.verify", "audit.page"),
 }
