@@ -2,8 +2,8 @@
 refused.
 
 Guarantees: a call that may take more than a withdrawal may without a second person, counted with what withdrawals took
-alone in the window, is not accepted; a worth that is not known is above every threshold in USD.
-Not guaranteed: that many calls together stay below them; each is judged alone, and the key lists what it may call.
+alone and calls may have taken in the window, is not accepted; a worth that is not known is above every threshold in
+USD.
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from contracts.assets import AssetId
 from service.approvals.model import WINDOW_MS, ClearState, Taken, Why
 from service.auth import authority
 from service.auth.secrets import MasterKey
-from service.db.models import clearances, withdrawals
+from service.db.models import clearances, transactions, withdrawals
 from service.plans.params import params_hash
 from service.withdrawals.model import AmountIs, Withdrawal, leaves_at_most
 
@@ -154,7 +154,8 @@ def decide(
 
 
 def taken_alone(c: Connection, account_id: int, *, now_ms: int) -> Taken:
-    """What the account's withdrawals took that needed nobody else, in the window that ends now.
+    """What the account's withdrawals took that needed nobody else, and its calls of contracts may have taken, in the
+    window that ends now.
 
     What was accepted counts, whatever became of it, as it does for the limits of keys; of a worth that was not known
     only the amount does.
@@ -171,6 +172,16 @@ def taken_alone(c: Connection, account_id: int, *, now_ms: int) -> Taken:
         kind = AmountIs(row.amount_is)
         leaves = leaves_at_most(row.asset, row.amount, amount_is=kind, max_fee_wei=row.max_fee_wei)
         amounts[row.asset] = amounts.get(row.asset, 0) + leaves
+    x = transactions
+    calls = c.execute(
+        select(x.c.usd, x.c.max_out).where(
+            x.c.account_id == account_id, x.c.max_out.is_not(None), x.c.created_ms > now_ms - WINDOW_MS
+        )
+    ).all()
+    for call in calls:
+        usd += call.usd or 0
+        for asset, raw in (call.max_out or {}).items():
+            amounts[AssetId(asset)] = amounts.get(AssetId(asset), 0) + int(raw)
     return Taken(usd=usd, amounts=amounts)
 
 

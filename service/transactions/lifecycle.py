@@ -110,7 +110,7 @@ class TransactionLifecycle:
                 return TransactionState.FAILED, NOTHING_MOVED
             right = moved == {got.id: amount, gave.id: -amount}
             return TransactionState.CONFIRMED, None if right else OTHER_AMOUNT_MOVED
-        if over := beyond(terms, moved, native=assets.native.id):
+        if over := beyond(terms, moved):
             log.critical("transaction %d: more left than declared of %s", self.transaction.id, ", ".join(over))
             return TransactionState.CONFIRMED, MORE_LEFT
         return TransactionState.CONFIRMED, None

@@ -11,7 +11,6 @@ def most_out(*, max_out: Mapping[AssetId, int], value_wei: int, native: AssetId)
     return dict(max_out) | ({native: value_wei} if value_wei else {})
 
 
-def beyond(terms: Terms, moved: Mapping[AssetId, int], *, native: AssetId) -> Sequence[AssetId]:
+def beyond(terms: Terms, moved: Mapping[AssetId, int]) -> Sequence[AssetId]:
     """The assets of which more left than the terms allow; `moved` is signed, gas left out."""
-    most = most_out(max_out=terms.max_out, value_wei=terms.value_wei, native=native)
-    return sorted(asset for asset, raw in moved.items() if -raw > most.get(asset, 0))
+    return sorted(asset for asset, raw in moved.items() if -raw > terms.max_out.get(asset, 0))

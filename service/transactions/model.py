@@ -48,7 +48,8 @@ class Terms:
     """What was asked for, which never changes: amounts in base units, by asset where there are several.
 
     `contract`, `data` and `value_wei` are the plan's last call. `asset` and `amount` of wrap and unwrap are what is
-    given; `asset` of revoke is the token. `function` (its signature), `approvals` and `max_out` are of contract.
+    given; `asset` of revoke is the token. `function` (its signature), `approvals` and `max_out` are of contract;
+    `max_out` has the native coins of `value_wei` too.
     """
 
     account_id: int
@@ -78,7 +79,8 @@ class Terms:
 class Transaction:
     """A stored transaction. `tx_hash` is the attempt sent last until one is mined, and may change till then.
 
-    `moved` is what the confirmed receipt's logs show, without gas; None before.
+    `moved` is what the confirmed receipt's logs show, without gas; None before. `usd` is what all of a call's
+    `max_out` was worth when it was accepted, in micro-dollars; None: not known, or nothing asked for it.
     """
 
     id: int
@@ -87,6 +89,7 @@ class Transaction:
     state: TransactionState
     reason: str | None
     tx_hash: TxHash | None
+    usd: int | None
     moved: Mapping[AssetId, int] | None
     gas_wei: int
     created_ms: int

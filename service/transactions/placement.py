@@ -107,7 +107,7 @@ async def place(
         SqlTxStore().add_plan(c, plan)
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=prepared.funds, now_ms=now_ms)
         mac = asked_mac(services.master, terms)
-        transaction = storage.insert_transaction(c, terms, asked_mac=mac, now_ms=now_ms)
+        transaction = storage.insert_transaction(c, terms, asked_mac=mac, usd=prepared.usd, now_ms=now_ms)
         record_placed(
             c,
             caller,
@@ -132,6 +132,8 @@ async def place(
 
 def terms_of(runtime: ChainRuntime, caller: Caller, asked: Asked, *, plan_id: PlanId) -> Terms:
     """What is asked for, with whose it is."""
+    called = asked.kind is TransactionKind.CONTRACT
+    most = most_out(max_out=asked.max_out, value_wei=asked.call.value_wei, native=runtime.assets.native.id)
     return Terms(
         account_id=caller.account_id,
         wallet_id=caller.wallet.id,
@@ -148,7 +150,7 @@ def terms_of(runtime: ChainRuntime, caller: Caller, asked: Asked, *, plan_id: Pl
         spender=asked.spender,
         function=asked.function,
         approvals=asked.approvals,
-        max_out=asked.max_out,
+        max_out=most if called else {},
         plan_id=plan_id,
     )
 
@@ -182,8 +184,7 @@ def check_allowed(c: Connection, runtime: ChainRuntime, caller: Caller, *, terms
 def cost_of(runtime: ChainRuntime, terms: Terms, prepared: Prepared) -> Cost | CallCost:
     """What it takes of the key's limits."""
     if terms.kind is TransactionKind.CONTRACT:
-        out = most_out(max_out=terms.max_out, value_wei=terms.value_wei, native=runtime.assets.native.id)
-        return CallCost(chain_id=terms.chain_id, out=out, usd=prepared.usd, gas_wei=prepared.gas_wei, used={})
+        return CallCost(chain_id=terms.chain_id, out=terms.max_out, usd=prepared.usd, gas_wei=prepared.gas_wei, used={})
     return Cost(
         kind=Kind.UPKEEP,
         chain_id=terms.chain_id,
@@ -203,8 +204,7 @@ def _assets(runtime: ChainRuntime, terms: Terms) -> frozenset[AssetId]:
         case TransactionKind.REVOKE:
             return frozenset() if terms.asset is None else frozenset({terms.asset})
         case TransactionKind.CONTRACT:
-            out = most_out(max_out=terms.max_out, value_wei=terms.value_wei, native=runtime.assets.native.id)
-            return frozenset(out)
+            return frozenset(terms.max_out)
 
 
 def _recorded(terms: Terms) -> dict[str, Any]:

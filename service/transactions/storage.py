@@ -20,12 +20,13 @@ from service.transactions.terms import amounts, columns
 _TERMS: Final = frozenset(one.name for one in fields(Terms))
 
 
-def insert_transaction(c: Connection, terms: Terms, *, asked_mac: bytes, now_ms: int) -> Transaction:
+def insert_transaction(c: Connection, terms: Terms, *, asked_mac: bytes, usd: int | None, now_ms: int) -> Transaction:
     """Store a new transaction. Raises: IntegrityError: the account used the client id for this kind already."""
     values = {
         **columns(terms),
         "asked_mac": asked_mac,
         "state": TransactionState.PROCESSING,
+        "usd": usd,
         "gas_wei": 0,
         "created_ms": now_ms,
         "updated_ms": now_ms,

@@ -21,7 +21,6 @@ from contracts.deployments import Deployments
 from service.db.engine import Database
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
-from service.transactions.limits import most_out
 from service.transactions.model import Terms, TransactionKind, TransactionState
 from service.transactions.simulating import Allowed, refusal, simulate
 from service.transactions.storage import transactions_by_plans
@@ -55,8 +54,7 @@ class SimulatedCheck:
         return found
 
     async def _look(self, intent: Intent, terms: Terms, calls: Sequence[CallRequest]) -> PreSignRefused | None:
-        most = most_out(max_out=terms.max_out, value_wei=terms.value_wei, native=self.assets.native.id)
-        allowed = Allowed(contract=terms.contract, most=most, approvals=terms.approvals)
+        allowed = Allowed(contract=terms.contract, most=terms.max_out, approvals=terms.approvals)
         try:
             head = await self.client.head()
             outcome = await simulate(self, intent.lane.wallet, calls, allowed=allowed, head=head)

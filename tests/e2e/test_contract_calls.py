@@ -273,7 +273,7 @@ async def test_an_unlimited_approval_cannot_be_had(stack: Stack, vault: Address)
     unlimited = str(2**256 - 1)
     text = f"{unlimited[:-6]}.{unlimited[-6:]}"
     for approvals, max_out, code in ((text, "25", "invalid_parameters"), (text, text, "insufficient_balance")):
-        more = {
+        more: dict[str, Any] = {
             "approvals": [{"asset": "USDC", "amount": approvals}],
             "max_out": [{"asset": "USDC", "amount": max_out}],
         }

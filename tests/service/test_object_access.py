@@ -142,7 +142,7 @@ def _objects(c: Connection, service: Api) -> tuple[Created, dict[str, str]]:
         "client_order_id": "order-1",
         "withdrawal_id": str(withdrawal.id),
         "entry_id": str(insert_entry(c, entry, master=master).id),
-        "transaction_id": str(insert_transaction(c, terms, asked_mac=bytes(32), now_ms=NOW_MS).id),
+        "transaction_id": str(insert_transaction(c, terms, asked_mac=bytes(32), usd=None, now_ms=NOW_MS).id),
     }
 
 

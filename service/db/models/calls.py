@@ -38,7 +38,7 @@ transactions: Final = Table(
     Column("amount", U256, nullable=True),
     Column("spender", Addr, nullable=True),
     # Of contract: the signature, what the contract is approved for before, and the most that may leave; base units
-    # as text by asset id.
+    # as text by asset id, native coins that are sent along too.
     Column("function", Text, nullable=True),
     Column("approvals", Json, nullable=True),
     Column("max_out", Json, nullable=True),
@@ -48,6 +48,8 @@ transactions: Final = Table(
     Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=True),
     Column("tx_hash", Hash32, nullable=True),
+    # Micro-dollars that all of `max_out` was worth when it was accepted; null: not known, or nothing asked for it.
+    Column("usd", U256, nullable=True),
     # What the receipts' logs show of it, signed base units as text by asset id.
     Column("moved", Json, nullable=True),
     Column("gas_wei", U256, nullable=False),

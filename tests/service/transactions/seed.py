@@ -109,7 +109,9 @@ def terms_of(owner: Owner, key_id: str, kind: TransactionKind, **change: Any) ->
     return replace(terms, **change)
 
 
-def seed_transaction(c: Connection, kind: TransactionKind, *, authority: Any = None, **change: Any) -> Seeded:
+def seed_transaction(
+    c: Connection, kind: TransactionKind, *, authority: Any = None, usd: int | None = None, **change: Any
+) -> Seeded:
     """Accepted as it is, queued, with its reservation."""
     owner, key_id = authority or seed_authority(c)
     terms = terms_of(owner, key_id, kind, **change)
@@ -128,7 +130,7 @@ def seed_transaction(c: Connection, kind: TransactionKind, *, authority: Any = N
         amounts={ASSETS.native.id: FEE},
         now_ms=NOW_MS,
     )
-    transaction = insert_transaction(c, terms, asked_mac=asked_mac(MASTER, terms), now_ms=NOW_MS)
+    transaction = insert_transaction(c, terms, asked_mac=asked_mac(MASTER, terms), usd=usd, now_ms=NOW_MS)
     return Seeded(owner=owner, plan=plan, transaction=transaction)
 
 
