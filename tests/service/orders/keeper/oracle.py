@@ -32,6 +32,7 @@ from tests.service.orders.keeper.world import (
     World,
     all_orders,
     calls_under_way,
+    resting_orders,
 )
 
 MOST_HEADS: Final = 3
@@ -115,8 +116,7 @@ class Oracle:
                 on_chain.swapped(later, decode_swap(call, deployments=DEPLOYMENTS, assets=ASSETS))
             except (ContractError, Reverted):
                 continue
-        rows = await all_orders(world.db)
-        resting = [row for row in rows if row.state == "NEW" and row.plan_id is None]
+        resting = await resting_orders(world.db)
         return {row.id for row in resting if self._is_executable(row, now, later, busy)}
 
     def _is_executable(self, row: Any, now: Pools, later: Pools, busy: set[Address]) -> bool:

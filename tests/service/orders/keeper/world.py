@@ -657,6 +657,11 @@ async def all_orders(db: Database) -> list[Any]:
     return await db.read(lambda c: list(c.execute(select(orders).order_by(orders.c.id)).all()))
 
 
+async def resting_orders(db: Database) -> list[Any]:
+    rests = (orders.c.state == "NEW") & orders.c.plan_id.is_(None)
+    return await db.read(lambda c: list(c.execute(select(orders).where(rests).order_by(orders.c.id)).all()))
+
+
 async def calls_under_way(db: Database) -> list[tuple[Address, CallRequest, PlanId]]:
     """Queued and unmined calls, the oldest first."""
 
