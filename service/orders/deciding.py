@@ -136,7 +136,9 @@ async def _limit(
         priced = await _part(services, runtime, asked=asked, terms=terms, seen=seen, slippage_bps=slippage_bps)
         carried = None if priced is None else _inside(priced, terms)
     if carried is None and not asked.rests:
-        expired = refused or reasons.unfilled(asked.time_in_force)
+        # Of parts each has its own reason, and the whole size's says little.
+        whole_only = asked.time_in_force is TimeInForce.FOK
+        expired = (refused if whole_only else None) or reasons.unfilled(asked.time_in_force)
     sent, rests = None, None
     if carried is not None and priced is not None:
         sent = await ready(

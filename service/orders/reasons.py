@@ -29,6 +29,7 @@ TIME_OVER: Final = "time_over"
 TRIES_USED: Final = "tries_used"
 """It has paid for as many reverts as an order may."""
 IMPACT_TOO_HIGH: Final = "price_impact_too_high"
+PRICE_DEVIATES: Final = "price_deviates"
 NO_LIQUIDITY: Final = "no_liquidity"
 
 RETRIED: Final = frozenset(
@@ -63,7 +64,7 @@ def expiry_reason(type: OrderType, time_in_force: TimeInForce | None, *, reason:
         return "EXCHANGE_CANCELED"
     if reason == NO_LIQUIDITY:
         return "INSUFFICIENT_LIQUIDITY"
-    if reason == IMPACT_TOO_HIGH or type is OrderType.MARKET:
+    if reason in (IMPACT_TOO_HIGH, PRICE_DEVIATES) or type is OrderType.MARKET:
         return "EXECUTION_RULE_PRICE_RANGE_EXCEEDED"
     if time_in_force is TimeInForce.IOC:
         return "UNFILLED_IOC_QUANTITY_EXPIRED"

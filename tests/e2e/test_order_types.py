@@ -319,6 +319,35 @@ async def test_a_queued_order_is_cancelled_and_one_with_a_nonce_is_not(ethereum:
         assert (ended.status_code, ended.json()["code"]) == (409, "order_not_open")
 
 
+async def test_cancels_that_race_the_lane_end_each_order_once(ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+        body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}
+        orders = [await placed(stack, body) for _ in range(6)]
+
+        async def late(order: dict[str, Any], turns: int) -> httpx.Response:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await delete(stack, f"/v1/orders/{order['id']}")
+
+        cancels = [late(order, 40 * at) for at, order in enumerate(reversed(orders))]
+        step = asyncio.create_task(stack.chain().engine.step())
+        answers = await asyncio.gather(*cancels)
+        await step
+        for _ in range(3):
+            await stack.round()
+        ended = {order["id"]: (await stack.get(f"/v1/orders/{order['id']}")).json() for order in orders}
+        for order, answer in zip(reversed(orders), answers, strict=True):
+            found = ended[order["id"]]
+            if answer.status_code == 200:
+                assert (found["state"], found["filled_base"]) == ("CANCELED", "0")
+                assert all(step["tx_hash"] is None for step in found["transactions"])
+            else:
+                assert answer.json()["code"] in ("order_being_executed", "order_not_open"), answer.text
+                assert (found["state"], found["filled_base"]) == ("FILLED", "0.1")
+        await stack.check_books()
+        assert await stack.nothing_reserved()
+
+
 async def test_all_orders_of_a_market_are_cancelled_and_those_of_others_stay(
     ethereum: LocalChain, tmp_path: Path
 ) -> None:
