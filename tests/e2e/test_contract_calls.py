@@ -14,6 +14,7 @@ from chains.types import Address, CallRequest
 from contracts.permit2 import PERMIT2
 from scripts.devnet.network import LocalChain
 from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
+from service.control import key_acts, panic_acts
 from service.control.key_limits import RestrictionParams, restrictions_of
 from service.db import models as m
 from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack, running
@@ -295,3 +296,32 @@ async def test_an_unlimited_approval_cannot_be_had(stack: Stack, vault: Address)
 async def test_what_is_no_call_is_refused(stack: Stack, vault: Address, change: dict[str, Any], code: str) -> None:
     stack = await may_call(stack, f"{vault}:{DEPOSIT}")
     assert (await refused(stack, deposit(stack, vault, **change)))[0] == code
+
+
+async def test_revoking_the_key_rejects_its_queued_call_and_returns_what_it_held(stack: Stack, vault: Address) -> None:
+    stack = await may_call(stack, f"{vault}:{DEPOSIT}")
+    answer = await call(stack, deposit(stack, vault))
+    assert answer.status_code == 202, answer.text
+    ended = await key_acts.revoke(stack.services, key_acts.RevokeKey(key="caller"))
+    assert ended["rejected"] == 1
+    done = (await stack.get(f"/v1/transactions/{answer.json()['id']}")).json()
+    assert (done["state"], await stack.balance_of(vault, "USDC")) == ("rejected", 0)
+    assert await stack.nothing_reserved()
+
+
+async def test_pausing_the_key_closes_its_sent_call(stack: Stack, vault: Address) -> None:
+    """F97 for a call: what was sent is closed by a self-send at its nonces."""
+    stack = await may_call(stack, f"{vault}:{DEPOSIT}")
+    rpc = stack.rpcs["ethereum"]
+    await asyncio.to_thread(rpc, "evm_setAutomine", False)
+    try:
+        answer = await call(stack, deposit(stack, vault))
+        await stack.chain().engine.step()
+        await panic_acts.on(stack.services, panic_acts.PanicOn(key="caller", reason="strange"))
+        await stack.chain().engine.step()
+    finally:
+        await asyncio.to_thread(rpc, "evm_setAutomine", True)
+    done = await stack.settle(f"/v1/transactions/{answer.json()['id']}")
+    assert (done["state"], await stack.balance_of(vault, "USDC")) == ("cancelled", 0), done
+    assert stack.raw("ETH", done["gas"]["amount"]) > 0
+    await stack.check_books()
