@@ -28,6 +28,7 @@ from service.accounts.member_schemas import (
     TakenBack,
 )
 from service.accounts.people import Membership, Role
+from service.accounts.schemas import AccountName
 from service.audit import acts
 from service.audit.model import Subject
 from service.audit.recording import record_by_person
@@ -42,9 +43,7 @@ from service.markets.lookup import Here
 router = APIRouter(prefix="/v1", tags=["members"])
 UserId = Annotated[int, Path(ge=1, lt=2**53, examples=[3])]
 InvitationId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", examples=["9f86d081884c7d65"])]
-AccountQuery = Annotated[
-    str | None, Query(max_length=64, description="Where you have a role in several.", examples=["main"])
-]
+AccountQuery = Annotated[AccountName | None, Query(description="Where you have a role in several.")]
 
 
 @router.get("/members")

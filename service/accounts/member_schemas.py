@@ -33,7 +33,7 @@ class InviteIn(Document):
 
 
 class JoinIn(Document):
-    invitation: Annotated[str, Field(max_length=64, examples=["ci_3q2-7wAB..."])]
+    invitation: Annotated[str, Field(pattern=r"^[!-~]{1,64}$", examples=["ci_3q2-7wAB..."])]
 
 
 class MemberOut(Document):

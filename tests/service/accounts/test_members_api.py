@@ -24,7 +24,7 @@ from tests.service.auth.seed import new_key
 
 @pytest.fixture
 async def ada(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(tmp_path, chains="none", registration="open") as found:
+    async with scene(tmp_path, registration="open") as found:
         yield found
 
 

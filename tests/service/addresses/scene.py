@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import orjson
@@ -115,19 +116,22 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(
-    directory: Path, *, chains: Literal["scripted", "none"] = "scripted", **settings: Any
-) -> AsyncIterator[Scene]:
+async def scene(directory: Path, **settings: Any) -> AsyncIterator[Scene]:
     async with api(directory, session_hours=24 * 30, session_idle_minutes=60 * 24 * 7, **settings) as service:
         node = CodeNode(name="scripted", code={SAFE: "0x6080", UNLISTED_TOKEN: "0x6080"}, tokens={UNLISTED_TOKEN})
-        if chains == "scripted":
-            # What the book needs of a chain, and nothing else of it.
-            found = {
-                key: cast("ChainRuntime", replace(chain, client=EvmClient(chain.config, node)))
-                for key, chain in scripted_chains(service.clock).items()
-            }
-            service.services = replace(service.services, chains=found)
-            service.app.state.services = service.services
+        # What these routes need of a chain, and nothing else of it.
+        chains = {
+            key: SimpleNamespace(
+                config=chain.config,
+                client=EvmClient(chain.config, node),
+                assets=chain.assets,
+                deployments=chain.deployments,
+                engine=SimpleNamespace(wake=lambda: None),
+            )
+            for key, chain in scripted_chains(service.clock).items()
+        }
+        service.services = replace(service.services, chains=cast("Mapping[str, ChainRuntime]", chains))
+        service.app.state.services = service.services
         await service.authenticator()
         made = Scene(service=service, node=node, token="")
         made.token = await made.person("ada")

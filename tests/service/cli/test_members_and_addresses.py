@@ -25,9 +25,9 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-async def ada(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+async def ada(tmp_path: Path) -> AsyncIterator[Scene]:
     (tmp_path / "service").mkdir()
-    async with scene(tmp_path / "service", chains=getattr(request, "param", "scripted")) as found:
+    async with scene(tmp_path / "service") as found:
         yield found
 
 
@@ -74,7 +74,6 @@ async def test_an_owner_keeps_the_address_book_on_the_command_line(ada: Scene, r
     assert "1 h from" in await run("my-address", "cooling", "1", code=True, as_json=False)
 
 
-@pytest.mark.parametrize("ada", ["none"], indirect=True)
 async def test_an_owner_changes_the_members_on_the_command_line(ada: Scene, run: Run, tmp_path: Path) -> None:
     bob = await ada.person("bob")
     assert await refused(run, "member", "add", "bob", "viewer") == "totp_required"
