@@ -29,6 +29,7 @@ from scripts.devnet.rpc import DevRpc
 from service.accounts.people import ensure_account
 from service.accounts.registration import register_wallet
 from service.accounts.wallets import Wallet
+from service.approvals.clearances import insert_clearance
 from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
 from service.auth.secrets import MasterKey
 from service.build import ChainRuntime, Services, build
@@ -163,7 +164,9 @@ class Installation:
                 destination=SINK,
                 plan_id=plan_id,
             )
-            insert_withdrawal(c, draft, now_ms=now_ms)
+            made = insert_withdrawal(c, draft, now_ms=now_ms)
+            master = self.services.master
+            insert_clearance(c, made, why=None, usd=None, requester_id=None, expires_ms=None, master=master)
 
     async def count(self, states: Sequence[TxState] | None = None, *, besides: Sequence[TxState] = ()) -> int:
         """Slots in these states."""

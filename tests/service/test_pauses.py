@@ -14,7 +14,7 @@ from service.errors import ApiError
 from service.pauses import EVERYTHING, Scope, Target
 from tests.service.books_seed import ETHEREUM, NOW_MS, address_of
 from tests.service.trading_seed import STORE, Seeded, mine, reserve, seed_withdrawal_of, send
-from tests.service.workers.test_presign import presign, seed_authority
+from tests.service.workers.test_presign import MASTER, presign, seed_authority
 
 WALLET = address_of(0xA11CE)
 
@@ -24,7 +24,7 @@ async def a_withdrawal(db: Database) -> tuple[Seeded, str, Tx]:
 
     def work(c: Connection) -> tuple[Seeded, str, Tx]:
         owner, key_id = seed_authority(c)
-        seeded = seed_withdrawal_of(c, owner, key_id=key_id)
+        seeded = seed_withdrawal_of(c, owner, key_id=key_id, master=MASTER)
         (tx,) = reserve(c, seeded.plan)
         send(c, tx, number=1)
         return seeded, key_id, tx
