@@ -92,6 +92,10 @@ class Callers:
         """Ask with that key from now on."""
         self._made = {**self._made, kind: created}
 
+    def user_of(self, who: str) -> int:
+        """The id of the person of that role."""
+        return self._people[who]
+
     def key_of(self, kind: str) -> str:
         """The id of that kind's key."""
         return self._made[kind].key.id

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import orjson
@@ -121,6 +122,7 @@ async def test_f73_an_unknown_key_and_a_wrong_signature_cost_the_same_checks_and
     service: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await callers(service)
+    # Of the signature. That rows were read may show in microseconds; a key id has 64 random bits.
     calls: list[str] = []
     real = hmac.compare_digest
 
@@ -133,13 +135,13 @@ async def test_f73_an_unknown_key_and_a_wrong_signature_cost_the_same_checks_and
         await made.ask(kind, "GET", "/v1/ethereum/balances")
         calls.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(hmac, "compare_digest", counted)
+            patched.setattr("service.auth.signature.hmac", SimpleNamespace(compare_digest=counted, digest=hmac.digest))
             answer = await made.ask(kind, "GET", "/v1/ethereum/balances")
         body = {name: value for name, value in answer.json().items() if name != "instance"}
         seen.append((answer.status_code, body, set(answer.headers), calls.count("compare")))
-    assert seen[0][:3] == seen[1][:3]
+    assert seen[0] == seen[1]
     # A signature of the same length is compared for a key that is not there, too.
-    assert min(seen[0][3], seen[1][3]) >= 1
+    assert seen[0][3] >= 1
 
 
 def test_f57_nothing_here_signs_typed_data_or_permits() -> None:
