@@ -19,6 +19,7 @@ from service.db import models as m
 from service.journal import books, reservations
 from service.orders import storage
 from service.orders.model import Order, OrderTry
+from service.workers.keeper import keeper_of
 from tests.chainfixtures import manual_mining
 from tests.e2e import traders
 from tests.e2e.harness import Stack, running, with_settings
@@ -29,6 +30,7 @@ FUNDS = {
     "polygon": {"POL": 20_000 * E18, "USDC": 5_000 * 10**6},
 }
 TICK = Decimal("0.01")
+PATIENCE_S = 60
 
 
 async def mid(stack: Stack, market: str = "ETHUSDC", chain: str = "ethereum") -> Decimal:
@@ -547,3 +549,41 @@ async def test_placing_cancelling_and_replacing_are_in_the_audit_log_and_the_out
             (second["id"], "NEW"),
             (second["id"], "CANCELED"),
         ]
+
+
+async def kept(stack: Stack) -> None:
+    """A look of the keeper, and what follows from it."""
+    await keeper_of(stack.services, stack.chain()).step()
+    await stack.round()
+
+
+async def test_resting_orders_trade_once_the_price_has_come_and_stops_fire(
+    fresh_ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
+        now = await mid(stack)
+        buy = await placed(stack, limit("buy", at(now, "99.8"), "0.3"))
+        stop = await placed(
+            stack, limit("sell", at(now, "97"), "0.2", type="stop_loss_limit", stop_price=at(now, "99.7"))
+        )
+        far = await placed(stack, limit("buy", at(now, "90"), "0.1"))
+        await kept(stack)
+        for order in (buy, stop, far):
+            assert (await stack.get(f"/v1/orders/{order['id']}")).json()["resting"] is True
+        sale = await placed(stack, {"market": "WETHUSDC", "side": "sell", "base_amount": "2500", "slippage_bps": 300})
+        assert (await stack.settle(f"/v1/orders/{sale['id']}"))["state"] == "FILLED"
+        async with asyncio.timeout(PATIENCE_S):
+            # Pools are looked at again after a moment; in a running service a worker follows each head.
+            while len((await stack.get("/v1/orders", open="true")).json()["orders"]) > 1:
+                await kept(stack)
+        bought = (await stack.get(f"/v1/orders/{buy['id']}")).json()
+        sold = (await stack.get(f"/v1/orders/{stop['id']}")).json()
+        assert (bought["state"], sold["state"]) == ("FILLED", "FILLED"), (bought, sold)
+        assert sold["triggered_ms"] is not None
+        for order in (bought, sold):
+            check_inside(stack, order)
+            assert order["tries"] == 1
+        assert (await stack.get(f"/v1/orders/{far['id']}")).json()["resting"] is True
+        assert (await delete(stack, f"/v1/orders/{far['id']}")).status_code == 200
+        await stack.check_books()
+        assert await stack.nothing_reserved()
