@@ -59,7 +59,8 @@ def _from_environment() -> Profile:
         raise CommandFailed(
             "key_needed",
             "trading commands use an API key, like any client",
-            hint="Set CAMBIST_KEY and CAMBIST_SECRET_FILE, or give --profile FILE; `cambist key create` makes a key.",
+            hint="Set CAMBIST_KEY and CAMBIST_SECRET_FILE, or give --profile FILE. `cambist my-key create` makes a key,"
+            " and on the service's host `cambist key create`.",
             status=ExitStatus.USAGE,
         )
     return Profile(url=server_url(), key=key, secret=read_secret(Path(secret_file), prompt="secret"))

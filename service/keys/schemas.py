@@ -129,7 +129,7 @@ class KeyOut(Document):
 
 class KeyMade(Document):
     key: KeyOut
-    secret: str | None = Field(examples=["3f2a..."])
+    secret: str | None = Field(examples=["3f2a..."], repr=False)
     """Of an HMAC key, this once; null for ed25519."""
 
 
