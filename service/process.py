@@ -20,6 +20,8 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
+from service.bounded_http import BoundedHttp
+
 SHUTDOWN_S: Final = 8.0
 """From the signal until what still runs is cancelled; supervisors kill after 10 s."""
 HTTP_DRAIN_S: Final = 4
@@ -187,6 +189,7 @@ def _http_config(app: Callable[..., Awaitable[None]], *, tls: Tls | None) -> uvi
         ssl_certfile=str(tls.certificate) if tls else None,
         ssl_keyfile=str(tls.key) if tls else None,
         ws="none",
+        http=BoundedHttp,
     )
 
 
