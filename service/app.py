@@ -11,6 +11,8 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from service.accounts.signing_in import MINUTE_MS
 from service.auth.budgets import DAY_MS
@@ -68,6 +70,10 @@ class _App(FastAPI):
     def __init__(self, needed: Mapping[tuple[str, str], Needs], **settings: Any) -> None:
         super().__init__(**settings)
         self._needed = needed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Without FastAPI's telemetry, which looks into the environment for every request.
+        await Starlette.__call__(self, scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

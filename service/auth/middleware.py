@@ -288,7 +288,7 @@ def _target(scope: Scope) -> str:
 
 
 def _check_headers(headers: Headers) -> None:
-    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+    if len(headers) > MAX_HEADERS or sum([len(name) + len(value) for name, value in headers]) > MAX_HEADER_BYTES:
         raise ApiError("headers_too_large", f"at most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them")
 
 

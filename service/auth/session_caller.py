@@ -32,6 +32,7 @@ COOKIE: Final = "__Host-session"
 CSRF_HEADER: Final = "X-Cambist-CSRF"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOKEN: Final = re.compile(rf"{sessions.PREFIX}[A-Za-z0-9_-]{{43}}")
+_CARRIERS: Final = frozenset({b"authorization", b"cookie"})
 _LOOPBACK: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 
 
@@ -126,6 +127,8 @@ def read_session(headers: Headers) -> Presented | None:
     Raises:
         ApiError: session_ended: it is malformed. ambiguous_credentials: more than one kind, or one twice.
     """
+    if not any(name in _CARRIERS for name, _ in headers):
+        return None
     bearers = _values(headers, b"authorization")
     cookies = [value for line in _values(headers, b"cookie") for value in _cookies(line)]
     if len(bearers) + len(cookies) + is_signed(headers) > 1:

@@ -4,6 +4,7 @@ Each method answers the bytes of a 200, or None where the framework shall answer
 form). What a route raises, its method raises.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from chains.types import Address, Header
-from contracts.assets import Asset
+from contracts.assets import Asset, Market
 from service.auth.callers import Caller
 from service.auth.session_caller import SessionCaller
 from service.balances.reading import MAX_HEAD_AGE_S, read_balances
@@ -32,6 +33,7 @@ from service.markets.ticker_schemas import TickerOut
 from service.orders.routes import MAX_ID, read_order_page
 
 MAX_TICKERS: Final = 512
+MAX_SAID: Final = 512
 MAX_DEPTHS: Final = 256
 MAX_BALANCES: Final = 2_000
 MAX_ORDERS: Final = 10_000
@@ -66,6 +68,9 @@ class HotReads:
         self._depths: Final[Memory[bytes]] = Memory(MAX_DEPTHS)
         self._balances: Final[Memory[BalanceParts]] = Memory(MAX_BALANCES)
         self._orders: Final[Memory[bytes]] = Memory(MAX_ORDERS)
+        self._said: Final[Memory[bytes]] = Memory(MAX_SAID)
+        """Whole answers of market data: ages are by the millisecond, and many ask within one."""
+        self._making: Final = asyncio.Lock()
 
     async def ping(self, asked: Asked) -> bytes:
         return _PING
@@ -85,15 +90,15 @@ class HotReads:
         view = await runtime.states.view(_tokens(runtime, wanted[0].base, wanted[0].quote))
         token = (view.header.hash, view.checked_ms, now_ms // 1_000)
         key = (runtime.config.key, symbol)
+        if (said := self._said.get(("ticker", key), (token, now_ms))) is not None:
+            return said
         made = self._tickers.get(key, token)
         if made is None:
-            found, seen = await runtime.board.tickers(runtime, wanted)
-            days = await services.db.read(lambda c: day_documents(c, runtime.assets, wanted, now_ms=now_ms))
-            rows = [ticker_document(one, day=days[one.market.symbol], now_ms=now_ms) for one in found]
-            made = (seen, now_ms, [TickerOut.model_validate(row).model_dump(mode="json") for row in rows])
-            self._tickers.put(key, (seen.header.hash, seen.checked_ms, now_ms // 1_000), made)
+            async with self._making:
+                # All who came meanwhile wait for the first.
+                made = self._tickers.get(key, token) or await self._tickers_now(runtime, wanted, key, now_ms)
         seen, made_ms, tickers = made
-        return orjson.dumps(
+        said = orjson.dumps(
             {
                 "chain": runtime.config.key,
                 "block": block_document(seen.header, now_ms),
@@ -101,6 +106,18 @@ class HotReads:
                 "tickers": [_aged(one, by_ms=now_ms - made_ms) for one in tickers],
             }
         )
+        self._said.put(("ticker", key), (token, now_ms), said)
+        return said
+
+    async def _tickers_now(
+        self, runtime: ChainRuntime, wanted: list[Market], key: tuple[str, str | None], now_ms: int
+    ) -> TickerParts:
+        found, seen = await runtime.board.tickers(runtime, wanted)
+        days = await self._services.db.read(lambda c: day_documents(c, runtime.assets, wanted, now_ms=now_ms))
+        rows = [ticker_document(one, day=days[one.market.symbol], now_ms=now_ms) for one in found]
+        made = (seen, now_ms, [TickerOut.model_validate(row).model_dump(mode="json") for row in rows])
+        self._tickers.put(key, (seen.header.hash, seen.checked_ms, now_ms // 1_000), made)
+        return made
 
     async def depth(self, asked: Asked) -> bytes | None:
         symbol, limit = asked.query.get("market"), _plain(asked.query.get("limit", "100"), most=MAX_LEVELS)
@@ -110,7 +127,11 @@ class HotReads:
         runtime = chain_named(self._services, asked.parts["chain"])
         market = market_named(runtime, symbol)
         key = (runtime.config.key, symbol, limit, aggregate)
+        now_ms = self._services.clock.now_ms()
         view = await runtime.states.view(_tokens(runtime, market.base, market.quote))
+        token = (view.header.hash, view.checked_ms, now_ms)
+        if (said := self._said.get(("depth", key), token)) is not None:
+            return said
         begins = self._depths.get(key, view.header.hash)
         if begins is None:
             book, look = await runtime.board.book(runtime, market, levels=limit, ticks_a_level=int(aggregate))
@@ -121,8 +142,10 @@ class HotReads:
             rest = made.model_dump(mode="json", exclude={"block", "checked_ms"})
             view, begins = look.view, orjson.dumps(rest)[:-1]
             self._depths.put(key, view.header.hash, begins)
-        block = orjson.dumps(block_document(view.header, self._services.clock.now_ms()))
-        return b'%b,"block":%b,"checked_ms":%d}' % (begins, block, view.checked_ms)
+        block = orjson.dumps(block_document(view.header, now_ms))
+        said = b'%b,"block":%b,"checked_ms":%d}' % (begins, block, view.checked_ms)
+        self._said.put(("depth", key), (view.header.hash, view.checked_ms, now_ms), said)
+        return said
 
     async def balances(self, asked: Asked) -> bytes | None:
         services, caller = self._services, asked.caller

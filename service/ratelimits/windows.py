@@ -17,7 +17,7 @@ the window. Twice the limit fits around the turn of a window, as on any exchange
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -42,8 +42,7 @@ CUT_OFF_S: Final = 1.0
 _log: Final = structlog.get_logger("cambist.ratelimits")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(NamedTuple):
     """What a request was told. `retry_after_s` is 0 when it may pass; `reset_s` is when the next window begins."""
 
     limit: int
