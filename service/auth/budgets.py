@@ -28,7 +28,9 @@ def used(c: Connection, key_id: str, *, now_ms: int) -> Mapping[Tally, int]:
     return {Tally(counter=Counter(counter), of=of): taken for counter, of, taken in rows}
 
 
-def check(c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: Cost | CallCost, now_ms: int) -> Cost | CallCost:
+def check(
+    c: Connection, key_id: str, *, caveats: tuple[Caveat, ...], cost: Cost | CallCost, now_ms: int
+) -> Cost | CallCost:
     """That the limits allow it now; the cost with what the day has taken. Raises: ApiError."""
     counted = any(isinstance(caveat, Daily) for caveat in caveats)
     known: Cost | CallCost = replace(cost, used=used(c, key_id, now_ms=now_ms)) if counted else cost
