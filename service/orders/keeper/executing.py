@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection
 
 from chains.crashpoints import reach
-from chains.errors import ExecutionReverted, RpcRefused
+from chains.errors import ExecutionReverted, MethodUnavailable, RpcRefused
 from chains.tx.leases import FencedUnitOfWork
 from chains.tx.model import Lane
 from chains.tx.store import Clock, StaleState
@@ -157,13 +157,22 @@ class Executor:
         if balances[priced.trade.sold.id] < limits.max_sold:
             raise NotTaken(HoldBack(why=Why.FUNDS, detail=f"the wallet has too little {priced.trade.sold.symbol}"))
         allowance = await router_allowance(chain, priced, swap, wallet=wallet)
+        ready = Ready(priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s)
+        await self._simulate(ready, wallet)
+        return ready
+
+    async def _simulate(self, ready: Ready, wallet: Address) -> None:
+        """Raises: NotTaken: it would fail, or move something else than its limits say."""
+        limits = ready.priced.limits
         try:
-            found = await simulated(chain, priced, swap, wallet=wallet, allowance=allowance)
+            found = await simulated(self._chain, ready.priced, ready.swap, wallet=wallet, allowance=ready.allowance)
+        except MethodUnavailable:
+            # The lane has other ways to find out, and does before it takes a nonce.
+            return
         except (ExecutionReverted, RpcRefused) as exc:
             raise NotTaken(HoldBack(why=Why.SIMULATION, detail=str(exc))) from exc
         if -found.changes[0] > limits.max_sold or found.changes[1] < limits.min_bought:
             raise NotTaken(HoldBack(why=Why.SIMULATION, detail="a token keeps a part of what is transferred"))
-        return Ready(priced=priced, swap=swap, allowance=allowance, balances=balances, deadline_s=deadline_s)
 
     def _commit(self, c: Connection, order: Order, ready: Ready, *, wallet: Address) -> Sent:
         """Raises: NotTaken: everything is rolled back."""

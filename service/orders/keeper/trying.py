@@ -24,7 +24,7 @@ from chains.tx.store import Clock, StaleState
 from chains.types import Address, BlockHash, Fees
 from chains.units import mul_div_up
 from contracts.assets import APPROVE_RESET, Asset
-from contracts.errors import QuoteError
+from contracts.errors import ContractError, QuoteError
 from contracts.routing.gas import GasPricing
 from contracts.routing.model import GraphPool
 from contracts.swaps import Swap, decode_swap
@@ -130,6 +130,10 @@ class Trier:
                 why = Why.FEES if isinstance(exc, FeeCapExceeded) else Why.STALE
                 look.done.held_back[why] += len(candidates) - at
                 return
+            except ContractError as exc:
+                # Of this order alone: it must not keep the others.
+                held = Why.SIMULATION
+                await self._put_off(look, one.resting.order, HoldBack(why=held, detail=str(exc)))
             if held is None:
                 look.done.executed += 1
             else:

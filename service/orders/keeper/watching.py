@@ -20,6 +20,7 @@ from chains.tx.leases import FencedUnitOfWork
 from chains.tx.store import Clock, StaleState
 from chains.types import Address
 from contracts.assets import Market
+from contracts.errors import ContractError
 from contracts.ratio import Ratio
 from contracts.routing.graph import PoolGraph
 from service.auth.secrets import MasterKey
@@ -116,19 +117,25 @@ class Watcher:
             view = await self._chain.states.view(self._tokens(market))
             require_fresh(view, self._clock, max_block_age_s=self._policy.max_block_age_s)
             active = await self._fired(look, market, view, orders=listed)
-        except (StaleMarket, ChainError) as exc:
+        except (StaleMarket, ChainError, ContractError) as exc:
+            # One market's contracts must not keep the others' orders.
             _log.warning("orders rest unseen", chain=self._chain.config.key, market=symbol, reason=str(exc))
             look.done.held_back[Why.STALE] += len(listed)
             return []
         pools = self._seen(market, view)
-        found: list[Candidate] = []
-        for resting in active:
-            best = pools.rates[resting.terms.side is Side.SELL]
-            one = Candidate(resting=resting, market=market, best=best, pools=pools, block=view.header.hash)
-            if not may_reach(resting.rate, best) or self._trier.is_known_outside(one):
-                look.done.held_back[Why.OUTSIDE] += 1
-            else:
-                found.append(one)
+        near = [one for one in active if may_reach(one.rate, pools.rates[one.terms.side is Side.SELL])]
+        candidates = [
+            Candidate(
+                resting=one,
+                market=market,
+                best=pools.rates[one.terms.side is Side.SELL],
+                pools=pools,
+                block=view.header.hash,
+            )
+            for one in near
+        ]
+        found = [one for one in candidates if not self._trier.is_known_outside(one)]
+        look.done.held_back[Why.OUTSIDE] += len(active) - len(found)
         return found
 
     def _seen(self, market: Market, view: MarketView) -> MarketPools:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from chains import crashpoints
+from chains.errors import MethodUnavailable
 from chains.tx.model import Lane
 from contracts.ratio import Ratio
 from service import pauses
@@ -230,6 +231,48 @@ async def test_without_a_node_orders_rest_and_trade_once_it_is_back(world: World
     world.chain.fault = lambda method, params: None
     world.clock.advance_ms(BLOCK_MS)
     assert (await look(world)).executed == 1
+
+
+async def test_an_answer_that_makes_no_sense_puts_off_its_own_order_only(world: World) -> None:
+    await rest(world, terms(world, 98))
+    await rest(world, terms(world, 99))
+    ask, simulations = world.chain.request, 0
+
+    async def request(method: str, params: Any) -> Any:
+        nonlocal simulations
+        answer = await ask(method, params)
+        if method == "eth_simulateV1":
+            simulations += 1
+            if simulations == 1:
+                answer[0]["calls"][-1]["returnData"] = "0x"
+        return answer
+
+    world.chain.request = request  # type: ignore[method-assign]
+    done = await look(world)
+    assert (done.executed, done.held_back[Why.SIMULATION]) == (1, 1)
+    assert [row.retry_after_ms is None for row in await all_orders(world.db)] == [False, True]
+
+
+async def test_a_node_that_cannot_simulate_leaves_it_to_the_lane(world: World) -> None:
+    await rest(world, terms(world, 99))
+    unknown = MethodUnavailable("no such method", endpoint="a", method="eth_simulateV1", code=-32601)
+    world.chain.fault = lambda method, params: unknown if method == "eth_simulateV1" else None
+    assert (await look(world)).executed == 1
+
+
+async def test_a_token_that_keeps_a_part_of_what_is_transferred_is_not_traded(world: World) -> None:
+    await rest(world, terms(world, 99))
+    ask = world.chain.request
+
+    async def request(method: str, params: Any) -> Any:
+        answer = await ask(method, params)
+        if method == "eth_simulateV1":
+            bought = answer[0]["calls"][-1]
+            bought["returnData"] = "0x" + (int(bought["returnData"], 16) * 99 // 100).to_bytes(32, "big").hex()
+        return answer
+
+    world.chain.request = request  # type: ignore[method-assign]
+    assert (await look(world)).held_back[Why.SIMULATION] == 1
 
 
 async def test_a_market_that_is_not_listed_any_more_executes_nothing(world: World) -> None:
