@@ -127,7 +127,8 @@ async def _limit(
     carried = None if whole is None or refused is not None else _inside(whole, terms)
     if asked.type is OrderType.LIMIT_MAKER and carried is not None:
         raise ApiError("would_take", f"the pools of {asked.market.symbol} would fill it at once at this price")
-    if terms.stop is not None and fires(terms, seen.mid):
+    # By the price that the keeper goes by later: the ticker's, not that of this trade's own route.
+    if terms.stop is not None and fires(terms, (await runtime.board.look(runtime, asked.market)).mid or seen.mid):
         raise ApiError("would_trigger", f"the price of {asked.market.symbol} has reached the stop price already")
     priced, expired = whole, None
     if asked.type is not OrderType.LIMIT:

@@ -44,7 +44,7 @@ class OrderIn(Document):
     price: PriceIn | None = Field(default=None, examples=[None])
     """Limit price: quote for one unit of base, on the market's tick."""
     stop_price: PriceIn | None = Field(default=None, examples=[None])
-    """The pools' mid price at which a stop order becomes a limit order."""
+    """The ticker's mid price at which a stop order becomes a limit order."""
     expires_ms: Millis | None = Field(default=None, examples=[None])
     """When it stops resting."""
     count_gas: bool | None = Field(default=None, examples=[None])
