@@ -11,8 +11,9 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from chains.tx.model import IntentState, Lane, Plan, PlanId
-from chains.types import ZERO_ADDRESS, Address, InvalidAddress, parse_address
+from chains.types import Address
 from service.addresses import reach
+from service.addresses.checking import parse_safe
 from service.approvals import clearances, model, policies
 from service.approvals.model import Why
 from service.audit.acts import WITHDRAWAL_PLACED
@@ -44,22 +45,10 @@ def parse_destination(runtime: ChainRuntime, wallet: Address, text: str) -> Addr
         ApiError: invalid_address (form or checksum), or destination_unsafe: coins sent there would be lost or go
             nowhere.
     """
-    try:
-        destination = parse_address(text)
-    except InvalidAddress as exc:
-        raise ApiError("invalid_address", str(exc)) from exc
-    pinned = runtime.deployments.contracts(runtime.config.chain_id).values()
-    if destination == ZERO_ADDRESS:
-        why = "the zero address belongs to nobody"
-    elif runtime.assets.find_address(destination) is not None:
-        why = "this is a token's own contract; coins sent there are lost"
-    elif destination in pinned:
-        why = "this is a protocol's contract; coins sent there are lost"
-    elif destination == wallet:
-        why = "this is the wallet itself"
-    else:
-        return destination
-    raise ApiError("destination_unsafe", why)
+    destination = parse_safe(runtime, text)
+    if destination == wallet:
+        raise ApiError("destination_unsafe", "this is the wallet itself")
+    return destination
 
 
 async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, asked: Asked) -> Accepted[Withdrawal]:
