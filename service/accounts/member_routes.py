@@ -78,9 +78,10 @@ async def add_member(body: MemberIn, caller: PersonCaller, services: Here) -> Me
 
     def write(c: Connection) -> MemberOut:
         account_id = _owned(services, c, caller, body.account)
+        # First: who has no code is not told who is a user here.
+        confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
         user_id = joining.user_id_of(c, body.user)
         made = joining.add(c, account_id, user_id=user_id, role=Role(body.role), master=master, now_ms=now_ms)
-        confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
         details = {"member": body.user, "role": body.role}
         _record(services, c, caller, act=acts.MEMBER_ADDED, member=made, details=details, now_ms=now_ms)
         return _shown(c, made, caller)
