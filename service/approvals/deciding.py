@@ -17,6 +17,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from chains.tx.store import StaleState
+from service.accounts.holds import refuse_if_maker_held
 from service.accounts.memberships import APPROVERS, require_role
 from service.accounts.people import Membership, Role, membership_of
 from service.approvals import clearances
@@ -101,13 +102,15 @@ def approve(
     """Let the withdrawal be sent; as it is then.
 
     Raises:
-        ApiError: approval_not_found, approval_closed, approval_differs, own_request, role_denied.
+        ApiError: approval_not_found, approval_closed, approval_differs, own_request, role_denied, held.
         Tampered: what was accepted is not what is stored.
     """
     now_ms = services.clock.now_ms()
     withdrawal, clearance = _pending(c, services, decider, withdrawal_id, now_ms=now_ms)
     if clearance.binding != binding_of(withdrawal):
         raise Tampered(withdrawals)
+    if isinstance(caller, Caller):
+        refuse_if_maker_held(c, caller.key, master=services.master, now_ms=now_ms)
     if binding != clearance.binding:
         raise ApiError("approval_differs", "the withdrawal is not the one with this `binding`")
     if (refusal := why_not_theirs(decider, withdrawal, clearance, now_ms=now_ms)) is not None:

@@ -112,7 +112,7 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
         ChainError, BalanceUnknown: the chain cannot be asked now.
     """
     terms = terms_of(runtime, caller, asked, plan_id=transaction_plan_id(services.clock))
-    await services.db.read(lambda c: check_allowed(c, runtime, caller, terms=terms))
+    await services.db.read(lambda c: check_allowed(c, services, runtime, caller=caller, terms=terms))
     outcome = await _simulated(runtime, caller, asked=asked)
 
     def check(c: Connection, prepared: Prepared) -> None:

@@ -15,6 +15,7 @@ from chains.tx.model import Lane, PlanId
 from chains.types import Address, CallRequest
 from contracts.assets import AssetId
 from contracts.foreign_calls import why_never
+from service.accounts.holds import refuse_if_maker_held
 from service.approvals import alone
 from service.audit.acts import TRANSACTION_PLACED
 from service.audit.model import Subject
@@ -91,11 +92,11 @@ async def place(
     terms = terms_of(runtime, caller, asked, plan_id=plan_id)
 
     async def checked() -> Prepared:
-        await services.db.read(lambda c: check_allowed(c, runtime, caller, terms=terms))
+        await services.db.read(lambda c: check_allowed(c, services, runtime, caller=caller, terms=terms))
         return await prepare()
 
     def accept(c: Connection, lane: Lane, prepared: Prepared) -> Transaction:
-        check_allowed(c, runtime, caller, terms=terms)
+        check_allowed(c, services, runtime, caller=caller, terms=terms)
         now_ms = services.clock.now_ms()
         cost = cost_of(runtime, terms, prepared)
         budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
@@ -155,7 +156,7 @@ def terms_of(runtime: ChainRuntime, caller: Caller, asked: Asked, *, plan_id: Pl
     )
 
 
-def check_allowed(c: Connection, runtime: ChainRuntime, caller: Caller, *, terms: Terms) -> None:
+def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, terms: Terms) -> None:
     """That the key may ask for it, and that nothing of the wallet is in its way. Raises: ApiError."""
     facts: list[Facts] = [
         Target(
@@ -170,6 +171,7 @@ def check_allowed(c: Connection, runtime: ChainRuntime, caller: Caller, *, terms
         facts.append(call_of(terms))
     require(caveats_of(caller.key), *facts)
     if terms.kind is TransactionKind.CONTRACT:
+        refuse_if_maker_held(c, caller.key, master=services.master, now_ms=services.clock.now_ms())
         own = frozenset(c.execute(select(wallets.c.address)).scalars())
         never = why_never(terms.call, assets=runtime.assets, deployments=runtime.deployments, wallets=own)
         if never is not None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from chains.tx.model import IntentState, Lane, Plan, PlanId
 from chains.types import Address
+from service.accounts.holds import refuse_if_maker_held
 from service.addresses import reach
 from service.addresses.checking import parse_safe
 from service.approvals import clearances, model, policies
@@ -126,7 +127,7 @@ async def prepare_allowed(services: Services, runtime: ChainRuntime, caller: Cal
 
 
 def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked) -> None:
-    """Raises: ApiError: the key is not for this, or not for this destination."""
+    """Raises: ApiError: the key is not for this, or not for this destination, or its maker is on hold."""
     target = Target(
         wallet_id=caller.wallet.id,
         chain_id=runtime.config.chain_id,
@@ -135,6 +136,7 @@ def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, c
         destination=asked.destination,
     )
     chain_id, now_ms, key = runtime.config.chain_id, services.clock.now_ms(), caller.key
+    refuse_if_maker_held(c, key, master=services.master, now_ms=now_ms)
     reach.check_cooled(
         c, key, chain_id=chain_id, address=asked.destination, now_ms=now_ms, master=services.master
     )  # fmt: skip

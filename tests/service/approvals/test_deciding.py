@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select, update
 
 from chains.tx.model import IntentState, PlanId
 from chains.tx.store import PreSignRefused
+from service.accounts import users
 from service.accounts.people import Role
 from service.approvals.expiring import expire_late
 from service.approvals.model import EXPIRES_MS
@@ -149,6 +150,22 @@ async def test_a_key_decides_for_the_person_who_made_it(at: Scene) -> None:
     await at.key("bens", made_by="ben")
     answer = await at.ask("POST", f"/v1/approvals/{made.id}/approve", body, by="bens", key=True)
     assert (answer.status_code, answer.json()["state"]) == (200, "approved")
+
+
+async def test_a_key_of_somebody_on_hold_approves_nothing(at: Scene) -> None:
+    made = await at.withdrawal(asked_by="ann")
+    await at.key("bens", made_by="ben")
+    now_ms = at.service.clock.now_ms()
+
+    def change_password(c: Connection) -> None:
+        credential = users.credential_of(c, at.user_ids["ben"], master=at.master)
+        assert credential is not None
+        users.set_password(c, credential, password_hash="another", keep=None, master=at.master, now_ms=now_ms)
+
+    await at.service.services.db.run(change_password)
+    path, body = f"/v1/approvals/{made.id}/approve", {"binding": await at.binding(made.id, by="ann")}
+    assert code_of(await at.ask("POST", path, body, by="bens", key=True)) == "held"
+    assert await state(at, made.id) == ("awaiting_approval", None, {IntentState.ACCEPTED})
 
 
 async def test_a_key_without_withdraw_decides_nothing(at: Scene) -> None:
