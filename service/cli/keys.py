@@ -154,7 +154,10 @@ def revoke(
         print_json(answer)
         return
     stderr().print(f"revoked [bold]{answer['key']}[/] ({answer['label']})")
-    stderr().print(f"queued and rejected: {answer['rejected']}; sent and to be closed: {answer['closing']}")
+    stderr().print(
+        f"rested and cancelled: {answer['cancelled']}; queued and rejected: {answer['rejected']};"
+        f" sent and to be closed: {answer['closing']}"
+    )
 
 
 def _shown(created: dict[str, Any]) -> dict[str, str]:

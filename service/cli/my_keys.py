@@ -266,7 +266,10 @@ def revoke(key: KeyArgument, json: JsonOption = False) -> None:
         print_json(answer)
         return
     stderr().print(f"revoked [bold]{answer['key']['key']}[/] ({answer['key']['label']})")
-    stderr().print(f"queued and rejected: {answer['rejected']}; sent and to be closed: {answer['closing']}")
+    stderr().print(
+        f"rested and cancelled: {answer['cancelled']}; queued and rejected: {answer['rejected']};"
+        f" sent and to be closed: {answer['closing']}"
+    )
 
 
 def _end_ms(lifetime: str | None) -> int | None:

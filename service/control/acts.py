@@ -84,7 +84,10 @@ ACTS: Final[Mapping[str, Act]] = {
     ),
     "key.list": Act(params=NoParams, run=key_acts.list_, asks_chains=False),
     "key.revoke": Act(
-        params=key_acts.RevokeKey, run=key_acts.revoke, shown=("key", "label", "closing", "rejected"), asks_chains=False
+        params=key_acts.RevokeKey,
+        run=key_acts.revoke,
+        shown=("key", "label", "closing", "rejected", "cancelled"),
+        asks_chains=False,
     ),
     "address.list": Act(params=wallet_acts.OfAccount, run=address_acts.list_, asks_chains=False),
     "address.add": Act(

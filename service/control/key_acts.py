@@ -99,7 +99,7 @@ async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
         ended = ending.end_key(c, services, named[0].id, rejecter=rejecter, now_ms=now_ms)
         assert ended is not None  # read above, in this unit of work
         document = _document(c, services, ended.key, now_ms=now_ms)
-        return document | {"closing": ended.closing, "rejected": ended.rejected}
+        return document | {"closing": ended.closing, "rejected": ended.rejected, "cancelled": ended.cancelled}
 
     answer = await services.db.run(run)
     ending.wake(services)

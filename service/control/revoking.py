@@ -26,18 +26,20 @@ WHY: Final = "its key was revoked"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How many slots are to be closed, and how many plans were rejected."""
+    """How many slots are to be closed, how many plans were rejected, and how many resting orders cancelled."""
 
     closing: int
     rejected: int
+    cancelled: int
 
 
 def end_what_is_open(c: Connection, key_id: str, *, rejecter: Rejecter, now_ms: int) -> Ended:
     """Cancel the key's resting orders, reject its queued plans, ask for a self-send at each of its unmined slots."""
-    cancel_of_key(c, key_id, reason=KEY_REVOKED, now_ms=now_ms)
+    cancelled = len(cancel_of_key(c, key_id, reason=KEY_REVOKED, now_ms=now_ms))
     rejected = rejecter.reject(c, _waiting(c, key_id), reason(RejectCode.PRESIGN_REFUSED, WHY))
     target = Target(scope=Scope.KEY, subject=key_id)
-    return Ended(closing=close_slots(c, target, reason=WHY, now_ms=now_ms), rejected=rejected)
+    closing = close_slots(c, target, reason=WHY, now_ms=now_ms)
+    return Ended(closing=closing, rejected=rejected, cancelled=cancelled)
 
 
 def _waiting(c: Connection, key_id: str) -> list[Plan]:

@@ -20,9 +20,10 @@ from service.keys.access import may_keep
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedKey:
-    """A revoked key; how many plans were rejected, and how many slots are to be closed."""
+    """A revoked key; how many resting orders were cancelled, plans rejected, and slots are to be closed."""
 
     key: ApiKey
+    cancelled: int
     rejected: int
     closing: int
 
@@ -40,7 +41,7 @@ def end_key(c: Connection, services: Services, key_id: str, *, rejecter: Rejecte
     if revoked is None:
         return None
     ended = end_what_is_open(c, key_id, rejecter=rejecter, now_ms=now_ms)
-    return EndedKey(key=revoked, rejected=ended.rejected, closing=ended.closing)
+    return EndedKey(key=revoked, cancelled=ended.cancelled, rejected=ended.rejected, closing=ended.closing)
 
 
 def end_keys_of(

@@ -92,7 +92,7 @@ async def revoke_key(key_id: KeyName, caller: PersonCaller, services: Here) -> R
         key, _ = access.managed(c, caller, key_id, master=services.master)
         ended = ending.end_key(c, services, key.id, rejecter=rejecter, now_ms=now_ms)
         assert ended is not None  # read above, in this unit of work
-        counts = {"rejected": ended.rejected, "closing": ended.closing}
+        counts = {"cancelled": ended.cancelled, "rejected": ended.rejected, "closing": ended.closing}
         if key.revoked_ms is None:
             record(c, services, caller, key, act=KEY_REVOKED, now_ms=now_ms, details=counts)
         return Revoked(key=shown(c, services, ended.key), **counts)

@@ -139,6 +139,8 @@ class Keys(Document):
 
 class Revoked(Document):
     key: KeyOut
+    cancelled: int = Field(examples=[0])
+    """Orders that rested."""
     rejected: int = Field(examples=[0])
     """Orders and withdrawals that waited to be sent, and now are not."""
     closing: int = Field(examples=[0])
