@@ -27,6 +27,8 @@ from service.auth.restrictions import Restrictions
 from service.db.models import reservations, withdrawals
 from service.settings import Settings
 from service.workers.keeper import keeper_of
+from tests.chainfixtures import manual_mining
+from tests.e2e import traders
 from tests.e2e.attacks import EVE, Shot, fire, holdings_of, routes_of, volley
 from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack, running, with_settings
 from tests.e2e.people import person
@@ -183,6 +185,46 @@ async def test_a_stolen_trade_key_moves_nothing_out_and_loses_what_its_limits_le
     # A bound that everything would pass proves nothing.
     assert 0 < bound < worth(before, price) // 10
     await stack.check_books()
+
+
+async def test_a_thief_who_also_trades_around_the_stolen_keys_orders_gets_no_more_than_the_bound(
+    fresh_ethereum: LocalChain, tmp_path: Path
+) -> None:
+    """F48, for profit: pushed before each swap in its own block, and back afterwards."""
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as found:
+        limits = Restrictions(daily_usd=DAILY_USD, daily_orders=DAILY_ORDERS, daily_gas={ETHEREUM: DAILY_GAS})
+        stack = await stolen(found, limits, Permission.TRADE)
+        rpc = stack.rpcs["ethereum"]
+        await asyncio.to_thread(traders.ready_to_push, rpc)
+        wallet, price = stack.wallet.address, await eth_price(stack)
+        before = await holdings_of(stack, wallet)
+        states = []
+        # The thief does not know how much the pools bear: from a little to too much.
+        for number, ether in enumerate((400, 800, 1_600, 2_400, 5_000)):
+            body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.1", "slippage_bps": 300}
+            placed = await stack.post(
+                "/v1/ethereum/orders", body | {"client_order_id": f"lunch-{number}"}, key="stolen"
+            )
+            if placed.is_error:
+                states.append(placed.json()["code"])
+                continue
+            with manual_mining(rpc):
+                await stack.chain().engine.step()
+                await asyncio.to_thread(traders.push, rpc, sold="WETH", raw=ether * E18)
+                await stack.mine("ethereum", 1)
+                back = price.times(ether * E18)
+                await asyncio.to_thread(traders.push, rpc, sold="USDC", raw=back)
+                await stack.mine("ethereum", 1)
+            states.append((await stack.settle(f"/v1/orders/{placed.json()['id']}"))["state"])
+        counted = await used(stack)
+        notional, gas = counted[Tally(counter=Counter.ORDER_USD)], counted[Tally(counter=Counter.GAS, of="1")]
+        slippage = stack.services.settings.max_slippage_bps
+        off_bps = slippage + stack.services.settings.max_price_impact_bps
+        bound = Ratio.of(off_bps, BPS).times_up(notional) + price.times_up(gas)
+        lost = worth(before, price) - worth(await holdings_of(stack, wallet), price)
+        assert 0 < lost <= bound, (lost, bound, states)
+        assert {"FILLED", "EXPIRED"} <= set(states), (states, lost, bound)
+        await stack.check_books()
 
 
 async def _churn(stack: Stack, number: int) -> str:

@@ -44,3 +44,25 @@ def _send(rpc: DevRpc, to: str, data: bytes) -> None:
             "maxPriorityFeePerGas": TIP,
         },
     )
+
+
+def ready_to_push(rpc: DevRpc) -> None:
+    """Somebody with plenty of both sides, who may trade on the V3 pools."""
+    spec = CHAINS["ethereum"]
+    impersonate(rpc, WHALE)
+    fund_native(rpc, WHALE, 10**24)
+    fund_token(rpc, "ethereum", "WETH", WHALE, 10 * WETH_SOLD)
+    fund_token(rpc, "ethereum", "USDC", WHALE, 10**14)
+    for token in ("WETH", "USDC"):
+        approve = call_data("approve(address,uint256)", spec.contracts["SwapRouter02"], 2**255)
+        _send(rpc, spec.tokens[token].address, approve)
+
+
+def push(rpc: DevRpc, *, sold: str, raw: int) -> None:
+    """Sell so much of WETH or USDC for the other, on the pools of 500 and 3000."""
+    spec = CHAINS["ethereum"]
+    bought = "USDC" if sold == "WETH" else "WETH"
+    for fee in (500, 3000):
+        route = (spec.tokens[sold].address, spec.tokens[bought].address, fee, WHALE, raw, 0, 0)
+        data = call_data("exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))", route)
+        _send(rpc, spec.contracts["SwapRouter02"], data)
