@@ -64,7 +64,7 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
         changed = keys.change_key(c, key, label=label, rights=rights, master=master, now_ms=now_ms)
         if wider:
             confirm(c, caller, offered, master=master, now_ms=now_ms, what=f"widening {', '.join(wider)}")
-        details = {"wider": wider, "narrower": narrower, **described(changed)}
+        details = {"wider": wider, "narrower": narrower, **described(services, changed)}
         if Permission.TRADE in key.permissions - rights.permissions:
             # They would be carried out long after the key was told not to trade.
             details["cancelled"] = len(cancel_of_key(c, key.id, reason=PERMISSION_TAKEN, now_ms=now_ms))

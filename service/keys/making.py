@@ -79,7 +79,7 @@ async def make(services: Services, caller: SessionCaller, asked: KeyIn) -> KeyMa
             lapses_ms=now_ms + LAPSE_MS,
         )
         made = _create(c, services, new, now_ms=now_ms)
-        details = {"wallet": wallet.label, **described(made.key)}
+        details = {"wallet": wallet.label, **described(services, made.key)}
         record(c, services, caller, made.key, act=KEY_MADE, now_ms=now_ms, details=details)
         return KeyMade(key=shown(c, services, made.key), secret=made.secret)
 
@@ -104,7 +104,7 @@ async def activate(services: Services, caller: SessionCaller, key_id: str, *, to
             raise ApiError("key_not_waiting", f"this key is {state}")
         confirm(c, caller, offered, master=master, now_ms=now_ms, what="activating a key")
         activated = keys.activate_key(c, key, master=master, now_ms=now_ms)
-        record(c, services, caller, activated, act=KEY_ACTIVATED, now_ms=now_ms, details=described(activated))
+        record(c, services, caller, activated, act=KEY_ACTIVATED, now_ms=now_ms, details=described(services, activated))
         return shown(c, services, activated)
 
     with refusals():
@@ -162,15 +162,27 @@ def _end_of_successor(old: ApiKey, asked_ms: int | None, *, now_ms: int) -> int 
     return now_ms + lifetime_ms
 
 
-def described(key: ApiKey) -> dict[str, Any]:
+def described(services: Services, key: ApiKey) -> dict[str, Any]:
     """What the audit log keeps of a key's rights."""
+    shown_limits = limits.shown(services, key.restrictions)
     return {
+        "limits": [f"{name}={_text(value)}" for name, value in shown_limits.items()] or None,
         "permissions": [str(one) for one in Permission if one in key.permissions],
         "ip_allowlist": [str(network) for network in key.ip_allowlist],
         "expires_ms": key.expires_ms,
         "algorithm": str(key.algorithm),
         "rotates": None if key.rotation is None else key.rotation.key_id,
     }
+
+
+def _text(value: Any) -> str:
+    match value:
+        case dict():
+            return ",".join(f"{of}:{limit}" for of, limit in value.items())
+        case list():
+            return ",".join(value)
+        case other:
+            return str(other)
 
 
 def _create(c: Connection, services: Services, new: NewKey, *, now_ms: int) -> Created:

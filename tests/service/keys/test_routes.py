@@ -605,6 +605,23 @@ async def test_the_operators_keys_work_at_once_as_before(service: Api) -> None:
     assert (answer.json()["key"]["state"], answer.json()["key"]["made_by"]) == ("active", None)
 
 
+async def test_the_audit_log_says_what_a_key_may_do_after_each_change_and_never_its_secret(
+    service: Api, ada: Person
+) -> None:
+    made = await ada.active(permissions=["trade"], limits={"daily_usd": "500", "markets": ["ethereum:ETHUSDC"]})
+    await ada.change(made["key"]["key"], limits={"daily_usd": "400"})
+
+    def read(c: Connection) -> list[str]:
+        t = audit_entries
+        return list(c.execute(select(t.c.details).where(t.c.act.like("key.%")).order_by(t.c.seq)).scalars())
+
+    told = await service.services.db.read(read)
+    assert ["daily_usd=500" in told[0], "daily_usd=500" in told[1], "daily_usd=400" in told[2]] == [True] * 3
+    assert "markets=ethereum:ETHUSDC" in told[2]
+    assert "limits.daily_usd" in told[2]
+    assert made["secret"] not in "".join(told)
+
+
 async def test_the_chain_of_key_events_is_whole(service: Api, ada: Person) -> None:
     made = await ada.active()
     await ada.change(made["key"]["key"], label="renamed")
