@@ -21,7 +21,7 @@ from service.audit.acts import TRANSACTION_PLACED
 from service.audit.model import Subject
 from service.auth import budgets
 from service.auth.callers import Caller
-from service.auth.caveats import CallCost, Cost, Facts, Kind, Target, caveats_of, limits, require
+from service.auth.caveats import CallCost, Cost, Kind, caveats_of, limits, require
 from service.build import ChainRuntime, Services
 from service.db.models import wallets
 from service.db.txstore import SqlTxStore
@@ -38,7 +38,7 @@ from service.transactions import storage
 from service.transactions.lifecycle import EVENT
 from service.transactions.limits import most_out
 from service.transactions.model import Terms, Transaction, TransactionKind
-from service.transactions.presigning import call_of
+from service.transactions.presigning import facts_of
 from service.transactions.terms import asked_mac, texts
 from service.transactions.view import transaction_document
 
@@ -158,18 +158,7 @@ def terms_of(runtime: ChainRuntime, caller: Caller, asked: Asked, *, plan_id: Pl
 
 def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, terms: Terms) -> None:
     """That the key may ask for it, and that nothing of the wallet is in its way. Raises: ApiError."""
-    facts: list[Facts] = [
-        Target(
-            wallet_id=caller.wallet.id,
-            chain_id=terms.chain_id,
-            assets=_assets(runtime, terms),
-            market=None,
-            destination=None,
-        )
-    ]
-    if terms.kind is TransactionKind.CONTRACT:
-        facts.append(call_of(terms))
-    require(caveats_of(caller.key), *facts)
+    require(caveats_of(caller.key), *facts_of(terms, runtime.assets))
     if terms.kind is TransactionKind.CONTRACT:
         refuse_if_maker_held(c, caller.key, master=services.master, now_ms=services.clock.now_ms())
         own = frozenset(c.execute(select(wallets.c.address)).scalars())
@@ -196,17 +185,6 @@ def cost_of(runtime: ChainRuntime, terms: Terms, prepared: Prepared) -> Cost | C
         gas_wei=prepared.gas_wei,
         used={},
     )
-
-
-def _assets(runtime: ChainRuntime, terms: Terms) -> frozenset[AssetId]:
-    """What a key that is for some assets only must be for."""
-    match terms.kind:
-        case TransactionKind.WRAP | TransactionKind.UNWRAP:
-            return frozenset({runtime.assets.native.id, runtime.assets.wrapped.id})
-        case TransactionKind.REVOKE:
-            return frozenset() if terms.asset is None else frozenset({terms.asset})
-        case TransactionKind.CONTRACT:
-            return frozenset(terms.max_out)
 
 
 def _recorded(terms: Terms) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The last look before a wrap, unwrap, revocation or call is signed (`service.workers.presign` asks).
 
 Guarantees: the call is what was asked for, to the byte and to the wei, under a MAC; it decodes to nothing else than its
-kind says. Of a call of a contract: its key still lists contract and function, with at least that value, and has the
-withdraw permission; nobody may make it that `contracts.foreign_calls` refuses; approvals before it are exact, of what
-was declared, to that contract alone. Not guaranteed: what the contract will do; `calling` has looked at that.
+kind says. Its key, as it is now, still has the permission and is for chain and assets; of a call of a contract it still
+lists contract and function, with at least that value, and nobody may make it that `contracts.foreign_calls` refuses;
+approvals before it are exact, of what was declared, to that contract alone. Not guaranteed: what the contract will do,
+which simulations have looked at (`calling`, `service.workers.simulated`); and the key's limits of a day, which were
+counted when it was accepted.
 """
 
 from collections.abc import Collection
@@ -12,13 +14,13 @@ from chains.tx.model import Intent
 from chains.tx.store import PreSignRefused
 from chains.types import Address
 from contracts.abi import SELECTOR_BYTES
-from contracts.assets import AssetList
+from contracts.assets import AssetId, AssetList
 from contracts.decoding import Approve, Unwrap, Wrap, decode_call
 from contracts.deployments import Deployments
 from contracts.errors import ContractError
 from contracts.foreign_calls import decoded, why_never
 from service.auth.authority import Tampered
-from service.auth.caveats import Call, OfCalls, decide
+from service.auth.caveats import Call, Facts, Target, Use, caveats_of, decide
 from service.auth.keys import ApiKey, Permission
 from service.auth.secrets import MasterKey
 from service.markets.abi_text import InvalidCall, parse_sent_function
@@ -46,8 +48,7 @@ def check_transaction(
     # SENT as well: a replacement at the same nonce is signed again.
     if transaction.state not in UNSETTLED or terms.chain_id != intent.lane.chain_id:
         raise PreSignRefused(f"transaction {transaction.id} is {transaction.state}")
-    if terms.kind is TransactionKind.CONTRACT:
-        _check_allowed(terms, key, wallets=wallets, assets=assets, deployments=deployments)
+    _check_allowed(terms, key, wallets=wallets, assets=assets, deployments=deployments)
     if not last:
         _check_approval(intent, terms, assets=assets, deployments=deployments)
         return
@@ -62,24 +63,45 @@ def check_transaction(
 def _check_allowed(
     terms: Terms, key: ApiKey, *, wallets: Collection[Address], assets: AssetList, deployments: Deployments
 ) -> None:
-    never = why_never(terms.call, assets=assets, deployments=deployments, wallets=wallets)
-    if never is not None:
-        raise PreSignRefused(f"the call is refused: {never}")
-    if Permission.WITHDRAW not in key.permissions:
-        raise PreSignRefused("the key has the withdraw permission no longer")
-    denied = decide([OfCalls(calls=key.restrictions.calls)], call_of(terms))
+    """The key as it is now: it may have been narrowed since."""
+    denied = decide(caveats_of(key), Use(permission=permission_for(terms.kind)), *facts_of(terms, assets))
     if denied is not None:
         raise PreSignRefused(denied.reason)
+    if terms.kind is TransactionKind.CONTRACT:
+        never = why_never(terms.call, assets=assets, deployments=deployments, wallets=wallets)
+        if never is not None:
+            raise PreSignRefused(f"the call is refused: {never}")
 
 
-def call_of(terms: Terms) -> Call:
-    """What the key's caveat is asked about."""
-    return Call(
+def permission_for(kind: TransactionKind) -> Permission:
+    """What a key needs to ask for it, as its route does."""
+    return Permission.WITHDRAW if kind is TransactionKind.CONTRACT else Permission.TRADE
+
+
+def facts_of(terms: Terms, assets: AssetList) -> list[Facts]:
+    """What a key's caveats are asked about."""
+    target = Target(
+        wallet_id=terms.wallet_id,
         chain_id=terms.chain_id,
-        contract=terms.contract,
-        selector="0x" + terms.data[:SELECTOR_BYTES].hex(),
-        value_wei=terms.value_wei,
+        assets=_touched(terms, assets),
+        market=None,
+        destination=None,
     )
+    if terms.kind is not TransactionKind.CONTRACT:
+        return [target]
+    selector = "0x" + terms.data[:SELECTOR_BYTES].hex()
+    called = Call(chain_id=terms.chain_id, contract=terms.contract, selector=selector, value_wei=terms.value_wei)
+    return [target, called]
+
+
+def _touched(terms: Terms, assets: AssetList) -> frozenset[AssetId]:
+    match terms.kind:
+        case TransactionKind.WRAP | TransactionKind.UNWRAP:
+            return frozenset({assets.native.id, assets.wrapped.id})
+        case TransactionKind.REVOKE:
+            return frozenset() if terms.asset is None else frozenset({terms.asset})
+        case TransactionKind.CONTRACT:
+            return frozenset(terms.max_out)
 
 
 def _check_function(terms: Terms) -> None:

@@ -45,6 +45,7 @@ def seed_authority(
     *,
     calls: frozenset[AllowedCall] = frozenset({MAY_DEPOSIT}),
     permissions: frozenset[Permission] = frozenset(Permission),
+    **restricted: Any,
 ) -> tuple[Owner, str]:
     """An account with a wallet and a key that lists those calls."""
     account = ensure_account(c, "main", owner="alice", master=MASTER, now_ms=NOW_MS)
@@ -66,7 +67,7 @@ def seed_authority(
         ip_allowlist=(parse_network("127.0.0.1/32"),) if withdraws else (),
         destinations=(Destination(chain_id=ETHEREUM, address=BOB),) if withdraws else (),
         expires_ms=NOW_MS + 1_000,
-        restrictions=Restrictions(calls=calls),
+        restrictions=Restrictions(calls=calls, **restricted),
     )
     key = create_key(c, new, master=MASTER, now_ms=NOW_MS).key
     return Owner(account_id=account.id, wallet_id=wallet.id, address=wallet.address), key.id

@@ -167,14 +167,41 @@ async def test_a_call_that_the_key_lists_no_longer_is_not_signed(
         await refused(sqlite_db, intent, why)
 
 
-async def test_a_call_of_a_key_without_the_withdraw_permission_is_not_signed(sqlite_db: Database) -> None:
-    trades = frozenset({Permission.TRADE})
-    found = await sqlite_db.run(
-        lambda c: seed_transaction(
-            c, TransactionKind.CONTRACT, authority=seed_authority(c, calls=frozenset(), permissions=trades)
-        )
-    )
-    await refused(sqlite_db, found.plan.intents[-1], "withdraw permission")
+@pytest.mark.parametrize(
+    ("kind", "permission"),
+    [
+        (TransactionKind.WRAP, Permission.READ),
+        (TransactionKind.REVOKE, Permission.WITHDRAW),
+        (TransactionKind.CONTRACT, Permission.TRADE),
+    ],
+)
+async def test_a_key_that_has_lost_the_permission_gets_no_signature(
+    sqlite_db: Database, kind: TransactionKind, permission: Permission
+) -> None:
+    calls = frozenset({MAY_DEPOSIT}) if permission is Permission.WITHDRAW else frozenset[Any]()
+
+    def seed(c: Connection) -> Seeded:
+        return seed_transaction(c, kind, authority=seed_authority(c, calls=calls, permissions=frozenset({permission})))
+
+    found = await sqlite_db.run(seed)
+    await refused(sqlite_db, found.plan.intents[-1], "does not have the .* permission")
+
+
+@pytest.mark.parametrize(
+    ("kind", "narrowed"),
+    [
+        (TransactionKind.WRAP, {"assets": frozenset({ASSETS.native.id})}),
+        (TransactionKind.REVOKE, {"assets": frozenset({USDT.id})}),
+        (TransactionKind.CONTRACT, {"assets": frozenset({USDT.id})}),
+        (TransactionKind.UNWRAP, {"chains": frozenset({137})}),
+    ],
+)
+async def test_a_key_that_is_for_other_chains_or_assets_now_gets_no_signature(
+    sqlite_db: Database, kind: TransactionKind, narrowed: dict[str, Any]
+) -> None:
+    found = await sqlite_db.run(lambda c: seed_transaction(c, kind, authority=seed_authority(c, **narrowed)))
+    for intent in found.plan.intents:
+        await refused(sqlite_db, intent, "this key is not for")
 
 
 @pytest.mark.parametrize("contract", [address_of(0xA11CE), DEPLOYMENTS.routers(ASSETS.chain_id)[0].address])
