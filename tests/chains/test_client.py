@@ -8,7 +8,7 @@ import pytest
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from chains.client import EvmClient
+from chains.client import EvmClient, SimLog
 from chains.config import load_chains
 from chains.errors import ExecutionReverted, MethodUnavailable, RpcError, RpcProtocolError, RpcRefused, WrongChain
 from chains.rpc import codec
@@ -364,6 +364,15 @@ async def test_simulated_calls_may_each_have_a_sender_and_money_from_nowhere() -
     (block_call,) = transport.asked[-1][1][0]["blockStateCalls"]
     assert [call["from"] for call in block_call["calls"]] == [WALLET, TOKEN]
     assert block_call["stateOverrides"] == {WALLET: {"balance": "0xff"}}
+
+
+async def test_logs_of_a_simulated_call_are_told_and_a_node_that_tells_none_is_not_one_without_any() -> None:
+    fine = {"status": "0x1", "gasUsed": "0x5208", "returnData": "0x"}
+    log = {"address": TOKEN.lower(), "topics": ["0x" + "11" * 32], "data": "0x05", "logIndex": "0x0"}
+    client, _ = client_with(simulated(fine, fine | {"logs": []}, fine | {"logs": [log]}))
+    silent, none, one = await client.simulate([CallRequest(to=TOKEN)] * 3, sender=WALLET)
+    assert (silent.logs, none.logs) == (None, ())
+    assert one.logs == (SimLog(address=TOKEN, topics=(b"\x11" * 32,), data=b"\x05"),)
 
 
 async def test_a_simulation_with_fees_has_a_gas_price_and_the_head_s_base_fee() -> None:
