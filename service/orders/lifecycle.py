@@ -25,6 +25,7 @@ from contracts.errors import NoFill
 from service.db.models import api_keys
 from service.journal import reservations
 from service.markets.trades import in_base_and_quote
+from service.orders import fills as fill_rows
 from service.orders import reasons, storage
 from service.orders.backoff import MOST_REVERTS, retry_after_ms
 from service.orders.events import emit_order
@@ -84,9 +85,9 @@ class OrderLifecycle:
         """Final is no state of an order: FILLED already meant it."""
 
     def reorged(self, c: Connection, intent: Intent, tx: Tx) -> None:
-        for fill in storage.standing_fills(c, self.order.id):
+        for fill in fill_rows.standing_fills(c, self.order.id):
             if fill.tx_hash == tx.mined_hash:
-                storage.insert_fill(
+                fill_rows.insert_fill(
                     c,
                     self.order,
                     tx_hash=fill.tx_hash,
@@ -119,7 +120,7 @@ class OrderLifecycle:
             # Succeeded, yet the logs show no trade: what did move is booked, and nothing is called a fill.
             self._move(c, expected=_ANY, state=OrderState.REJECTED, reason=reasons.NOTHING_TRADED)
             return
-        storage.insert_fill(
+        fill_rows.insert_fill(
             c,
             self.order,
             tx_hash=receipt.tx_hash,
@@ -130,7 +131,7 @@ class OrderLifecycle:
             reverses=None,
             now_ms=self.now_ms,
         )
-        standing = storage.standing_fills(c, self.order.id)
+        standing = fill_rows.standing_fills(c, self.order.id)
         filled_base, filled_quote = sum(fill.base for fill in standing), sum(fill.quote for fill in standing)
         part = self.order.time_in_force is TimeInForce.IOC and filled_base < (self.order.base_amount or 0)
         self._move(

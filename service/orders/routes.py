@@ -14,6 +14,7 @@ from service.markets.lookup import ChainName, Here, chain_named, config_named, m
 from service.markets.quotes import quote_document
 from service.markets.schemas import Amount, QuoteOut
 from service.orders import cancelling, placement, storage
+from service.orders import fills as fill_rows
 from service.orders.model import OPEN_STATES, FillRow, Order, OrderState, OrderType, TimeInForce
 from service.orders.schemas import (
     CLIENT_ID,
@@ -146,7 +147,7 @@ async def list_fills(
     chain_id = None if chain is None else config_named(services, chain).chain_id
 
     def find(c: Connection) -> list[tuple[FillRow, Order]]:
-        return storage.fills_of_wallet(
+        return fill_rows.fills_of_wallet(
             c,
             caller.wallet.id,
             chain_id=chain_id,
@@ -266,7 +267,7 @@ def asked_of(body: OrderIn, market: Market, *, replaces: int | None = None) -> A
 
 
 def _page(c: Connection, order: Order) -> OrderPage:
-    fills = [_fill(fill, order) for fill in storage.list_fills(c, order.id)]
+    fills = [_fill(fill, order) for fill in fill_rows.list_fills(c, order.id)]
     transactions = [
         StepOut(
             of_try=number,

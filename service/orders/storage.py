@@ -1,4 +1,4 @@
-"""The queries of orders, their tries and fills, each inside the caller's unit of work.
+"""The queries of orders and their tries, each inside the caller's unit of work.
 
     start_try    rests          -> has a plan        the keeper, or placement of what trades at once
     rest_again   has this plan  -> rests             the try came to nothing, and the order may rest
@@ -6,7 +6,7 @@
     trigger      rests          -> rests, triggered  its stop price was reached
 
 Guarantees: every change is guarded (it changes the order exactly when it is as the caller believed, or raises), so
-that of a cancel, a trigger, an expiry and a lane that meet one wins; fills and tries are only appended.
+that of a cancel, a trigger, an expiry and a lane that meet one wins; tries are only appended.
 Not guaranteed: that an order belongs to who asks; callers pass the account and wallet. What is held for it moves by
 `service.journal.reservations`, in the same unit of work.
 """
@@ -19,14 +19,13 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from chains.tx.model import Outcome, PlanId
 from chains.tx.store import StaleState
-from chains.types import BlockHash, BlockRef, ChainId, TxHash
+from chains.types import ChainId
 from contracts.assets import AssetId
 from contracts.deployments import Venue
-from service.db.models import fills, intents, order_plans, orders, txs
+from service.db.models import intents, order_plans, orders, txs
 from service.markets.trades import Side
 from service.orders.model import (
     OPEN_STATES,
-    FillRow,
     Order,
     OrderDraft,
     OrderState,
@@ -58,7 +57,7 @@ def insert_order(c: Connection, draft: OrderDraft, *, now_ms: int) -> Order:
         "created_ms": now_ms,
         "updated_ms": now_ms,
     }
-    order = _order(c.execute(insert(orders).values(values).returning(*orders.c)).mappings().one())
+    order = order_of_row(c.execute(insert(orders).values(values).returning(*orders.c)).mappings().one())
     if order.plan_id is not None:
         deadline_s = int(draft.quote["deadline_s"])
         _insert_try(
@@ -122,7 +121,7 @@ def resting(c: Connection, chain_id: ChainId, *, after_id: int = 0, limit: int =
     `retry_after_ms`, `triggered_ms` and `expires_ms`.
     """
     query = select(orders).where(orders.c.chain_id == chain_id, _RESTS, orders.c.id > after_id)
-    return [_order(row) for row in c.execute(query.order_by(orders.c.id).limit(limit)).mappings()]
+    return [order_of_row(row) for row in c.execute(query.order_by(orders.c.id).limit(limit)).mappings()]
 
 
 class RestingStamp(NamedTuple):
@@ -146,7 +145,7 @@ def resting_of(c: Connection, ids: Sequence[int]) -> Sequence[Order]:
     found: list[Order] = []
     for start in range(0, len(ids), RESTING_PAGE):
         query = select(orders).where(orders.c.id.in_(ids[start : start + RESTING_PAGE]), _RESTS)
-        found += [_order(row) for row in c.execute(query).mappings()]
+        found += [order_of_row(row) for row in c.execute(query).mappings()]
     return found
 
 
@@ -253,7 +252,7 @@ def list_orders(
         query = query.where(orders.c.client_id == client_id)
     if before_id is not None:
         query = query.where(orders.c.id < before_id)
-    return [_order(row) for row in c.execute(query).mappings()]
+    return [order_of_row(row) for row in c.execute(query).mappings()]
 
 
 def sells_already(c: Connection, wallet_id: int, *, asset_id: AssetId, besides: int | None = None) -> bool:
@@ -276,81 +275,6 @@ def move(c: Connection, order: Order, *, expected: Collection[OrderState], now_m
     return _change(c, order, orders.c.state.in_(sorted(expected)), now_ms=now_ms, **values)
 
 
-def insert_fill(
-    c: Connection,
-    order: Order,
-    *,
-    tx_hash: TxHash,
-    block: BlockRef,
-    base: int,
-    quote: int,
-    gas_wei: int,
-    reverses: int | None,
-    now_ms: int,
-) -> None:
-    """Append a fill, or the reversal of one."""
-    c.execute(
-        insert(fills).values(
-            order_id=order.id,
-            account_id=order.account_id,
-            tx_hash=tx_hash,
-            block_number=block.number,
-            block_hash=block.hash,
-            base=base,
-            quote=quote,
-            gas_wei=gas_wei,
-            reverses=reverses,
-            created_ms=now_ms,
-        )
-    )
-
-
-def list_fills(c: Connection, order_id: int) -> Sequence[FillRow]:
-    """Fills and reversals of an order in the order they were written."""
-    query = select(fills).where(fills.c.order_id == order_id).order_by(fills.c.id)
-    return [_fill(row) for row in c.execute(query).mappings()]
-
-
-def fills_of_wallet(
-    c: Connection,
-    wallet_id: int,
-    *,
-    chain_id: ChainId | None,
-    market: str | None,
-    order_id: int | None,
-    since_ms: int | None,
-    until_ms: int | None,
-    before_id: int | None,
-    limit: int,
-) -> list[tuple[FillRow, Order]]:
-    """Fills and reversals with their orders, newest first, below `before_id`, from `since_ms` to before `until_ms`."""
-    query = select(fills).join(orders, orders.c.id == fills.c.order_id).where(orders.c.wallet_id == wallet_id)
-    for condition, value in (
-        (orders.c.chain_id == chain_id, chain_id),
-        (orders.c.market == market, market),
-        (fills.c.order_id == order_id, order_id),
-    ):
-        if value is not None:
-            query = query.where(condition)
-    if since_ms is not None:
-        query = query.where(fills.c.created_ms >= since_ms)
-    if until_ms is not None:
-        query = query.where(fills.c.created_ms < until_ms)
-    if before_id is not None:
-        query = query.where(fills.c.id < before_id)
-    rows = [_fill(row) for row in c.execute(query.order_by(fills.c.id.desc()).limit(limit)).mappings()]
-    named = select(orders).where(orders.c.id.in_({row.order_id for row in rows}))
-    found = {order.id: order for order in (_order(row) for row in c.execute(named).mappings())}
-    return [(row, found[row.order_id]) for row in rows]
-
-
-def standing_fills(c: Connection, order_id: int) -> Sequence[FillRow]:
-    """Fills of an order that no reversal undoes."""
-    rows = list_fills(c, order_id)
-    undone = {row.reverses for row in rows}
-    return [row for row in rows if row.reverses is None and row.id not in undone]
-
-
 def _open(
     c: Connection, whose: ColumnElement[bool], *, chain_id: ChainId | None, market: str | None
 ) -> Sequence[Order]:
@@ -359,7 +283,7 @@ def _open(
         query = query.where(orders.c.chain_id == chain_id)
     if market is not None:
         query = query.where(orders.c.market == market)
-    return [_order(row) for row in c.execute(query).mappings()]
+    return [order_of_row(row) for row in c.execute(query).mappings()]
 
 
 def _change(c: Connection, order: Order, expected: ColumnElement[bool], *, now_ms: int, **values: Any) -> Order:
@@ -367,7 +291,7 @@ def _change(c: Connection, order: Order, expected: ColumnElement[bool], *, now_m
     row = c.execute(statement.returning(*orders.c)).mappings().one_or_none()
     if row is None:
         raise StaleState(f"order {order.id} is not as it was when it was looked at")
-    return _order(row)
+    return order_of_row(row)
 
 
 def _insert_try(c: Connection, tried: OrderTry) -> None:
@@ -376,24 +300,11 @@ def _insert_try(c: Connection, tried: OrderTry) -> None:
 
 def _first(c: Connection, *where: Any) -> Order | None:
     row = c.execute(select(orders).where(*where)).mappings().one_or_none()
-    return None if row is None else _order(row)
+    return None if row is None else order_of_row(row)
 
 
-def _fill(row: Mapping[Any, Any]) -> FillRow:
-    return FillRow(
-        id=row["id"],
-        order_id=row["order_id"],
-        tx_hash=TxHash(row["tx_hash"]),
-        block=BlockRef(number=row["block_number"], hash=BlockHash(row["block_hash"])),
-        base=row["base"],
-        quote=row["quote"],
-        gas_wei=row["gas_wei"],
-        reverses=row["reverses"],
-        created_ms=row["created_ms"],
-    )
-
-
-def _order(row: Mapping[Any, Any]) -> Order:
+def order_of_row(row: Mapping[Any, Any]) -> Order:
+    """A row of `orders` as what it is."""
     values = dict(row)
     return Order(
         **{

@@ -8,6 +8,7 @@ from chains.types import TxHash
 from contracts.assets import AssetId
 from service.db.engine import Database
 from service.journal import books, reservations
+from service.orders import fills
 from service.orders import storage as orders
 from service.orders.model import Order, OrderState
 from service.plans import progress
@@ -98,7 +99,7 @@ async def test_a_confirmed_swap_fills_the_order_from_its_logs(db: Database) -> N
         order = order_of(c, seeded)
         assert (order.state, order.filled_base, order.filled_quote) == (OrderState.FILLED, SOLD, BOUGHT)
         assert order.gas_wei == 2 * FEE
-        (fill,) = orders.list_fills(c, order.id)
+        (fill,) = fills.list_fills(c, order.id)
         assert (fill.base, fill.quote, fill.gas_wei, fill.reverses) == (SOLD, BOUGHT, FEE, None)
         assert journal(c, seeded) == {USDC.id: -SOLD, USDT.id: BOUGHT, ETH: -2 * FEE}
         assert held(c, seeded) == {}
@@ -169,7 +170,7 @@ async def test_a_swap_that_succeeded_without_a_trade_is_no_fill(db: Database) ->
         observer().on_confirmed(c, intent, now, receipt_of(now, intent))
         order = order_of(c, seeded)
         assert (order.state, order.reason) == (OrderState.REJECTED, "nothing_traded")
-        assert orders.list_fills(c, order.id) == []
+        assert fills.list_fills(c, order.id) == []
 
     await db.run(work)
 
@@ -207,9 +208,9 @@ async def test_a_reorg_after_the_fill_appends_reversals_keeps_filled_and_holds_t
         order = order_of(c, seeded)
         assert order.state is OrderState.FILLED
         assert order.gas_wei == FEE
-        first, reversal = orders.list_fills(c, order.id)
+        first, reversal = fills.list_fills(c, order.id)
         assert reversal.reverses == first.id
-        assert orders.standing_fills(c, order.id) == []
+        assert fills.standing_fills(c, order.id) == []
         assert journal(c, seeded) == {ETH: -FEE}
         state = STORE.lane(c, seeded.plan.lane)
         assert state is not None
@@ -232,7 +233,7 @@ async def test_a_fill_that_is_mined_again_after_a_reorg_is_booked_again_once(db:
         observer().on_confirmed(c, intent, now, receipt_of(now, intent, moves=worse))
         order = order_of(c, seeded)
         assert (order.filled_quote, order.gas_wei) == (BOUGHT - 7, 2 * FEE)
-        assert [fill.quote for fill in orders.standing_fills(c, order.id)] == [BOUGHT - 7]
+        assert [fill.quote for fill in fills.standing_fills(c, order.id)] == [BOUGHT - 7]
         assert journal(c, seeded) == {USDC.id: -SOLD, USDT.id: BOUGHT - 7, ETH: -2 * FEE}
 
     await db.run(work)
