@@ -86,6 +86,15 @@ async def test_orders_trade_inside_their_limits_only_and_none_that_could_rests(
     assert world.counts.reorgs > 0
 
 
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+async def test_the_same_holds_for_hundreds_of_blocks(sqlite_db: Database, clock: FakeClock) -> None:
+    world, oracle = await run(sqlite_db, clock, seed=11, blocks=400)
+    assert oracle.seen_executable > 100
+    assert oracle.traded > 80
+    assert min(world.counts.reorgs, world.counts.deaths) > 5
+
+
 async def test_orders_for_which_there_is_not_room_for_all_are_not_sent_to_revert(
     sqlite_db: Database, clock: FakeClock
 ) -> None:
