@@ -24,7 +24,7 @@ from service.errors import ERRORS
 from service.problems import MEDIA_TYPE
 from tests.service.documented import Documented, example_of, operations
 
-EXAMPLES: Final = int(os.environ.get("CAMBIST_FUZZ_EXAMPLES", "4"))
+EXAMPLES: Final = int(os.environ.get("CAMBIST_FUZZ_EXAMPLES", "2"))
 BASE: Final = "http://127.0.0.1"
 CHAIN: Final = "{chain}"
 

@@ -99,18 +99,23 @@ def test_the_matrix_has_routes_of_every_kind_and_reading_ones_take_no_other_perm
             raise AssertionError(f"{path} reads, and needs {permission}: reading changes nothing")
 
 
-@pytest.mark.parametrize("kind", ["all", "session of owner", "nothing"])
+@pytest.mark.parametrize("kind", ["all", "session of owner"])
 async def test_a_verb_that_a_path_does_not_have_is_refused_by_the_same_rules(service: Api, kind: str) -> None:
     """F75: default deny: no verb reaches a route's work by another name."""
     made = await callers(service)
     by_path: dict[str, set[str]] = {}
     for method, path in ROUTES:
         by_path.setdefault(path, set()).add(method)
+    # One session is enough: nothing that is asked here ends it.
+    token = {"authorization": f"Bearer {await made.session('owner')}"} if KINDS[kind].in_session else {}
+    asking = "nothing" if token else kind
+    tried: set[tuple[str, str]] = set()
     for one in await documented(service):
         for verb in VERBS:
-            if verb in by_path[one.path]:
+            if verb in by_path[one.path] or (verb, one.path) in tried:
                 continue
-            answer = await made.ask(kind, verb, target_of(one))
+            tried.add((verb, one.path))
+            answer = await made.ask(asking, verb, target_of(one), more=token)
             assert answer.status_code in (404, 405), (verb, one.path, answer.status_code)
             if verb != "HEAD":
                 assert code_of(answer) in ("not_found", "method_not_allowed"), (verb, one.path)
