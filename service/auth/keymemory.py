@@ -1,10 +1,11 @@
 """Keys as they were loaded, remembered for as long as their rows are what they were.
 
-    find(key id)   from memory, or loaded: the key's row and its wallet's, each with its MAC checked
+    remembered(key id)   as it was at most `MAX_AGE_S` ago, or None
+    load(key id)         as it is: the key's row and its wallet's, each with its MAC checked
 
-A key costs two row reads and two MACs; a bot sends the same one a hundred times a second. What is remembered is checked
-against the rows' MACs, which cover every field: all remembered keys in one read, by whichever request comes when
-`CHECK_EVERY_S` have passed. A commit of this process that touches a key or a wallet empties the memory at once.
+A key costs two row reads and two MACs; a bot sends the same one a hundred times a second. What is remembered is
+compared with the rows, every field: all remembered keys in one read, by whichever request comes when `CHECK_EVERY_S`
+have passed. After a commit of this process that touches a key or a wallet, nothing is used before such a look.
 
 Guarantees: a change made in this process counts from its commit on; one made elsewhere (another process, an editor)
 within `MAX_AGE_S`, after which an unchecked memory is not used, whatever the database does. Bounded: `MAX_KEYS`, the
@@ -15,7 +16,7 @@ Not here: what a key may do (`caveats`). A refusal must not come from memory; wh
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
@@ -37,6 +38,8 @@ MAX_KEYS: Final = 20_000
 """Some 2 KB each."""
 MAX_IN_READ: Final = 1_000
 """Keys of one statement."""
+
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ class LoadedKey:
 @dataclass(slots=True, kw_only=True)
 class _Entry:
     loaded: LoadedKey
-    macs: tuple[bytes, bytes]
+    row: Row
     used_s: float
 
 
@@ -82,17 +85,16 @@ class KeyMemory:
 
     async def remembered(self, key_id: str) -> LoadedKey | None:
         """The key as it was at most `MAX_AGE_S` ago; None where that is not known. Raises: DatabaseError."""
-        self._forget_changed()
         if key_id not in self._entries:
             return None
         now_s = self._clock.monotonic_s()
         age_s = now_s - self._checked_s
+        must = self._is_touched() or age_s >= MAX_AGE_S
         # One looks; the others go on with what is still young enough, or wait for that look.
-        if age_s >= MAX_AGE_S or (age_s >= CHECK_EVERY_S and not self._turn.locked()):
+        if must or (age_s >= CHECK_EVERY_S and not self._turn.locked()):
             async with self._turn:
-                if self._clock.monotonic_s() - self._checked_s >= CHECK_EVERY_S:
+                if self._is_touched() or self._clock.monotonic_s() - self._checked_s >= CHECK_EVERY_S:
                     await self._check()
-            self._forget_changed()
         entry = self._entries.get(key_id)
         if entry is None:
             return None
@@ -103,41 +105,39 @@ class KeyMemory:
         """The key as it is now; None: there is none, or it has no wallet. Raises: Tampered, DatabaseError."""
         authority, began_s = self._db.changes.authority, self._clock.monotonic_s()
         found = await self._db.read(lambda c: self._load(c, key_id))
-        self._forget_changed()
         self._entries.pop(key_id, None)
         if found is None:
             return None
-        loaded, macs = found
+        loaded, row = found
         # A commit in between may have changed what was read.
         if authority == self._db.changes.authority:
             if not self._entries:
-                self._checked_s = began_s
+                self._authority, self._checked_s = authority, began_s
             elif len(self._entries) >= MAX_KEYS:
                 self._entries.pop(next(iter(self._entries)))
-            self._entries[key_id] = _Entry(loaded=loaded, macs=macs, used_s=began_s)
+            self._entries[key_id] = _Entry(loaded=loaded, row=row, used_s=began_s)
         return loaded
 
-    def _forget_changed(self) -> None:
-        if self._authority != self._db.changes.authority:
-            self._authority = self._db.changes.authority
-            self._entries.clear()
+    def _is_touched(self) -> bool:
+        """Whether this process committed to a key or wallet since the last look."""
+        return self._authority != self._db.changes.authority
 
     async def _check(self) -> None:
         """Keep what is as it was. An entry made meanwhile was read later than this began."""
-        began_s = self._clock.monotonic_s()
+        authority, began_s = self._db.changes.authority, self._clock.monotonic_s()
         asked = [key_id for key_id, entry in self._entries.items() if began_s - entry.used_s < UNUSED_S]
-        before = {key_id: self._entries[key_id].macs for key_id in asked}
+        before = {key_id: self._entries[key_id].row for key_id in asked}
         unused = self._entries.keys() - before.keys()
-        found = await self._db.read(lambda c: _macs(c, asked))
+        found = await self._db.read(lambda c: _rows(c, asked))
         for key_id in unused:
             self._entries.pop(key_id, None)
-        for key_id, macs in before.items():
+        for key_id, row in before.items():
             entry = self._entries.get(key_id)
-            if entry is not None and entry.macs == macs and found.get(key_id) != macs:
+            if entry is not None and entry.row is row and found.get(key_id) != row:
                 del self._entries[key_id]
-        self._checked_s = began_s
+        self._authority, self._checked_s = authority, began_s
 
-    def _load(self, c: Connection, key_id: str) -> tuple[LoadedKey, tuple[bytes, bytes]] | None:
+    def _load(self, c: Connection, key_id: str) -> tuple[LoadedKey, Row] | None:
         key = keys.load_key(c, key_id, master=self._master)
         wallet = None if key is None else get_wallet(c, key.wallet_id, master=self._master)
         if key is None or wallet is None:
@@ -149,15 +149,14 @@ class KeyMemory:
             wallet=WalletRef(id=wallet.id, address=wallet.address, label=wallet.label),
             caveats=caveats_of(key, idle_ms=self._idle_ms),
         )
-        return loaded, _macs(c, [key_id])[key_id]
+        return loaded, _rows(c, [key_id])[key_id]
 
 
-def _macs(c: Connection, key_ids: list[str]) -> Mapping[str, tuple[bytes, bytes]]:
-    """By key: the MAC of its row and that of its wallet's."""
-    joined = api_keys.join(wallets, wallets.c.id == api_keys.c.wallet_id)
-    asked = select(api_keys.c.id, api_keys.c.mac, wallets.c.mac).select_from(joined)
-    found: dict[str, tuple[bytes, bytes]] = {}
+def _rows(c: Connection, key_ids: list[str]) -> Mapping[str, Row]:
+    """By key: its row and its wallet's, whole. By their MACs alone, a row that somebody edited would look unchanged."""
+    asked = select(api_keys, wallets).join_from(api_keys, wallets, wallets.c.id == api_keys.c.wallet_id)
+    found: dict[str, Row] = {}
     for at in range(0, len(key_ids), MAX_IN_READ):
         rows = c.execute(asked.where(api_keys.c.id.in_(key_ids[at : at + MAX_IN_READ])))
-        found |= {key_id: (bytes(of_key), bytes(of_wallet)) for key_id, of_key, of_wallet in rows}
+        found |= {row[0]: tuple(row) for row in rows}
     return found

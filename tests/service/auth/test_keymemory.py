@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.auth.authority import Tampered
 from service.auth.keymemory import CHECK_EVERY_S, MAX_AGE_S, KeyMemory
 from service.auth.keys import revoke_key
 from service.auth.secrets import MasterKey
@@ -74,6 +75,25 @@ async def test_a_revocation_in_another_process_counts_within_a_second(postgres_u
         await there.run(lambda c: revoke_key(c, key.id, master=MASTER, now_ms=NOW_MS))
         clock.advance_ms(int(CHECK_EVERY_S * 1_000))
         assert await keys.remembered(key.id) is None
+    finally:
+        await here.close()
+        await there.close()
+
+
+@pytest.mark.postgres
+async def test_a_row_edited_by_hand_elsewhere_is_found_although_its_mac_is_the_same(
+    postgres_url: str, clock: FakeClock
+) -> None:
+    here, there = await Database.open(postgres_url), await Database.open(postgres_url)
+    try:
+        key = (await here.run(lambda c: seed_key(c, MASTER))).key
+        keys = memory(here, clock)
+        await keys.load(key.id)
+        await there.run(lambda c: c.exec_driver_sql("UPDATE api_keys SET revoked_ms = 1") and None)
+        clock.advance_ms(int(CHECK_EVERY_S * 1_000))
+        assert await keys.remembered(key.id) is None
+        with pytest.raises(Tampered):
+            await keys.load(key.id)
     finally:
         await here.close()
         await there.close()
