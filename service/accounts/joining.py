@@ -42,14 +42,20 @@ def add(c: Connection, account_id: int, *, user_id: int, role: Role, master: Mas
 
 
 def set_role(
-    c: Connection, account_id: int, *, user_id: int, role: Role, master: MasterKey
+    c: Connection, account_id: int, *, user_id: int, role: Role, master: MasterKey, now_ms: int
 ) -> tuple[Membership, Membership]:
-    """What the membership was, and is. Raises: ApiError: member_not_found, last_owner. authority.Tampered."""
+    """What the membership was, and is: another role is had since now.
+
+    Raises: ApiError: member_not_found, last_owner. authority.Tampered.
+    """
     _lock(c, account_id)
     member = _member(c, account_id, user_id=user_id, master=master)
     if member.role is Role.OWNER and role is not Role.OWNER:
         _check_another_owner(c, account_id, user_id=user_id, master=master)
-    row = {"user_id": user_id, "account_id": account_id, "role": str(role), "created_ms": member.created_ms}
+    if role is member.role:
+        return member, member
+    # Who is made an approver now must wait as one who joins as an approver now (`service.approvals.deciding`).
+    row = {"user_id": user_id, "account_id": account_id, "role": str(role), "created_ms": now_ms}
     mine = update(rows).where(rows.c.user_id == user_id, rows.c.account_id == account_id)
     c.execute(mine.values(row | {"mac": authority.mac(master, rows, row)}))
     return member, _member(c, account_id, user_id=user_id, master=master)

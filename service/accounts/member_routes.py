@@ -99,7 +99,7 @@ async def change_role(user_id: UserId, body: RoleIn, caller: PersonCaller, servi
     def write(c: Connection) -> Changed:
         caller.check_open(c)
         account_id = _owned(services, c, caller, body.account)
-        was, made = joining.set_role(c, account_id, user_id=user_id, role=role, master=master)
+        was, made = joining.set_role(c, account_id, user_id=user_id, role=role, master=master, now_ms=now_ms)
         if memberships.widens(was.role, role):
             confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
         ended = ending.end_keys_of(

@@ -4,10 +4,10 @@
     a key           with withdraw, that an owner or approver of the account made in a session: it counts as that person
 
 Guarantees: nobody decides about what they asked for themselves, with whatever key: the requester is the person who made
-the key that asked, and a key that was made on the host asks for every owner; somebody who joined the account less than
-`SEASONED_MS` ago approves nothing, so that whoever takes an owner's session over cannot bring a second person along;
-what is approved is exactly what was seen (`binding`); plan, withdrawal, clearance, event and audit entry are one unit
-of work, and are decided once.
+the key that asked, and a key that was made on the host asks for every owner; somebody who has the role for less than
+`SEASONED_MS` approves nothing, so that whoever takes an owner's session over cannot bring a second person along; what
+is approved is exactly what was seen (`binding`); plan, withdrawal, clearance, event and audit entry are one unit of
+work, and are decided once.
 Not guaranteed: that two users are two people.
 """
 
@@ -86,7 +86,9 @@ def why_not_theirs(decider: Decider, withdrawal: Withdrawal, clearance: Clearanc
         return ApiError("own_request", "the key that asked was made on the host, for the owners: an approver decides")
     if now_ms < decider.membership.created_ms + SEASONED_MS:
         hours = SEASONED_MS // 3_600_000
-        return ApiError("role_denied", f"who joined the account approves {hours} h later, not before")
+        return ApiError(
+            "role_denied", f"who joined the account or got another role approves {hours} h later, not before"
+        )
     return None
 
 

@@ -49,7 +49,7 @@ async def test_accounts_of_a_user_are_those_with_a_role(sqlite_db: Database) -> 
     def work(c: Connection) -> None:
         account_id, [ada, bob] = two_owners(c)
         other = ensure_account(c, "second", owner="eve", master=MASTER, now_ms=NOW_MS)
-        joining.set_role(c, account_id, user_id=bob, role=Role.VIEWER, master=MASTER)
+        joining.set_role(c, account_id, user_id=bob, role=Role.VIEWER, master=MASTER, now_ms=NOW_MS)
         joining.add(c, other.id, user_id=bob, role=Role.APPROVER, master=MASTER, now_ms=NOW_MS)
         found = memberships.accounts_of(c, bob, master=MASTER)
         assert [(one.account.name, one.role) for one in found] == [("main", Role.VIEWER), ("second", Role.APPROVER)]

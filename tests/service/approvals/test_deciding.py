@@ -11,6 +11,7 @@ from chains.tx.model import IntentState, PlanId
 from chains.tx.store import PreSignRefused
 from service.accounts import users
 from service.accounts.people import Role
+from service.approvals.deciding import SEASONED_MS
 from service.approvals.expiring import expire_late
 from service.approvals.model import EXPIRES_MS
 from service.auth import keys
@@ -119,6 +120,17 @@ async def test_who_joined_a_moment_ago_approves_nothing_yet(at: Scene) -> None:
     await at.person("new", Role.APPROVER, joined_ago_ms=0)
     made = await at.withdrawal(asked_by="ann")
     assert code_of(await at.approve(made.id, by="new")) == "role_denied"
+
+
+async def test_who_was_made_an_approver_a_moment_ago_approves_nothing_yet(at: Scene) -> None:
+    body = {"role": "approver", "totp_code": at.code("ann")}
+    changed = await at.ask("PATCH", f"/v1/members/{at.user_ids['tom']}", body, by="ann")
+    assert changed.status_code == 200, changed.text
+    made = await at.withdrawal(asked_by="ann")
+    assert code_of(await at.approve(made.id, by="tom")) == "role_denied"
+    at.service.clock.advance_ms(SEASONED_MS)
+    later = await at.withdrawal(asked_by="ann")
+    assert (await at.approve(later.id, by="tom")).status_code == 200
 
 
 async def test_an_approval_needs_a_right_code_that_was_not_used(at: Scene) -> None:
