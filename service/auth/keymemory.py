@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, text
 
 from chains.tx.store import Clock
 from chains.types import Address
@@ -29,7 +29,7 @@ from service.auth.caveats import Caveat, caveats_of
 from service.auth.keys import ApiKey
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
-from service.db.models import api_keys, wallets
+from service.db.models import wallets
 
 CHECK_EVERY_S: Final = 0.4
 MAX_AGE_S: Final = 1.0
@@ -40,6 +40,10 @@ MAX_IN_READ: Final = 1_000
 """Keys of one statement."""
 
 Row = tuple[Any, ...]
+_WHOLE: Final = text(
+    # As the driver gives them: to compare a thousand rows, no JSON has to be parsed.
+    "SELECT k.id, k.*, w.* FROM api_keys AS k JOIN wallets AS w ON w.id = k.wallet_id WHERE k.id IN :ids"
+).bindparams(bindparam("ids", expanding=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +158,8 @@ class KeyMemory:
 
 def _rows(c: Connection, key_ids: list[str]) -> Mapping[str, Row]:
     """By key: its row and its wallet's, whole. By their MACs alone, a row that somebody edited would look unchanged."""
-    asked = select(api_keys, wallets).join_from(api_keys, wallets, wallets.c.id == api_keys.c.wallet_id)
     found: dict[str, Row] = {}
     for at in range(0, len(key_ids), MAX_IN_READ):
-        rows = c.execute(asked.where(api_keys.c.id.in_(key_ids[at : at + MAX_IN_READ])))
+        rows = c.execute(_WHOLE, {"ids": key_ids[at : at + MAX_IN_READ]})
         found |= {row[0]: tuple(row) for row in rows}
     return found
