@@ -33,6 +33,6 @@ ROUTERS: Final[Sequence[APIRouter]] = (
     deposits,
     orders,
     withdrawals,
-    transactions,
     approvals,
+    transactions,
 )

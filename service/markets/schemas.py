@@ -93,7 +93,7 @@ class MarketOut(Document):
     tick: str | None = Field(examples=["0.01"])
     """The price step of the book, six digits of the price; None while the market has no price."""
     step: str = Field(examples=["0.00000001"])
-    """The step of base amounts in the exchange's eight places: of limit orders. Market orders may be finer, to the base unit."""
+    """The step of base amounts in the exchange's eight places; of market orders they may be finer, to the base unit."""
     min_quote: str | None = Field(examples=["1"])
     """The least that an order may be worth in quote; None while the market has no price."""
 
