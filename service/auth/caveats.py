@@ -50,7 +50,7 @@ class Kind(StrEnum):
     ORDER = "order"
     WITHDRAWAL = "withdrawal"
     UPKEEP = "upkeep"
-    """Wraps, unwraps and revoked allowances: nothing leaves the wallet but gas."""
+    """Wraps, unwraps, revoked allowances, and an order that is tried again: nothing is counted but gas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,18 @@ def count_reverts(c: Connection, order_id: int) -> int:
     return int(c.execute(query).scalar_one())
 
 
+def last_try_took_nonce(c: Connection, order_id: int) -> bool:
+    """Whether a transaction of the order's last try got as far as a nonce, and so may have paid gas."""
+    t = order_plans
+    last = select(t.c.plan_id).where(t.c.order_id == order_id).order_by(t.c.created_ms.desc(), t.c.plan_id.desc())
+    query = (
+        select(txs.c.id)
+        .select_from(intents.join(txs, txs.c.intent_id == intents.c.id))
+        .where(intents.c.plan_id == last.limit(1).scalar_subquery())
+    )
+    return c.execute(query.limit(1)).first() is not None
+
+
 def resting(c: Connection, chain_id: ChainId, *, after_id: int = 0, limit: int = RESTING_PAGE) -> Sequence[Order]:
     """Resting orders of a chain, oldest first, after `after_id`: a page. The next one begins after its last id.
 

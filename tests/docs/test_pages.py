@@ -7,6 +7,8 @@ import pytest
 from typer.main import get_command
 
 from service.cli.commands import app
+from service.orders import reasons
+from service.orders.keeper.deciding import Why
 from service.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,6 +38,13 @@ def test_every_setting_on_the_operations_page_exists() -> None:
     for name in re.findall(r"^\| (`CAMBIST.*?) \|", table, re.MULTILINE):
         for variable in re.findall(r"`CAMBIST_([A-Z_<>]+)`", name):
             assert variable.removeprefix("<CHAIN>_").lower() in Settings.model_fields
+
+
+def test_every_word_for_why_an_order_is_as_it_is_is_on_the_orders_page() -> None:
+    page = (REPOSITORY / "docs" / "orders.md").read_text()
+    words = [value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)]
+    assert len(words) > 10
+    assert [word for word in (*words, *Why) if f"`{word}`" not in page] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -50,6 +50,8 @@ class Why(StrEnum):
     """Its key was revoked or may not trade any more; its cancellation is on the way."""
     FUNDS = "funds"
     """The wallet does not hold any more what was set aside, or gas has become dearer than what is free."""
+    BUDGET = "budget"
+    """Its key's limit of gas a day does not have another try."""
     SIMULATION = "simulation"
     """The very transaction fails, or moves less than the limit says."""
     CHANGED = "changed"

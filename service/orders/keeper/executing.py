@@ -1,12 +1,15 @@
 """One order that is inside its limit, from the decision to a queued plan.
 
     may it be sent at all (rows)  ->  guards  ->  allowance, funds, the very transaction simulated from its wallet
-    ->  ONE unit of work: the rows again, plan, hold from the order to the plan, try, event  ->  the engine is woken
+    ->  ONE unit of work: the rows again, gas of another try, plan, hold from the order to the plan, try, event
+    ->  the engine is woken
 
 Guarantees: a try is committed as a whole or not at all, and only while the order rests as it was looked at, its key
 stands, nothing of it is paused, and its lane and chain take work; its swap carries limits on the chain that are no
 worse than the limit price (rule 9), and a deadline. So neither a reorg, a race nor a crash makes a fill worse than the
-limit, or makes two of one. Not guaranteed: that the swap succeeds: pools move before it is mined.
+limit, or makes two of one. No two tries that take a nonce live on the same gas of their key's limits of a day: what was
+counted when the order was accepted is for the first, and each other is counted, or not made.
+Not guaranteed: that the swap succeeds: pools move before it is mined.
 """
 
 from dataclasses import dataclass, replace
@@ -25,9 +28,10 @@ from contracts.errors import UnsafeSwap
 from contracts.swaps import SwapCall
 from service import pauses
 from service.accounts.wallets import get_wallet
-from service.auth import keys
+from service.auth import budgets, keys
 from service.auth.authority import Tampered
-from service.auth.key_model import Permission
+from service.auth.caveats import Cost, Kind, limits
+from service.auth.key_model import ApiKey, Permission
 from service.auth.secrets import MasterKey
 from service.db.headstore import SqlHeadStore
 from service.db.txstore import SqlTxStore
@@ -43,7 +47,7 @@ from service.orders.keeper.deciding import HoldBack, Why
 from service.orders.keeper.needs import KeeperPolicy, KeptChain
 from service.orders.model import Order
 from service.orders.pricing import MIN_DEADLINE_S, Ready, paid
-from service.orders.trying import queue_try
+from service.orders.trying import calls_of, queue_try
 from service.plans.funds import balances_at
 
 _log: Final = structlog.get_logger("cambist.keeper")
@@ -55,6 +59,14 @@ class NotTaken(Exception):
     def __init__(self, held_back: HoldBack) -> None:
         super().__init__(f"{held_back.why}: {held_back.detail}")
         self.held_back: Final = held_back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """What an order that may be sent is, as it is stored now."""
+
+    wallet: Address
+    key: ApiKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +96,7 @@ class Executor:
             LeaseLost: another process keeps this chain's orders. StoreUnavailable: the database did not answer.
         """
         try:
-            wallet = await uow.read(lambda c: self._standing(c, order))
+            wallet = (await uow.read(lambda c: self._standing(c, order))).wallet
             await self._guard(order, priced)
             ready = await self._ready(order, priced, wallet)
             reach("K18")
@@ -107,8 +119,8 @@ class Executor:
         most_bps = self._policy.bounds.max_deviation_bps + self._policy.max_price_impact_bps
         check_price(opinions, price=paid(priced), bounds=replace(self._policy.bounds, max_deviation_bps=most_bps))
 
-    def _standing(self, c: Connection, order: Order) -> Address:
-        """The wallet's address. Raises: NotTaken: the order may not be sent now."""
+    def _standing(self, c: Connection, order: Order) -> _Standing:
+        """Raises: NotTaken: the order may not be sent now."""
         now = storage.resting_now(c, order.id)
         if now is None or (now.triggered_ms, now.retry_after_ms) != (order.triggered_ms, order.retry_after_ms):
             raise NotTaken(HoldBack(why=Why.CHANGED))
@@ -129,7 +141,7 @@ class Executor:
         state = self._store.lane(c, lane)
         if self._heads.frozen(c, lane.chain_id) is not None or (state is not None and state.hold_reason is not None):
             raise NotTaken(HoldBack(why=Why.LANE, detail="the wallet or the chain needs a person's eye first"))
-        return wallet.address
+        return _Standing(wallet=wallet.address, key=key)
 
     async def _guard(self, order: Order, priced: PricedTrade) -> None:
         bound = self._policy.max_price_impact_bps
@@ -176,11 +188,15 @@ class Executor:
 
     def _commit(self, c: Connection, order: Order, ready: Ready, *, wallet: Address) -> Sent:
         """Raises: NotTaken: everything is rolled back."""
-        if self._standing(c, order) != wallet:
+        standing = self._standing(c, order)
+        if standing.wallet != wallet:
             raise NotTaken(HoldBack(why=Why.CHANGED))
         chain, now_ms = self._chain, self._clock.now_ms()
         if order.expires_ms is not None and now_ms >= order.expires_ms:
             raise NotTaken(HoldBack(why=Why.CHANGED, detail="its time is over"))
+        if storage.last_try_took_nonce(c, order.id):
+            # What a lane refused before has paid nothing: its gas is still counted for this one.
+            self._charge_again(c, order, ready, key=standing.key, now_ms=now_ms)
         try:
             started = queue_try(
                 c,
@@ -199,3 +215,24 @@ class Executor:
             raise NotTaken(HoldBack(why=Why.CHANGED, detail=str(exc))) from exc
         emit_order(c, started, now_ms=now_ms)
         return Sent(order=started, swap=ready.swap)
+
+    def _charge_again(self, c: Connection, order: Order, ready: Ready, *, key: ApiKey, now_ms: int) -> None:
+        """Count the gas of one more try, and nothing else: the rest was counted once, when the order was accepted.
+
+        Raises:
+            NotTaken: the key's limit of the day does not have it.
+        """
+        approvals = calls_of(c, ready, wallet_id=order.wallet_id, own_order=order.id).approvals
+        cost = Cost(
+            kind=Kind.UPKEEP,
+            chain_id=order.chain_id,
+            asset=self._chain.assets.native.id,
+            amount=0,
+            usd=0,
+            gas_wei=ready.gas_wei(approvals=approvals),
+            used={},
+        )
+        try:
+            budgets.charge(c, key.id, caveats=limits(key), cost=cost, now_ms=now_ms)
+        except ApiError as exc:
+            raise NotTaken(HoldBack(why=Why.BUDGET, detail=str(exc))) from exc

@@ -7,8 +7,8 @@ lane had work before the look waits until that is mined.
 
 Guarantees: an order is executed at the first look at which its whole size is inside the limit in that way, its guards
 pass, its lane is free, its funds are there and its transaction simulates well; what is hardly otherwise at the next
-block (funds, simulation) is put off with growing pauses, in its row. Not guaranteed: more than `QUOTES_A_LOOK` quotes
-in one look; others are then first in the next.
+block (funds, its key's gas of the day, simulation) is put off with growing pauses, in its row. Not guaranteed: more
+than `QUOTES_A_LOOK` quotes in one look; others are then first in the next.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ from service.plans.funds import BalanceUnknown
 
 QUOTES_A_LOOK: Final = 500
 """A second of exact quotes: more than ever are near the price, unless somebody makes a pool that promises the moon."""
-PUT_OFF: Final = frozenset({Why.FUNDS, Why.SIMULATION})
+PUT_OFF: Final = frozenset({Why.FUNDS, Why.BUDGET, Why.SIMULATION})
 """What is hardly otherwise at the next head, and costs node calls to find out."""
 
 _PARTS: Final = 1_000_000

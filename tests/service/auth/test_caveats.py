@@ -206,3 +206,7 @@ def test_one_more_caveat_never_allows_more(caveats: list[Caveat], more: Caveat, 
 def test_every_counter_is_taken_by_something() -> None:
     taken = {tally.counter for cost in (TRADED, PAID) for tally in takes(cost)}
     assert taken == set(Counter)
+
+
+def test_what_only_pays_gas_is_counted_as_gas_and_as_nothing_else() -> None:
+    assert dict(takes(UPKEEP)) == {Tally(counter=Counter.GAS, of="1"): 7}
