@@ -12,16 +12,24 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.db.engine import Database
 from tests.clock import FakeClock
+from tests.databases import place_migrated
 
 pytest_plugins = ["tests.chainfixtures", "tests.demo.fixtures"]
 
 _TEMPLATE: Final = "cambist_template"
 _BOTH: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> None:
+    """Lines without colours and frames: structlog's default draws each traceback with all its locals, for seconds."""
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
 
 
 @pytest.fixture
@@ -82,9 +90,9 @@ def empty_postgres_url(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file to copy: migrating takes longer than most tests."""
+    """A migrated SQLite file to copy."""
     path = tmp_path_factory.mktemp("template") / "cambist.sqlite"
-    asyncio.run(_migrate(f"sqlite:///{path}"))
+    asyncio.run(place_migrated(path))
     return path
 
 

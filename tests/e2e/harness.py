@@ -37,6 +37,7 @@ from service.journal import reservations
 from service.journal.reconcile import ChainReport, Verdict, reconcile_chain
 from service.plans.funds import balances_at
 from service.settings import Settings
+from tests.databases import place_migrated
 
 DONE: Final = frozenset(
     {"FILLED", "REJECTED", "EXPIRED", "CANCELED", "confirmed", "final", "failed", "rejected", "cancelled"}
@@ -186,7 +187,10 @@ async def running(
             await asyncio.to_thread(_fund, rpcs[name], name, symbol, key.address, raw)
         # Below the cursor, so that the opening sees them.
         await asyncio.to_thread(rpcs[name], "anvil_mine", hex(FUNDING_DEPTH))
-    services = await build(settings_for(directory, chains, database_url=database_url, endpoints=endpoints))
+    settings = settings_for(directory, chains, database_url=database_url, endpoints=endpoints)
+    if database_url is None and not (database := settings.data_dir / "cambist.sqlite").exists():
+        await place_migrated(database)
+    services = await build(settings)
     try:
         services.keyring.add(key)
         for runtime in services.chains.values():

@@ -24,6 +24,7 @@ from service.build import Services, build
 from service.ids import new_id
 from service.settings import Settings
 from tests.clock import FakeClock
+from tests.databases import place_migrated
 from tests.service.auth.seed import DAY_MS, new_key, seed_wallet
 
 CLIENT: Final = ("127.0.0.1", 50_000)
@@ -122,13 +123,13 @@ async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
     """A service with one wallet and a key of every kind, each with all permissions of its name only."""
     master_key_file = directory / "master.key"
     master = MasterKey.create(master_key_file)
-    (directory / "data").mkdir()
     clock = FakeClock()
     made = Settings(
         data_dir=directory / "data",
         master_key_file=master_key_file,
         **{"sign_in_requests_per_minute": 6_000} | settings,
     )
+    await place_migrated(made.data_dir / "cambist.sqlite")
     # A cheap hash: what is tested here is when one is made, not how long it takes.
     services = replace(await build(made, clock=clock), passwords=PasswordHasher(time_cost=1, memory_kib=64))
     try:

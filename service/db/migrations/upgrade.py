@@ -5,6 +5,7 @@ know is refused before anything is touched. Not guaranteed: a way back; restore 
 """
 
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -47,8 +48,14 @@ def check_revision(connection: Connection) -> None:
         raise SchemaOutdated("the database's schema is older than this version: run `cambist init` to migrate it")
 
 
+@cache
+def _scripts() -> ScriptDirectory:
+    """The revisions of this version; read once, since each is a module."""
+    return ScriptDirectory(str(_SCRIPTS))
+
+
 def _head() -> str:
-    head = ScriptDirectory(str(_SCRIPTS)).get_current_head()
+    head = _scripts().get_current_head()
     assert head is not None  # the package holds at least the first revision
     return head
 
@@ -56,7 +63,7 @@ def _head() -> str:
 def _revision(connection: Connection) -> str | None:
     """The database's revision, None when it is empty. Raises: SchemaUnknown."""
     revision = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory(str(_SCRIPTS)).walk_revisions()}
+    known = {script.revision for script in _scripts().walk_revisions()}
     if revision is not None and revision not in known:
         raise SchemaUnknown(
             f"the database has schema revision {revision}, which this version does not know: it was made by a newer"
