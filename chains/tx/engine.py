@@ -34,6 +34,7 @@ from chains.tx.simulation import Simulator
 from chains.tx.standby import Bystander
 from chains.tx.store import Clock, PreSignCheck, TxObserver, TxStore, UnitOfWork
 from chains.tx.turns import AfterPlacing, Turns
+from chains.tx.wishes import WISH_POLL_MS, WishWatch
 
 U = TypeVar("U")
 
@@ -95,6 +96,7 @@ class TxEngine(Generic[U]):
         self._chain: Confirmer[U] | Bystander[U] = Bystander(self._parts)
         self._followed_in: Term | None = None
         self._replacer = Replacer(self._parts, self._sender)
+        self._watch = WishWatch(self._parts)
         self._wished = asyncio.Event()
         self._asked = asyncio.Event()
         self._busy: dict[Lane, asyncio.Task[None]] = {}
@@ -242,7 +244,20 @@ class TxEngine(Generic[U]):
                     await self._send_due(await self._open_here(states=UNSENT))
             except TRANSIENT as exc:
                 log.warning("%s: open slots are looked at later: %s", self._parts.config.key, exc)
-            await wait_for_any(stop, self._asked, timeout_ms=self._poll_ms)
+            await self._until_asked(stop)
+
+    async def _until_asked(self, stop: asyncio.Event) -> None:
+        """Until the next poll, or something asks for a slot: here, or by a row that another process left."""
+        left_ms = self._poll_ms
+        while left_ms > 0 and not (stop.is_set() or self._asked.is_set()):
+            part_ms = min(left_ms, WISH_POLL_MS)
+            left_ms -= part_ms
+            await wait_for_any(stop, self._asked, timeout_ms=part_ms)
+            try:
+                if await self._watch.anything_new():
+                    self._asked.set()
+            except TRANSIENT as exc:
+                log.warning("%s: what was asked is looked for later: %s", self._parts.config.key, exc)
 
     async def _place_queued(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         while not stop.is_set():

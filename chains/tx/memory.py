@@ -283,6 +283,10 @@ class MemoryTxStore:
         if tx.wish is Wish.BUMP:
             uow.txs[tx_id] = replace(tx, wish=None, wish_reason=None)
 
+    def wishes(self, uow: MemoryState, chain_id: ChainId) -> Collection[tuple[TxId, Wish]]:
+        unmined = [tx for tx in uow.txs.values() if tx.lane.chain_id == chain_id and tx.state in UNMINED_TX_STATES]
+        return {(tx.id, tx.wish) for tx in unmined if tx.wish is not None}
+
     def note_tx(self, uow: MemoryState, tx_id: TxId, note: str | None) -> None:
         uow.txs[tx_id] = replace(uow.txs[tx_id], note=note)
 

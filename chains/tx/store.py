@@ -190,6 +190,10 @@ class TxStore(Protocol[U_contra]):
         """A bump was made or cannot be made: it is not wished any more. A cancel stays."""
         ...
 
+    def wishes(self, uow: U_contra, chain_id: ChainId) -> Collection[tuple[TxId, Wish]]:
+        """What is wished of the chain's unmined slots, granted cancels included."""
+        ...
+
     def note_tx(self, uow: U_contra, tx_id: TxId, note: str | None) -> None:
         """Keep why a slot waits; changes no state."""
         ...

@@ -365,6 +365,11 @@ class SqlTxStore:
         # There may be none.
         uow.execute(delete(m.tx_wishes).where(m.tx_wishes.c.tx_id == tx_id, m.tx_wishes.c.wish == Wish.BUMP))
 
+    def wishes(self, uow: Connection, chain_id: ChainId) -> Collection[tuple[TxId, Wish]]:
+        unmined = and_(m.txs.c.chain_id == chain_id, m.txs.c.state.in_(UNMINED_TX_STATES))
+        wished = select(m.tx_wishes.c.tx_id, m.tx_wishes.c.wish).join(m.txs, m.txs.c.id == m.tx_wishes.c.tx_id)
+        return {(TxId(row.tx_id), Wish(row.wish)) for row in uow.execute(wished.where(unmined))}
+
     def note_tx(self, uow: Connection, tx_id: TxId, note: str | None) -> None:
         if note is None:
             uow.execute(delete(m.tx_notes).where(m.tx_notes.c.tx_id == tx_id))

@@ -67,6 +67,8 @@ class Fleet:
     environment: Mapping[str, str]
     client: httpx.AsyncClient
     replicas: list[Replica] = field(default_factory=list)
+    mining: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is set, a block comes every `BLOCK_S`."""
 
     async def start(self, role: str) -> Replica:
         """A process of that role, ready."""
@@ -162,9 +164,9 @@ async def replicas(stack: Stack, folder: Path, *, rpc_url: str, private_key: byt
     await stack.services.membership.leave()
     async with AsyncExitStack() as parts:
         client = await parts.enter_async_context(httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=64)))
-        mining = asyncio.create_task(_mine(stack))
-        parts.push_async_callback(_cancelled, mining)
         fleet = Fleet(stack=stack, folder=folder, environment=environment, client=client)
+        fleet.mining.set()
+        parts.push_async_callback(_cancelled, asyncio.create_task(_mine(stack, fleet.mining)))
         try:
             yield fleet
         finally:
@@ -174,8 +176,9 @@ async def replicas(stack: Stack, folder: Path, *, rpc_url: str, private_key: byt
                     await replica.process.wait()
 
 
-async def _mine(stack: Stack) -> None:
+async def _mine(stack: Stack, mining: asyncio.Event) -> None:
     while True:
+        await mining.wait()
         await stack.mine("ethereum")
         await asyncio.sleep(BLOCK_S)
 

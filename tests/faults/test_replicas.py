@@ -3,8 +3,10 @@
 import asyncio
 import secrets
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +14,14 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from chains.types import ChainId
 from scripts.devnet.network import LocalChain
+from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
 from service.db import models as m
 from service.pauses import EVERYTHING, pause
 from service.workers.membership import TTL_S
-from tests.e2e.harness import BOB, Stack, running
+from tests.e2e.harness import BOB, ApiKey, Stack, running
+from tests.e2e.people import person
 from tests.faults.observed import Effect, SeenTx
 from tests.faults.proxy import FaultProxy
 from tests.faults.remote import ThreadedProxy
@@ -28,7 +33,18 @@ WITHDRAWALS: Final = "/v1/ethereum/withdrawals"
 ORDERS: Final = "/v1/ethereum/orders"
 AT_ONCE: Final = 32
 SETTLED_S: Final = 120.0
-PAUSE_ELSEWHERE_S: Final = 2.0
+ELSEWHERE_S: Final = 2.0
+"""Until a pause or a revocation is in force in other processes."""
+MOST_IN_FLIGHT: Final = 16
+"""Of Ethereum: what is queued beyond waits for blocks."""
+QUEUED: Final = 8
+WATCHED_S: Final = 5.0
+"""After that: two polls of the chain and a rebroadcast."""
+RESTING: Final = {
+    "market": "ETHUSDC", "side": "sell", "type": "limit", "time_in_force": "gtc", "base_amount": "0.1",
+    "price": "4000", "client_order_id": "rests",
+}  # fmt: skip
+KEY_LIFETIME_MS: Final = 3_600_000
 
 pytestmark = [pytest.mark.chain, pytest.mark.postgres, pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -55,6 +71,23 @@ async def fleet(
 
 def pay(client_id: str, amount: str) -> dict[str, str]:
     return {"asset": "USDC", "amount": amount, "address": BOB, "client_withdrawal_id": client_id}
+
+
+async def with_key(stack: Stack, label: str) -> Stack:
+    """The same stack with one more key, which may trade and withdraw."""
+    services, now_ms = stack.services, stack.services.clock.now_ms()
+    new = NewKey(
+        account_id=stack.wallet.account_id,
+        wallet_id=stack.wallet.id,
+        label=label,
+        permissions=frozenset(Permission),
+        ip_allowlist=(parse_network("127.0.0.1/32"),),
+        destinations=(Destination(chain_id=ChainId(1), address=BOB),),
+        expires_ms=now_ms + KEY_LIFETIME_MS,
+    )
+    made = await services.db.run(lambda c: create_key(c, new, master=services.master, now_ms=now_ms))
+    key = ApiKey(id=made.key.id, secret=(made.secret or "").encode())
+    return replace(stack, keys={**stack.keys, label: key})
 
 
 async def all_at_once(fleet: Fleet, asked: Sequence[tuple[Replica, str, dict[str, str], str]]) -> list[httpx.Response]:
@@ -198,22 +231,81 @@ async def test_F97_a_pause_is_in_force_in_other_processes_within_two_seconds(fle
     # The operator's command, in a process of its own.
     now_ms = fleet.stack.services.clock.now_ms()
     await fleet.stack.services.db.run(lambda c: pause(c, EVERYTHING, reason="panic", now_ms=now_ms))
-    await asyncio.sleep(PAUSE_ELSEWHERE_S)
+    await asyncio.sleep(ELSEWHERE_S)
     payments = len(_payments(fleet, proxy))
     codes = {answer.status_code for answer in await accepting}
     assert codes <= {202, 503}, codes
     late = await fleet.post(api, WITHDRAWALS, pay("late", "1"), key="withdraw")
     assert late.status_code == 503
-    await asyncio.sleep(5)
+    await asyncio.sleep(WATCHED_S)
     assert len(_payments(fleet, proxy)) == payments, "a payment left after the pause was in force"
+
+
+async def test_F97_a_key_revoked_in_another_process_is_without_effect_within_two_seconds(
+    fleet: Fleet, proxy: FaultProxy
+) -> None:
+    """Its queued payments are rejected and its resting order cancelled with it; each open slot gets its self-send."""
+    await fleet.start("worker")
+    api = await fleet.start("api")
+    fleet.stack = stack = await with_key(fleet.stack, "thief")
+    owner, before = await person(stack), await stack.balance_of(BOB, "USDC")
+    placed = await fleet.post(api, ORDERS, RESTING, key="thief")
+    assert placed.status_code == 202, placed.text
+    fleet.mining.clear()
+    paying = [(api, WITHDRAWALS, pay(f"w{n}", f"1.{n:06d}"), "thief") for n in range(MOST_IN_FLIGHT + QUEUED)]
+    answers = await all_at_once(fleet, paying)
+    assert {answer.status_code for answer in answers} == {202}
+    await fleet.until(lambda: _paid(fleet, proxy, times=MOST_IN_FLIGHT), within_s=30)
+    # The worker has nothing under way, and looks again at its own time.
+    await asyncio.sleep(secrets.randbelow(1_000) / 1_000)
+
+    began_s = time.monotonic()
+
+    async def closed() -> float:
+        await fleet.until(lambda: _closing(fleet, proxy, slots=MOST_IN_FLIGHT), within_s=30)
+        return time.monotonic() - began_s
+
+    closing = asyncio.create_task(closed())
+    revoked = await fleet.client.delete(
+        f"{api.url}/v1/keys/{stack.keys['thief'].id}", headers={"authorization": f"Bearer {owner.token}"}
+    )
+    assert revoked.status_code == 200, revoked.text
+    told = [(await fleet.get(api, f"/v1/withdrawals/{answer.json()['id']}"))["state"] for answer in answers]
+    assert Counter(told)["rejected"] == QUEUED
+    assert (await fleet.get(api, f"/v1/orders/{placed.json()['id']}"))["state"] == "CANCELED"
+    refused = await fleet.post(api, WITHDRAWALS, pay("late", "1"), key="thief")
+    assert refused.json()["code"] == "key_revoked"
+    assert time.monotonic() - began_s < ELSEWHERE_S
+    took_s = await closing
+    assert took_s < ELSEWHERE_S
+    await asyncio.sleep(max(0.0, began_s + ELSEWHERE_S - time.monotonic()))
+    sent = len(proxy.recorder.sendings)
+    await asyncio.sleep(WATCHED_S)
+    selfsends = {tx.hash for tx in ours(fleet, proxy) if tx.effect.to == stack.wallet.address}
+    assert {one.hash for one in proxy.recorder.sendings[sent:]} <= selfsends, "a payment left after the revocation"
+    fleet.mining.set()
+
+    async def ended() -> bool:
+        found = await states(stack, m.withdrawals)
+        return found["confirmed"] + found["final"] == MOST_IN_FLIGHT
+
+    await fleet.until(ended, within_s=SETTLED_S)
+    assert await stack.balance_of(BOB, "USDC") == before
+    await check_the_end(fleet, proxy, intents=MOST_IN_FLIGHT)
 
 
 async def _said(replica: Replica, text: str) -> bool:
     return replica.said(text)
 
 
-async def _paid(fleet: Fleet, proxy: FaultProxy) -> bool:
-    return bool(_payments(fleet, proxy))
+async def _paid(fleet: Fleet, proxy: FaultProxy, *, times: int = 1) -> bool:
+    return len(_payments(fleet, proxy)) >= times
+
+
+async def _closing(fleet: Fleet, proxy: FaultProxy, *, slots: int) -> bool:
+    """That many slots have a self-send that left."""
+    wallet = fleet.stack.wallet.address
+    return len({tx.slot for tx in ours(fleet, proxy) if tx.effect.to == wallet}) >= slots
 
 
 def _payments(fleet: Fleet, proxy: FaultProxy) -> list[SeenTx]:

@@ -1,6 +1,6 @@
 """What every `TxStore` must do, whatever it stores in. Subclass with fixtures `store` and `uow`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -468,6 +468,23 @@ class TxStoreContract:
         assert await kept() == (Wish.CANCEL, "d")
         (of_plan,) = await uow.read(lambda u: store.plan_txs(u, PlanId("p")))
         assert of_plan.wish is Wish.CANCEL
+
+    async def test_wishes_are_those_of_the_chains_unmined_slots(
+        self, store: TxStore[Any], uow: UnitOfWork[Any]
+    ) -> None:
+        tx, attempts = await self.sent(store, uow)
+
+        async def seen(chain_id: ChainId = CHAIN) -> Collection[tuple[TxId, Wish]]:
+            return await uow.read(lambda u: store.wishes(u, chain_id))
+
+        assert await seen() == set()
+        await uow.run(lambda u: store.wish(u, tx.id, Wish.CANCEL, reason="why", now_ms=NOW))
+        assert await seen() == {(tx.id, Wish.CANCEL)}
+        assert await seen(ChainId(CHAIN + 1)) == set()
+        await uow.run(
+            lambda u: store.mark_mined(u, tx.id, attempts[0].hash, block=BLOCK, outcome=Outcome.SUCCEEDED, now_ms=NOW)
+        )
+        assert await seen() == set()
 
     async def test_a_slot_to_be_cancelled_takes_a_self_send_and_no_payload(
         self, store: TxStore[Any], uow: UnitOfWork[Any]

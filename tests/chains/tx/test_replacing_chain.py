@@ -13,7 +13,7 @@ from chains.tx.model import AttemptKind, AttemptState, OpenTx, Outcome, TxState
 from chains.tx.store import StaleState
 from chains.types import CallRequest
 from scripts.devnet.network import LocalChain
-from tests.chains.tx.harness import ETHER, SINK, STORE, Bench, Killed, bench_on, config_for
+from tests.chains.tx.harness import ETHER, SINK, STORE, Bench, Killed, bench_on, config_for, make_engine
 
 pytestmark = pytest.mark.chain
 
@@ -356,3 +356,27 @@ async def test_a_cancel_is_sent_within_a_second_by_an_engine_at_work(bench: Benc
     await running
     slot = (await bench.open())[0]
     assert slot.attempts[-1].kind is AttemptKind.CANCEL
+
+
+async def test_a_cancel_that_another_process_asked_for_is_sent_within_two_seconds_however_rare_the_polls(
+    bench: Bench,
+) -> None:
+    """F97."""
+    slot = await stuck(bench)
+    elsewhere = make_engine(bench)
+    bench.engine._poll_ms = 3_600_000
+    stop = asyncio.Event()
+    bench.tap.sent.clear()
+    await bench.queue("q", PAY)
+    running = asyncio.create_task(bench.engine.run(stop))
+    async with asyncio.timeout(20):
+        await bench.tap.sent.wait()
+    # Its first look at all slots is over.
+    await asyncio.sleep(1)
+    bench.tap.sent.clear()
+    async with asyncio.timeout(2):
+        await elsewhere.request_cancel(slot.tx.id, "the operator asked")
+        await bench.tap.sent.wait()
+    stop.set()
+    await running
+    assert (await bench.open())[0].attempts[-1].kind is AttemptKind.CANCEL
