@@ -6,7 +6,7 @@ here: each attack goes on until its limits refuse everything, and then once more
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from chains.types import ChainId
+from chains.types import Address, ChainId, address_from_bytes
 from chains.units import parse_units
 from contracts.ratio import Ratio
 from scripts.devnet.network import LocalChain
+from service.addresses.storage import NewEntry, insert_entry
 from service.app import create_app
 from service.auth import budgets
 from service.auth.caveats import Counter, Tally
@@ -30,7 +31,7 @@ from service.workers.keeper import keeper_of
 from tests.chainfixtures import manual_mining
 from tests.e2e import traders
 from tests.e2e.attacks import EVE, Shot, fire, holdings_of, routes_of, volley
-from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack, running, with_settings
+from tests.e2e.harness import BOB, CAROL, KEY_LIFETIME_MS, ApiKey, Stack, running, with_settings
 from tests.e2e.people import person
 
 E18 = 10**18
@@ -40,12 +41,16 @@ FUNDS = {"ethereum": {"ETH": 5 * E18, "WETH": 2 * E18, "USDC": 9_000 * USD, "USD
 DAILY_USD = 3_000 * USD
 DAILY_ORDERS = 60
 DAILY_GAS = E18 // 10
+COOLING_MS = 24 * 3_600_000
 MANY = 1_000_000
 VOLLEYS = 2
 CHURNS = 40
 STABLE = ("USDC", "USDT", "DAI", "USDCE")
 ETHEREUM = ChainId(1)
 BPS = 10_000
+STRANGER = address_from_bytes(bytes.fromhex("57a257a257a257a257a257a257a257a257a257a2"))
+"""In no list, and nobody's contract."""
+TO_BOB = Destination(chain_id=ETHEREUM, address=BOB)
 
 
 @pytest.fixture
@@ -56,19 +61,27 @@ async def stack(ethereum: LocalChain, tmp_path: Path) -> AsyncIterator[Stack]:
         yield with_settings(found, **unlimited)
 
 
-async def stolen(stack: Stack, restrictions: Restrictions, permission: Permission) -> Stack:
-    """The same stack; the thief's key is `stolen`."""
+async def stolen(
+    stack: Stack,
+    restrictions: Restrictions,
+    permission: Permission,
+    *,
+    destinations: Sequence[Destination] = (TO_BOB,),
+) -> Stack:
+    """The same stack; the thief's key is `stolen`. Without destinations an owner made it: it has the book."""
     services, now_ms = stack.services, stack.services.clock.now_ms()
     withdraws = permission is Permission.WITHDRAW
+    made_by = None if destinations else (await person(stack)).user_id
     new = NewKey(
         account_id=stack.wallet.account_id,
         wallet_id=stack.wallet.id,
         label="stolen",
         permissions=frozenset({Permission.READ, permission}),
         ip_allowlist=(parse_network("127.0.0.1/32"),) if withdraws else (),
-        destinations=(Destination(chain_id=ETHEREUM, address=BOB),) if withdraws else (),
+        destinations=tuple(destinations) if withdraws else (),
         expires_ms=now_ms + KEY_LIFETIME_MS,
         restrictions=restrictions,
+        made_by=made_by,
     )
     made = await services.db.run(lambda c: create_key(c, new, master=services.master, now_ms=now_ms))
     key = ApiKey(id=made.key.id, secret=(made.secret or "").encode())
@@ -234,9 +247,28 @@ async def _churn(stack: Stack, number: int) -> str:
     return told
 
 
-async def test_a_stolen_withdraw_key_reaches_the_address_book_and_its_daily_limit_and_nothing_else(
-    stack: Stack,
+async def in_the_book(stack: Stack, address: Address, *, cools: bool) -> None:
+    """An entry that an owner added two days ago, or now."""
+    services, now_ms = stack.services, stack.services.clock.now_ms()
+    created_ms = now_ms if cools else now_ms - 2 * COOLING_MS
+    new = NewEntry(
+        account_id=stack.wallet.account_id,
+        chain_id=ETHEREUM,
+        address=address,
+        name=f"entry-{address[2:8].lower()}",
+        is_contract=False,
+        added_by=None,
+        created_ms=created_ms,
+        in_force_ms=created_ms + COOLING_MS,
+    )
+    await services.db.run(lambda c: insert_entry(c, new, master=services.master))
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its-own-destinations", "the-address-book"])
+async def test_a_stolen_withdraw_key_reaches_its_destinations_and_its_daily_limit_and_nothing_else(
+    stack: Stack, own: bool
 ) -> None:
+    """Of the book what is in force. With destinations of its own nothing of the book."""
     eth = stack.chain().assets.native.id
     limits = Restrictions(
         daily_withdrawals=8,
@@ -244,13 +276,21 @@ async def test_a_stolen_withdraw_key_reaches_the_address_book_and_its_daily_limi
         daily_withdrawn={eth: E18 // 5},
         daily_gas={ETHEREUM: DAILY_GAS},
     )
-    stack = await stolen(stack, limits, Permission.WITHDRAW)
+    # What the key does not reach: in the book by the owner's hand, in force where the key has its own, else cooling.
+    await in_the_book(stack, CAROL, cools=not own)
+    if not own:
+        await in_the_book(stack, BOB, cools=False)
+        await in_the_book(stack, EVE, cools=True)
+    stack = await stolen(stack, limits, Permission.WITHDRAW, destinations=[TO_BOB] if own else [])
     wallet = stack.wallet.address
     price = await eth_price(stack)
-    before, bobs, eves = [await holdings_of(stack, who) for who in (wallet, BOB, EVE)]
+    before, bobs, eves, carols = [await holdings_of(stack, who) for who in (wallet, BOB, EVE, CAROL)]
 
     counts = await attack(stack, seed=3)
-    assert counts.get("destination_not_allowed", 0) > 0, counts
+    refusal = "destination_not_allowed" if own else "destination_cooling"
+    assert counts.get(refusal, 0) > 0, counts
+    for number, (address, told_of) in enumerate({CAROL: refusal, STRANGER: "destination_not_allowed"}.items()):
+        assert await _drain(stack, 100 + number, address=address) == told_of
     told = [await _drain(stack, number) for number in range(30)]
     assert "202" in told, told
     assert told[-1] == "key_limit_reached", told
@@ -259,6 +299,7 @@ async def test_a_stolen_withdraw_key_reaches_the_address_book_and_its_daily_limi
     await worked(stack, 3)
 
     assert await holdings_of(stack, EVE) == eves
+    assert await holdings_of(stack, CAROL) == carols
     arrived = {name: raw - bobs[name] for name, raw in (await holdings_of(stack, BOB)).items()}
     assert worth(arrived, price) <= 1_020 * USD, (arrived, told)
     assert 0 < arrived["ETH"] <= E18 // 5
@@ -290,10 +331,10 @@ async def test_a_stolen_withdraw_key_from_another_address_gets_nothing_from_any_
     assert await stack.count(withdrawals) == 0
 
 
-async def _drain(stack: Stack, number: int) -> str:
-    """One more withdrawal to the one destination there is; what it was told."""
+async def _drain(stack: Stack, number: int, *, address: Address = BOB) -> str:
+    """One more withdrawal, to the one destination there is or to another one; what it was told."""
     asset, amount = (("USDC", "90"), ("ETH", "0.03"))[number % 2]
-    body = {"asset": asset, "amount": amount, "address": BOB, "client_withdrawal_id": f"drain-{number}"}
+    body = {"asset": asset, "amount": amount, "address": address, "client_withdrawal_id": f"drain-{number}"}
     answer = await stack.post("/v1/ethereum/withdrawals", body, key="stolen")
     return str(answer.json()["code"]) if answer.is_error else str(answer.status_code)
 
