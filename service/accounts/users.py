@@ -158,7 +158,9 @@ def _changed(
 ) -> Credential:
     """A change after which the other sessions end, and the hold begins."""
     sessions.end_all(c, credential.user_id, but=keep)
-    return _write(c, credential, values | {"held_until_ms": now_ms + HOLD_MS}, master=master, now_ms=now_ms)
+    # What waited to be confirmed may be what somebody else began, before they were shut out.
+    always = {"totp_pending_sealed": None, "held_until_ms": now_ms + HOLD_MS}
+    return _write(c, credential, always | values, master=master, now_ms=now_ms)
 
 
 def _write(

@@ -28,6 +28,7 @@ from service.audit.model import Subject
 from service.audit.recording import record_by_person
 from service.auth.authority import Tampered
 from service.auth.callers import Caller
+from service.auth.caveats import Target, caveats_of, require
 from service.auth.session_caller import SessionCaller
 from service.build import Services
 from service.db.models import withdrawals
@@ -104,7 +105,8 @@ def approve(
     """Let the withdrawal be sent; as it is then.
 
     Raises:
-        ApiError: approval_not_found, approval_closed, approval_differs, own_request, role_denied, held.
+        ApiError: approval_not_found, approval_closed, approval_differs, own_request, role_denied, held,
+            key_restricted.
         Tampered: what was accepted is not what is stored.
     """
     now_ms = services.clock.now_ms()
@@ -113,6 +115,7 @@ def approve(
         raise Tampered(withdrawals)
     if isinstance(caller, Caller):
         refuse_if_maker_held(c, caller.key, master=services.master, now_ms=now_ms)
+        require(caveats_of(caller.key), _target(withdrawal))
     if binding != clearance.binding:
         raise ApiError("approval_differs", "the withdrawal is not the one with this `binding`")
     if (refusal := why_not_theirs(decider, withdrawal, clearance, now_ms=now_ms)) is not None:
@@ -151,6 +154,17 @@ def reject(
         raise _closed(withdrawal) from exc
     _record(c, services, caller, clearance, act=APPROVAL_REJECTED, reason=reason, now_ms=now_ms)
     return after
+
+
+def _target(withdrawal: Withdrawal) -> Target:
+    """What a key approves, for its own caveats. Where the funds go is what the key that asked was judged by."""
+    return Target(
+        wallet_id=withdrawal.wallet_id,
+        chain_id=withdrawal.chain_id,
+        assets=frozenset({withdrawal.asset}),
+        market=None,
+        destination=None,
+    )
 
 
 def _pending(

@@ -17,6 +17,7 @@ from service.approvals.model import ClearState
 from service.audit.acts import APPROVAL_EXPIRED
 from service.audit.appending import append
 from service.audit.model import SYSTEM, NewEntry, Subject
+from service.auth.authority import Tampered
 from service.build import Services
 from service.db.models import clearances, withdrawals
 from service.withdrawals.ending import reject_waiting
@@ -57,6 +58,9 @@ async def expire_late(services: Services) -> int:
         except (StaleState, LookupError) as exc:
             # Decided at this moment, or of a chain that is not described any more.
             _log.info("a late approval stays", withdrawal=withdrawal_id, reason=str(exc))
+        except Tampered as exc:
+            # Of this one nothing is believed; the others go on.
+            _log.error("an authority row was changed", withdrawal=withdrawal_id, reason=str(exc))
     return ended
 
 

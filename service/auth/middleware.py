@@ -196,9 +196,10 @@ class Edge:
         found = await self._caller(scope, body, address=address)
         state["caller"] = found
         if isinstance(found, Caller | SessionCaller):
-            self._limits.give_address_back(address, cost)
             exchange.rate = await self._limits.of_caller(found.key_id if isinstance(found, Caller) else found.id, cost)
             require_passed(exchange.rate)
+            # Only now: who goes on over a key's limit makes the work of checking it.
+            self._limits.give_address_back(address, cost)
             if weight.is_order and isinstance(found, Caller):
                 exchange.orders = await self._limits.of_order(found.account_id)
         elif found is not None and found.code in _GUESSES:

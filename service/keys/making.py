@@ -140,7 +140,8 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
             destinations=tuple(keys.list_destinations(c, old.id, master=master)),
             expires_ms=_end_of_successor(old, asked.expires_ms, now_ms=now_ms),
             restrictions=old.restrictions,
-            made_by=caller.user_id if old.made_by is None else old.made_by,
+            # Who gets the secret, not who made the old one: by its maker a key approves, is held and is revoked.
+            made_by=caller.user_id,
             lapses_ms=now_ms + LAPSE_MS,
             rotation=Rotation(key_id=old.id, overlap_ms=asked.overlap_hours * HOUR_MS),
         )

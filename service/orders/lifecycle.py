@@ -57,8 +57,8 @@ class OrderLifecycle:
         unfilled = reasons.unfilled(self.order.time_in_force) if code in reasons.PRICE_MOVED else None
         if self.order.may_rest and (expired or code in reasons.RETRIED):
             self._rest_or_end(c, plan_id, reason=reason, signed=False)
-        elif self.order.may_rest and self._key_is_revoked(c):
-            self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=reasons.KEY_REVOKED)
+        elif self.order.may_rest and (ended := self._key_ended(c)) is not None:
+            self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=ended)
         else:
             state = OrderState.EXPIRED if expired or unfilled else OrderState.REJECTED
             self._move(c, expected=_NEW, state=state, reason=unfilled or reason)
@@ -156,8 +156,8 @@ class OrderLifecycle:
     def _rest_or_end(self, c: Connection, plan_id: PlanId, *, reason: str, signed: bool) -> None:
         """Back to rest, with what the plan held; or the end, when nothing more is to be tried."""
         expires_ms = self.order.expires_ms
-        if self._key_is_revoked(c):
-            self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=reasons.KEY_REVOKED)
+        if (ended := self._key_ended(c)) is not None:
+            self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=ended)
         elif expires_ms is not None and expires_ms <= self.now_ms:
             self._move(c, expected=_NEW, state=OrderState.EXPIRED, reason=reasons.TIME_OVER)
         elif signed and storage.count_reverts(c, self.order.id) >= MOST_REVERTS:
@@ -170,9 +170,13 @@ class OrderLifecycle:
             )
             reservations.move_to_order(c, plan_id, self.order.id)
 
-    def _key_is_revoked(self, c: Connection) -> bool:
-        query = select(api_keys.c.revoked_ms).where(api_keys.c.id == self.order.key_id)
-        return c.execute(query).scalar_one_or_none() is not None
+    def _key_ended(self, c: Connection) -> str | None:
+        """Why nothing more is tried under the order's key; None: it may still trade."""
+        query = select(api_keys.c.revoked_ms, api_keys.c.can_trade).where(api_keys.c.id == self.order.key_id)
+        key = c.execute(query).one()
+        if key.revoked_ms is not None:
+            return reasons.KEY_REVOKED
+        return None if key.can_trade else reasons.PERMISSION_TAKEN
 
     def _fill(self, intent: Intent, receipt: Receipt) -> tuple[int, int]:
         assets = self.books.assets

@@ -93,7 +93,8 @@ async def _moved(chain: ChainParts, wallet: Address, calls: Sequence[CallRequest
     except MethodUnavailable as exc:
         raise ApiError("simulation_unavailable", "the chain's node has no eth_simulateV1") from exc
     except RpcRefused as exc:
-        raise ApiError("would_revert", f"the node refuses to execute it: {exc.node_message}") from exc
+        # Says nothing of the call itself: before a signature it waits, it is not let pass.
+        raise ApiError("simulation_unavailable", f"the node refuses to execute it: {exc.node_message}") from exc
     except UndecodableReturn as exc:
         raise ApiError("balance_unknown", "a listed token's balance cannot be read beside the call") from exc
 

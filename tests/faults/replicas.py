@@ -159,6 +159,7 @@ async def replicas(stack: Stack, folder: Path, *, rpc_url: str, private_key: byt
         "CAMBIST_ETHEREUM_RPC": rpc_url,
         "CAMBIST_IP_WEIGHT_PER_MINUTE": RATE,
         "CAMBIST_KEY_WEIGHT_PER_MINUTE": RATE,
+        "CAMBIST_ORDERS_PER_10S": RATE,
     }
     # What this test's own service was given to set things up.
     await stack.services.membership.leave()

@@ -1,6 +1,7 @@
 """Who approves and rejects, what they see, and that it binds to the exact withdrawal."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from chains.tx.model import IntentState, PlanId
 from chains.tx.store import PreSignRefused
+from chains.types import ChainId
 from service.accounts import users
 from service.accounts.people import Role
 from service.approvals.deciding import SEASONED_MS
@@ -16,6 +18,7 @@ from service.approvals.expiring import expire_late
 from service.approvals.model import EXPIRES_MS
 from service.auth import keys
 from service.auth.keys import Permission
+from service.auth.restrictions import Restrictions
 from service.db import models as m
 from service.db.txstore import SqlTxStore
 from service.withdrawals.storage import withdrawal_of_account
@@ -178,6 +181,32 @@ async def test_a_key_of_somebody_on_hold_approves_nothing(at: Scene) -> None:
     path, body = f"/v1/approvals/{made.id}/approve", {"binding": await at.binding(made.id, by="ann")}
     assert code_of(await at.ask("POST", path, body, by="bens", key=True)) == "held"
     assert await state(at, made.id) == ("awaiting_approval", None, {IntentState.ACCEPTED})
+
+
+async def test_a_key_that_an_owner_rotated_for_another_acts_for_who_has_its_secret(at: Scene) -> None:
+    key_id = await at.key("anns", made_by="ann")
+    rotated = await at.ask("POST", f"/v1/keys/{key_id}/rotate", {}, by="ben")
+    assert rotated.status_code == 201, rotated.text
+    successor = rotated.json()["key"]["key"]
+    loaded = await at.service.services.db.read(lambda c: keys.load_key(c, successor, master=at.master))
+    assert loaded is not None
+    assert loaded.made_by == at.user_ids["ben"]
+
+
+async def test_a_key_approves_nothing_that_it_is_not_for(at: Scene) -> None:
+    made = await at.withdrawal(asked_by="ann")
+    key_id = await at.key("bens", made_by="ben")
+
+    def narrow(c: Connection) -> None:
+        key = keys.load_key(c, key_id, master=at.master)
+        assert key is not None
+        rights = replace(key.rights, restrictions=Restrictions(chains=frozenset({ChainId(137)})))
+        now_ms = at.service.clock.now_ms()
+        keys.change_key(c, key, label=key.label, rights=rights, master=at.master, now_ms=now_ms)
+
+    await at.service.services.db.run(narrow)
+    path, body = f"/v1/approvals/{made.id}/approve", {"binding": await at.binding(made.id, by="ann")}
+    assert code_of(await at.ask("POST", path, body, by="bens", key=True)) == "key_restricted"
 
 
 async def test_a_key_without_withdraw_decides_nothing(at: Scene) -> None:

@@ -63,8 +63,12 @@ def test_status_tells_where_the_server_listens_and_that_it_is_well(stack: Stack,
         "database": "ok",
         "chains": {"ethereum": "ok", "polygon": "ok"},
         "workers": dict.fromkeys(
-            [f"{loop}-{chain}" for chain in ("ethereum", "polygon") for loop in ("engine", "history", "markets")]
-            + ["prune-nonces", "books"],
+            [
+                f"{loop}-{chain}"
+                for chain in ("ethereum", "polygon")
+                for loop in ("engine", "history", "keeper", "markets")
+            ]
+            + ["approvals", "prune-nonces", "books"],
             "ok",
         ),
     }
