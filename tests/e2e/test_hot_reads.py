@@ -45,6 +45,8 @@ def without_ages(document: Any) -> Any:
 
 
 async def compare(stack: Stack, framework: httpx.AsyncClient) -> dict[str, Any]:
+    # Both ways may show a head that is some seconds old: here it is the newest, for all that is compared.
+    await stack.chain().states.view((), max_age_s=0)
     found = {}
     for target in TARGETS:
         answers = []
@@ -73,7 +75,7 @@ async def test_both_ways_say_the_same_of_every_block_and_while_an_order_is_carri
     transport = httpx.ASGITransport(app=framework_only(stack.services), client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as framework:
         before = await compare(stack, framework)
-        body = {"market": "ETHUSDC", "side": "sell", "base_amount": "8", "client_order_id": "hot-1"}
+        body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5", "client_order_id": "hot-1"}
         assert (await stack.post("/v1/ethereum/orders", body)).status_code == 202
         states = set()
         for _ in range(6):
