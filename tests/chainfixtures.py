@@ -99,7 +99,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
     rpc = DevRpc(chain.rpc_url)
     before = rpc("eth_blockNumber")
-    next_base_fee = rpc("eth_feeHistory", hex(1), "latest", [])["baseFeePerGas"][-1]
     snapshot = rpc("evm_snapshot")
     _freshen(rpc, chain)
     try:
@@ -115,7 +114,6 @@ def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
         reverted = rpc("evm_revert", snapshot)
         after = rpc("eth_blockNumber")
         rpc("evm_setAutomine", True)
-        rpc("anvil_setNextBlockBaseFeePerGas", next_base_fee)
         rpc.close()
         if not reverted:
             pytest.fail(f"the snapshot of {chain.name} is gone: a test that resets the chain takes fresh_{chain.name}")

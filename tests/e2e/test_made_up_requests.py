@@ -37,8 +37,8 @@ async def ask(stack: Stack, owner: Person, request: Fuzzed) -> httpx.Response:
     return await stack.client.request(request.method, request.target, content=request.body, headers=headers)
 
 
-async def test_no_made_up_request_gets_an_undocumented_answer(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as started:
+async def test_no_made_up_request_gets_an_undocumented_answer(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as started:
         stack = unlimited(started)
         page = (await stack.client.get(OPENAPI_PATH)).json()
         statuses: set[int] = set()

@@ -98,9 +98,9 @@ def check_inside(stack: Stack, order: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("side", "percent"), [("sell", "99.5"), ("buy", "100.5")])
 async def test_a_fill_or_kill_order_inside_its_limit_trades_as_a_whole(
-    ethereum: LocalChain, tmp_path: Path, side: str, percent: str
+    fresh_ethereum: LocalChain, tmp_path: Path, side: str, percent: str
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         price = at(await mid(stack), percent)
         order = await placed(stack, limit(side, price, "0.5", time_in_force="fok"))
         assert (order["state"], order["resting"], order["price"]) == ("NEW", False, price.rstrip("0").rstrip("."))
@@ -114,9 +114,9 @@ async def test_a_fill_or_kill_order_inside_its_limit_trades_as_a_whole(
 
 @pytest.mark.parametrize("side", ["sell", "buy"])
 async def test_the_limit_on_the_chain_is_the_stricter_of_the_price_and_the_quote_less_slippage(
-    ethereum: LocalChain, tmp_path: Path, side: str
+    fresh_ethereum: LocalChain, tmp_path: Path, side: str
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now = await mid(stack)
         loose = await placed(stack, limit(side, at(now, "90" if side == "sell" else "110"), "0.1", slippage_bps=10))
         tight = await placed(
@@ -132,9 +132,9 @@ async def test_the_limit_on_the_chain_is_the_stricter_of_the_price_and_the_quote
 
 
 async def test_a_fill_or_kill_order_that_does_not_fit_expires_without_a_transaction(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         body = limit("sell", at(await mid(stack), "101"), "0.5", time_in_force="fok", client_order_id="fok-1")
         order = await placed(stack, body)
         assert (order["state"], order["reason"]) == ("EXPIRED", "unfilled_fok")
@@ -148,10 +148,10 @@ async def test_a_fill_or_kill_order_that_does_not_fit_expires_without_a_transact
 
 @pytest.mark.parametrize(("side", "percent"), [("sell", "99.6"), ("buy", "100.2")])
 async def test_an_immediate_or_cancel_order_takes_the_largest_part_inside_its_limit(
-    ethereum: LocalChain, tmp_path: Path, side: str, percent: str
+    fresh_ethereum: LocalChain, tmp_path: Path, side: str, percent: str
 ) -> None:
     funds = {"ethereum": {"ETH": 20 * E18, "WETH": 6_000 * E18, "USDC": 40_000_000 * 10**6}}
-    async with running(tmp_path, {"ethereum": ethereum}, funds=funds) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=funds) as stack:
         price = at(await mid(stack, "WETHUSDC"), percent)
         body = limit(side, price, "6000", market="WETHUSDC", time_in_force="ioc")
         tested = await stack.post("/v1/ethereum/orders/test", body)
@@ -171,9 +171,9 @@ async def test_an_immediate_or_cancel_order_takes_the_largest_part_inside_its_li
 
 
 async def test_no_larger_part_of_an_immediate_or_cancel_order_would_have_been_inside(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         price = at(await mid(stack, "WETHUSDC"), "99.6")
         body = limit("sell", price, "3000", market="WETHUSDC", time_in_force="ioc")
         tested = (await stack.post("/v1/ethereum/orders/test", body)).json()
@@ -186,28 +186,30 @@ async def test_no_larger_part_of_an_immediate_or_cancel_order_would_have_been_in
 
 
 async def test_an_immediate_or_cancel_order_that_finds_nothing_expires_without_a_transaction(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         order = await placed(stack, limit("buy", at(await mid(stack), "98"), "0.5", time_in_force="ioc"))
         assert (order["state"], order["reason"]) == ("EXPIRED", "unfilled_ioc")
         assert await stack.count(m.plans) == 0
         assert await stack.nothing_reserved()
 
 
-async def test_counted_gas_makes_a_small_order_that_fits_without_it_wait(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_counted_gas_makes_a_small_order_that_fits_without_it_wait(
+    fresh_ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         price = at(await mid(stack), "99.9")
         for counted, outcome in ((False, "trade"), (True, "rest")):
-            body = limit("sell", price, "0.001", count_gas=counted)
+            body = limit("sell", price, "0.05", count_gas=counted)
             tested = await stack.post("/v1/ethereum/orders/test", body)
             assert tested.json()["outcome"] == outcome, tested.text
 
 
 async def test_an_order_outside_its_limit_rests_with_a_hold_and_survives_a_restart(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         order = await placed(stack, limit("sell", at(await mid(stack), "105"), "2"))
         assert (order["state"], order["resting"], order["tries"]) == ("NEW", True, 0)
         assert order["expires_ms"] > order["created_ms"]
@@ -233,8 +235,8 @@ async def test_an_order_outside_its_limit_rests_with_a_hold_and_survives_a_resta
         await stack.services.close()
 
 
-async def test_what_rests_is_not_free_for_others(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_what_rests_is_not_free_for_others(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         price = at(await mid(stack), "105")
         await placed(stack, limit("sell", price, "15"))
         answer = await stack.post("/v1/ethereum/orders", limit("sell", price, "10"))
@@ -242,8 +244,10 @@ async def test_what_rests_is_not_free_for_others(ethereum: LocalChain, tmp_path:
         await placed(stack, limit("sell", price, "3"))
 
 
-async def test_a_maker_is_refused_when_it_would_trade_and_rests_otherwise(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_a_maker_is_refused_when_it_would_trade_and_rests_otherwise(
+    fresh_ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now = await mid(stack)
         maker = limit("sell", at(now, "99"), "0.5", type="limit_maker")
         maker.pop("time_in_force")
@@ -262,9 +266,9 @@ async def test_a_maker_is_refused_when_it_would_trade_and_rests_otherwise(ethere
     ],
 )
 async def test_a_stop_rests_until_its_price_and_is_refused_beyond_it(
-    ethereum: LocalChain, tmp_path: Path, kind: str, side: str, waits: str, reached: str
+    fresh_ethereum: LocalChain, tmp_path: Path, kind: str, side: str, waits: str, reached: str
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now = await mid(stack)
         # A limit that would trade at once: only the stop keeps it back.
         body = limit(side, at(now, "90" if side == "sell" else "110"), "0.5", type=kind, stop_price=at(now, waits))
@@ -274,9 +278,9 @@ async def test_a_stop_rests_until_its_price_and_is_refused_beyond_it(
 
 
 async def test_prices_off_the_tick_outside_the_band_and_sizes_off_the_step_are_refused(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now = await mid(stack)
         good = limit("sell", at(now, "105"), "0.5")
         assert await refused(stack, good | {"price": good["price"] + "1"}) == "price_not_on_tick"
@@ -288,8 +292,8 @@ async def test_prices_off_the_tick_outside_the_band_and_sizes_off_the_step_are_r
         assert await refused(stack, good | {"price": "-3"}) == "invalid_price"
 
 
-async def test_open_orders_are_bounded(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as running_stack:
+async def test_open_orders_are_bounded(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as running_stack:
         stack = with_settings(running_stack, max_open_orders_market=1)
         body = limit("sell", at(await mid(stack), "105"), "0.5")
         first = await placed(stack, body)
@@ -298,8 +302,10 @@ async def test_open_orders_are_bounded(ethereum: LocalChain, tmp_path: Path) -> 
         await placed(stack, body)
 
 
-async def test_a_queued_order_is_cancelled_and_one_with_a_nonce_is_not(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_a_queued_order_is_cancelled_and_one_with_a_nonce_is_not(
+    fresh_ethereum: LocalChain, tmp_path: Path
+) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}
         queued = await placed(stack, body | {"client_order_id": "queued-1"})
         gone = await delete(stack, "/v1/orders/by-client-id/queued-1")
@@ -321,8 +327,8 @@ async def test_a_queued_order_is_cancelled_and_one_with_a_nonce_is_not(ethereum:
         assert (ended.status_code, ended.json()["code"]) == (409, "order_not_open")
 
 
-async def test_cancels_that_race_the_lane_end_each_order_once(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_cancels_that_race_the_lane_end_each_order_once(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}
         orders = [await placed(stack, body) for _ in range(6)]
 
@@ -351,9 +357,9 @@ async def test_cancels_that_race_the_lane_end_each_order_once(ethereum: LocalCha
 
 
 async def test_all_orders_of_a_market_are_cancelled_and_those_of_others_stay(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         price = at(await mid(stack), "105")
         here = [await placed(stack, limit("sell", price, "0.5")) for _ in range(2)]
         there = await placed(stack, limit("sell", price, "0.5", market="WETHUSDC"))
@@ -368,9 +374,9 @@ async def replace(stack: Stack, cancel: dict[str, Any], order: dict[str, Any], m
 
 
 async def test_a_replacement_uses_the_funds_of_the_order_that_it_replaces_and_repeats_itself(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now = await mid(stack)
         old = await placed(stack, limit("sell", at(now, "105"), "15"))
         new = limit("sell", at(now, "104"), "16", client_order_id="new-1")
@@ -386,9 +392,9 @@ async def test_a_replacement_uses_the_funds_of_the_order_that_it_replaces_and_re
 
 
 async def test_a_replacement_that_is_refused_leaves_the_old_order_unless_failure_is_allowed(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now = await mid(stack)
         old = await placed(stack, limit("sell", at(now, "105"), "15"))
         too_much = limit("sell", at(now, "104"), "1000")
@@ -432,8 +438,8 @@ async def test_a_try_that_reverts_leaves_the_order_resting_with_its_hold_until_t
         assert await stack.nothing_reserved()
 
 
-async def test_fills_are_listed_by_market_order_and_time(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_fills_are_listed_by_market_order_and_time(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         first = await placed(stack, {"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"})
         await stack.settle(f"/v1/orders/{first['id']}")
         second = await placed(stack, {"market": "WETHUSDC", "side": "sell", "base_amount": "0.1"})
@@ -453,9 +459,9 @@ async def test_fills_are_listed_by_market_order_and_time(ethereum: LocalChain, t
 
 
 async def test_every_order_reconciles_to_the_wei_with_what_the_books_say_of_it(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now, token = await mid(stack), await mid(stack, "WETHUSDC")
         bodies = [
             {"market": "ETHUSDC", "side": "sell", "base_amount": "0.3"},
@@ -495,8 +501,8 @@ async def test_every_order_reconciles_to_the_wei_with_what_the_books_say_of_it(
         assert await stack.nothing_reserved()
 
 
-async def test_what_the_key_does_not_see_it_does_not_cancel(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_what_the_key_does_not_see_it_does_not_cancel(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         order = await placed(stack, limit("sell", at(await mid(stack), "105"), "0.5", client_order_id="mine"))
         assert (await delete(stack, f"/v1/orders/{order['id']}", key="read")).json()["code"] == "permission_denied"
         for path in (f"/v1/orders/{order['id'] + 1}", "/v1/orders/by-client-id/other"):
@@ -505,8 +511,8 @@ async def test_what_the_key_does_not_see_it_does_not_cancel(ethereum: LocalChain
         assert (await stack.get(f"/v1/orders/{order['id']}")).json()["resting"] is True
 
 
-async def test_a_revoked_keys_resting_orders_are_cancelled_with_it(ethereum: LocalChain, tmp_path: Path) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+async def test_a_revoked_keys_resting_orders_are_cancelled_with_it(fresh_ethereum: LocalChain, tmp_path: Path) -> None:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         order = await placed(stack, limit("sell", at(await mid(stack), "105"), "0.5"))
         services = stack.services
         rejecter = Rejecter(
@@ -520,9 +526,9 @@ async def test_a_revoked_keys_resting_orders_are_cancelled_with_it(ethereum: Loc
 
 
 async def test_placing_cancelling_and_replacing_are_in_the_audit_log_and_the_outbox(
-    ethereum: LocalChain, tmp_path: Path
+    fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as stack:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
         now = await mid(stack)
         first = await placed(stack, limit("sell", at(now, "105"), "0.5"))
         second = (await replace(stack, first, limit("sell", at(now, "104"), "0.5"), "stop_on_failure")).json()["placed"]

@@ -54,8 +54,8 @@ TO_BOB = Destination(chain_id=ETHEREUM, address=BOB)
 
 
 @pytest.fixture
-async def stack(ethereum: LocalChain, tmp_path: Path) -> AsyncIterator[Stack]:
-    async with running(tmp_path, {"ethereum": ethereum}, funds=FUNDS) as found:
+async def stack(fresh_ethereum: LocalChain, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as found:
         # How often may not be what saves the account: the thief may come from many addresses, for days.
         unlimited = {name: MANY for name in Settings.model_fields if name.endswith("_per_minute")}
         yield with_settings(found, **unlimited)
