@@ -160,6 +160,8 @@ async def replicas(stack: Stack, folder: Path, *, rpc_url: str, private_key: byt
         "CAMBIST_IP_WEIGHT_PER_MINUTE": RATE,
         "CAMBIST_KEY_WEIGHT_PER_MINUTE": RATE,
         "CAMBIST_ORDERS_PER_10S": RATE,
+        "CAMBIST_MAX_OPEN_ORDERS": "1000",
+        "CAMBIST_MAX_OPEN_ORDERS_MARKET": "1000",
     }
     # What this test's own service was given to set things up.
     await stack.services.membership.leave()
