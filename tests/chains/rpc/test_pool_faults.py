@@ -183,7 +183,11 @@ async def test_F44_a_malformed_answer_is_refused_and_another_endpoint_asked(netw
     size = 3 * 2**20 if flaw is Flaw.HUGE else 0
     spoiled = Rule(action=Malformed(flaw=flaw, size=size), method="eth_getBalance", phase=Phase.AFTER)
     a.add(spoiled)
-    assert await network.client.balance(ALICE, block="latest") == 0
+    # The first is asked first, unless it was slower at its meeting: on a busy machine that may be so.
+    for _ in range(20):
+        assert await network.client.balance(ALICE, block="latest") == 0
+        if a.applied(spoiled):
+            break
     assert a.applied(spoiled) == 1
     for proxy in (b, c):
         proxy.add(Rule(action=Malformed(flaw=flaw, size=size), method="eth_getBalance", phase=Phase.AFTER))
