@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from service.audit import verifying
-from service.audit.model import Entry, Head, canonical
+from service.audit.model import Entry, Head, canonical, fields_of
 from service.audit.verifying import Broken
 
 FORMAT: Final = "cambist-audit/1"
@@ -47,24 +47,7 @@ class Checked:
 
 def document(entry: Entry) -> dict[str, Any]:
     """An entry as it is shown and exported."""
-    return {
-        "chain": entry.chain,
-        "seq": entry.seq,
-        "time_ms": entry.time_ms,
-        "act": entry.act,
-        "outcome": entry.outcome,
-        "code": entry.code,
-        "actor_kind": entry.actor_kind,
-        "actor": entry.actor,
-        "subject_kind": entry.subject_kind,
-        "subject": entry.subject,
-        "account_id": entry.account_id,
-        "request_id": entry.request_id,
-        "client_ip": entry.client_ip,
-        "details": orjson.loads(entry.details),
-        "hash": entry.hash.hex(),
-        "mac": entry.mac.hex(),
-    }
+    return fields_of(entry) | {"hash": entry.hash.hex(), "mac": entry.mac.hex()}
 
 
 def head_document(head: Head) -> dict[str, Any]:
