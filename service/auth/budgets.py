@@ -13,12 +13,18 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from contracts.assets import Asset, AssetList
 from service.auth.caveats import CallCost, Caveat, Cost, Counter, Daily, Tally, require, takes
 from service.db.models import key_usage
 
 DAY_MS: Final = 24 * 3_600_000
 KEPT_DAYS: Final = 7
 """Counters of older days are of no use to any limit."""
+
+
+def sold_as(assets: AssetList, asset: Asset) -> Asset:
+    """What a sale counts as: the wrapped native asset as the native one, since a trade key may wrap and unwrap."""
+    return assets.native if asset.id == assets.wrapped.id else asset
 
 
 def used(c: Connection, key_id: str, *, now_ms: int) -> Mapping[Tally, int]:

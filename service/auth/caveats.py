@@ -31,6 +31,7 @@ class Counter(StrEnum):
     ORDERS = "orders"
     ORDER_USD = "order_usd"
     GAS = "gas"
+    SOLD = "sold"
     WITHDRAWALS = "withdrawals"
     WITHDRAWAL_USD = "withdrawal_usd"
     WITHDRAWN = "withdrawn"
@@ -38,7 +39,7 @@ class Counter(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """A counter and what it is of: a chain's id for gas, an asset's for withdrawn base units, else nothing."""
+    """A counter and what it is of: a chain's id for gas, an asset's for sold and withdrawn base units, else nothing."""
 
     counter: Counter
     of: str = ""
@@ -313,6 +314,7 @@ _UNITS: Mapping[Counter, str] = {
     Counter.ORDERS: "orders",
     Counter.ORDER_USD: "in orders",
     Counter.GAS: "wei for gas on chain",
+    Counter.SOLD: "base units sold",
     Counter.WITHDRAWALS: "withdrawals",
     Counter.WITHDRAWAL_USD: "in withdrawals",
     Counter.WITHDRAWN: "base units withdrawn",
@@ -328,7 +330,11 @@ def takes(cost: Cost | CallCost) -> Mapping[Tally, int | None]:
     if cost.kind is Kind.UPKEEP:
         return gas
     if cost.kind is Kind.ORDER:
-        return gas | {Tally(counter=Counter.ORDERS): 1, Tally(counter=Counter.ORDER_USD): cost.usd}
+        return gas | {
+            Tally(counter=Counter.ORDERS): 1,
+            Tally(counter=Counter.ORDER_USD): cost.usd,
+            Tally(counter=Counter.SOLD, of=cost.asset): cost.amount,
+        }
     return gas | {
         Tally(counter=Counter.WITHDRAWALS): 1,
         Tally(counter=Counter.WITHDRAWAL_USD): cost.usd,
@@ -372,10 +378,8 @@ def daily(r: Restrictions) -> tuple[Daily, ...]:
     }
     found = [Daily(tally=Tally(counter=counter), limit=limit) for counter, limit in one.items() if limit is not None]
     found += [Daily(tally=Tally(counter=Counter.GAS, of=str(chain)), limit=r.daily_gas[chain]) for chain in r.daily_gas]
-    found += [
-        Daily(tally=Tally(counter=Counter.WITHDRAWN, of=asset), limit=r.daily_withdrawn[asset])
-        for asset in r.daily_withdrawn
-    ]
+    for counter, by_asset in ((Counter.SOLD, r.daily_sold), (Counter.WITHDRAWN, r.daily_withdrawn)):
+        found += [Daily(tally=Tally(counter=counter, of=asset), limit=by_asset[asset]) for asset in by_asset]
     return tuple(found)
 
 

@@ -4,6 +4,7 @@
     max_order_usd, daily_usd        an order's worth, and that of all orders of a UTC day
     daily_orders                    accepted orders of a UTC day
     daily_gas                       by chain: wei of the native asset set aside for what is sent on a UTC day
+    daily_sold                      by asset: base units that a UTC day's orders sell at most
     daily_withdrawals, daily_withdrawal_usd
     daily_withdrawn                 by asset: base units of a UTC day
     calls                           functions of contracts that it may call, each with the most native value; none: none
@@ -79,6 +80,7 @@ class Restrictions:
     daily_usd: int | None = None
     daily_orders: int | None = None
     daily_gas: Mapping[ChainId, int] = field(default_factory=dict)
+    daily_sold: Mapping[AssetId, int] = field(default_factory=dict)
     daily_withdrawals: int | None = None
     daily_withdrawal_usd: int | None = None
     daily_withdrawn: Mapping[AssetId, int] = field(default_factory=dict)
@@ -92,7 +94,8 @@ class Restrictions:
         if len(self.calls) > MAX_NAMED or len({call.function for call in self.calls}) != len(self.calls):
             raise InvalidRestriction(f"calls: at most {MAX_NAMED} of them, each function of a contract once")
         amounts = [getattr(self, name) for name in _AMOUNTS]
-        for amount in [*amounts, *self.daily_gas.values(), *self.daily_withdrawn.values()]:
+        by_name = [amount for name in _BY_NAME for amount in getattr(self, name).values()]
+        for amount in [*amounts, *by_name]:
             if amount is not None and (type(amount) is not int or not 0 <= amount <= MAX_UINT256):
                 raise InvalidRestriction("a limit is an integer from 0 to 2^256 - 1")
 
@@ -103,7 +106,8 @@ class Restrictions:
 
     @property
     def limits_orders(self) -> bool:
-        return self.needs_order_usd or self.daily_orders is not None or self.markets is not None
+        named = self.markets is not None or bool(self.daily_sold)
+        return named or self.needs_order_usd or self.daily_orders is not None
 
     @property
     def limits_withdrawals(self) -> bool:
@@ -115,6 +119,7 @@ class Restrictions:
 
 
 _AMOUNTS: Final = ("max_order_usd", "daily_usd", "daily_orders", "daily_withdrawals", "daily_withdrawal_usd")
+_BY_NAME: Final = ("daily_gas", "daily_sold", "daily_withdrawn")
 _NAMES: Final = frozenset(one.name for one in fields(Restrictions))
 UNRESTRICTED: Final = Restrictions()
 
@@ -129,10 +134,9 @@ def document(restrictions: Restrictions) -> dict[str, Any] | None:
     if restrictions.markets is not None:
         found["markets"] = sorted([one.base, one.quote] for one in restrictions.markets)
     found |= {name: str(value) for name in _AMOUNTS if (value := getattr(restrictions, name)) is not None}
-    if restrictions.daily_gas:
-        found["daily_gas"] = {str(chain): str(raw) for chain, raw in restrictions.daily_gas.items()}
-    if restrictions.daily_withdrawn:
-        found["daily_withdrawn"] = {asset: str(raw) for asset, raw in restrictions.daily_withdrawn.items()}
+    for name in _BY_NAME:
+        if by_name := getattr(restrictions, name):
+            found[name] = {str(of): str(raw) for of, raw in by_name.items()}
     if restrictions.calls:
         found["calls"] = sorted(
             [call.chain_id, call.contract, call.selector, str(call.max_value_wei)] for call in restrictions.calls
@@ -153,7 +157,8 @@ def parse(found: Mapping[str, Any] | None) -> Restrictions:
             assets=_named(found.get("assets"), AssetId),
             markets=_named(found.get("markets"), lambda pair: MarketId(base=AssetId(pair[0]), quote=AssetId(pair[1]))),
             daily_gas={ChainId(int(chain)): int(raw) for chain, raw in found.get("daily_gas", {}).items()},
-            daily_withdrawn={AssetId(asset): int(raw) for asset, raw in found.get("daily_withdrawn", {}).items()},
+            daily_sold=_by_asset(found.get("daily_sold", {})),
+            daily_withdrawn=_by_asset(found.get("daily_withdrawn", {})),
             calls=_named(found.get("calls", []), _call) or frozenset(),
             **amounts,
         )
@@ -163,6 +168,10 @@ def parse(found: Mapping[str, Any] | None) -> Restrictions:
 
 def _named(found: Sequence[Any] | None, make: Any) -> frozenset[Any] | None:
     return None if found is None else frozenset(make(one) for one in found)
+
+
+def _by_asset(found: Mapping[str, str]) -> dict[AssetId, int]:
+    return {AssetId(asset): int(raw) for asset, raw in found.items()}
 
 
 def _call(found: Sequence[Any]) -> AllowedCall:

@@ -32,6 +32,12 @@ DailyGasOption = Annotated[
     list[str] | None,
     typer.Option(help="Most set aside for gas a day, as ethereum=0.5 in the native asset; repeat; or none."),
 ]
+DailySoldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Most that a day's orders may sell of an asset, as ethereum:ETH=2 (WETH counts with it); repeat; or none."
+    ),
+]
 DailyWithdrawalsOption = Annotated[str | None, typer.Option(help="Most withdrawals a day.")]
 DailyWithdrawalUsdOption = Annotated[
     str | None, typer.Option(help="Most that a day's withdrawals may be worth, in dollars.")
@@ -79,7 +85,7 @@ def _limit(name: str, value: Any) -> Any:
             if not str(value).isdecimal():
                 raise CommandFailed("bad_limit", f"{value!r} is not a number of them", status=ExitStatus.USAGE)
             return int(value)
-        case "daily_gas" | "daily_withdrawn":
+        case "daily_gas" | "daily_sold" | "daily_withdrawn":
             return dict(_halves(text) for text in value)
         case _:
             return value

@@ -22,7 +22,8 @@ NONE: Final = "none"
 
 
 class RestrictionParams(Params):
-    """Chains as keys; assets and markets as chain:SYMBOL; gas as chain=amount, withdrawn as chain:SYMBOL=amount.
+    """Chains as keys; assets and markets as chain:SYMBOL; gas as chain=amount; what is sold and withdrawn as
+    chain:SYMBOL=amount.
 
     Calls as chain:contract:function(types), or with a selector in place of the function; then =amount, the most native
     value of one call, if any may be sent.
@@ -35,6 +36,7 @@ class RestrictionParams(Params):
     daily_usd: str | None = None
     daily_orders: str | None = None
     daily_gas: list[str] | None = None
+    daily_sold: list[str] | None = None
     daily_withdrawals: str | None = None
     daily_withdrawal_usd: str | None = None
     daily_withdrawn: list[str] | None = None
@@ -57,7 +59,7 @@ def _value(name: str, text: Any) -> Any:
     match name:
         case "daily_orders" | "daily_withdrawals":
             return parse_units(text, 0)
-        case "daily_gas" | "daily_withdrawn":
+        case "daily_gas" | "daily_sold" | "daily_withdrawn":
             pairs = [_halves(one) for one in text]
             if len(dict(pairs)) != len(pairs):
                 raise InvalidRestriction(f"{name}: a name is given twice")

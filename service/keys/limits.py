@@ -1,10 +1,11 @@
 """Limits of a key as people write and read them: names, dollars and whole units; and those that a new key has anyhow.
 
     {"chains": ["ethereum"], "markets": ["ethereum:ETHUSDC"], "daily_usd": "500", "daily_orders": 100,
-     "daily_gas": {"ethereum": "0.1"}, "daily_withdrawn": {"ethereum:USDC": "1000"}, ...}
+     "daily_gas": {"ethereum": "0.1"}, "daily_sold": {"ethereum:ETH": "2"}, ...}
 
-Guarantees: what is asked for is exactly what is stored, or refused; `shown` is such a document again, with only what is
-limited in it; a name that is left out keeps the limit that there was, and null lifts it.
+Guarantees: what is asked for is exactly what is stored, or refused (a limit on what is sold of a wrapped native asset
+is one of the native asset: they count together); `shown` is such a document again, with only what is limited in it; a
+name that is left out keeps the limit that there was, and null lifts it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from chains.types import ChainId, InvalidAddress, parse_address
 from chains.units import format_units, parse_units
 from contracts.assets import Asset, AssetId, AssetList
 from contracts.errors import UnlistedAsset
+from service.auth.budgets import sold_as
 from service.auth.caveats import Counter
 from service.auth.keys import Permission
 from service.auth.restrictions import (
@@ -58,6 +60,7 @@ def read(services: Services, given: Mapping[str, Any], *, base: Restrictions) ->
         "daily_usd": _usd,
         "daily_orders": int,
         "daily_gas": lambda by: _once(_gas(services, chain, amount) for chain, amount in by.items()),
+        "daily_sold": lambda by: _once(_sold(services, name, amount) for name, amount in by.items()),
         "daily_withdrawals": int,
         "daily_withdrawal_usd": _usd,
         "daily_withdrawn": lambda by: _once(_withdrawn(services, name, amount) for name, amount in by.items()),
@@ -93,10 +96,11 @@ def shown(services: Services, found: Restrictions) -> dict[str, Any]:
             _chain_key(services, chain): format_units(wei, _native_decimals(services, chain))
             for chain, wei in found.daily_gas.items()
         }
-    if found.daily_withdrawn:
-        document["daily_withdrawn"] = {
-            _asset_name(services, asset): _amount(services, asset, raw) for asset, raw in found.daily_withdrawn.items()
-        }
+    for name in ("daily_sold", "daily_withdrawn"):
+        if by_asset := getattr(found, name):
+            document[name] = {
+                _asset_name(services, asset): _amount(services, asset, raw) for asset, raw in by_asset.items()
+            }
     if found.calls:
         document["calls"] = sorted(_call_shown(services, call) for call in found.calls)
     return document
@@ -112,7 +116,7 @@ def counted(services: Services, counter: Counter, of: str) -> tuple[str | None, 
         case Counter.GAS:
             chain_id = ChainId(int(of))
             return _chain_key(services, chain_id), _native_decimals(services, chain_id)
-        case Counter.WITHDRAWN:
+        case Counter.SOLD | Counter.WITHDRAWN:
             found = _find(services, AssetId(of))
             return _asset_name(services, AssetId(of)), 0 if found is None else found[1].decimals
 
@@ -134,6 +138,12 @@ def _usd(text: str) -> int:
 def _gas(services: Services, chain: str, amount: str) -> tuple[ChainId, int]:
     chain_id = _chain(services, chain).chain_id
     return chain_id, parse_units(amount, _native_decimals(services, chain_id))
+
+
+def _sold(services: Services, name: str, amount: str) -> tuple[AssetId, int]:
+    asset = _asset(services, name)
+    counted_as = sold_as(_named(services, name)[0], asset)
+    return counted_as.id, parse_units(amount, asset.decimals)
 
 
 def _withdrawn(services: Services, name: str, amount: str) -> tuple[AssetId, int]:

@@ -34,12 +34,18 @@ from service.keys.schemas import Checked, CheckIn, DenialOut, OwnKey, Usage
 from service.keys.view import idle_ms, shown
 from service.markets.lookup import config_named
 
-_OF_ORDER: Final = ("chain", "market", "usd")
-_OF_WITHDRAWAL: Final = ("chain", "asset", "amount", "destination", "usd")
+_NEEDED: Final = {
+    "read": frozenset[str](),
+    "order": frozenset({"chain", "market", "usd"}),
+    "withdrawal": frozenset({"chain", "asset", "amount", "destination", "usd"}),
+}
+_SOLD: Final = frozenset({"asset", "amount"})
+"""What an order may name beside: needed where the key's day has a limit on what is sold."""
 _LIMITS: Final = {
     Counter.ORDERS: "daily_orders",
     Counter.ORDER_USD: "daily_usd",
     Counter.GAS: "daily_gas",
+    Counter.SOLD: "daily_sold",
     Counter.WITHDRAWALS: "daily_withdrawals",
     Counter.WITHDRAWAL_USD: "daily_withdrawal_usd",
     Counter.WITHDRAWN: "daily_withdrawn",
@@ -88,19 +94,20 @@ async def check(services: Services, caller: Caller, asked: CheckIn) -> Checked:
 
 
 def _facts(services: Services, caller: Caller, asked: CheckIn) -> list[Facts]:
+    _check_given(asked)
     if asked.kind == "read":
-        _check_given(asked, needed=())
         return [Use(permission=Permission.READ)]
     order = asked.kind == "order"
-    _check_given(
-        asked, needed=("chain", "market", "usd") if order else ("chain", "asset", "amount", "destination", "usd")
-    )
     config = config_named(services, asked.chain or "")
     listed = services.assets.get(config.chain_id)
     if listed is None:
         raise ApiError("unknown_chain", f"{config.key} has no list of assets")
     market = _market(config, listed, asked.market or "") if order else None
-    asset = listed.native if order else _asset(config, listed, asked.asset or "")
+    if market is not None and asked.asset is None:
+        _refuse_unsaid(caller, listed, market)
+    asset = listed.native if asked.asset is None else _asset(config, listed, asked.asset)
+    if market is not None and asked.asset is not None and asset.id not in (market.base, market.quote):
+        raise ApiError("invalid_parameters", f"{asset.symbol} is not what an order of {asked.market} sells")
     assets = frozenset({asset.id}) if market is None else frozenset({market.base, market.quote})
     return [
         Use(permission=Permission.TRADE if order else Permission.WITHDRAW),
@@ -114,8 +121,8 @@ def _facts(services: Services, caller: Caller, asked: CheckIn) -> list[Facts]:
         Cost(
             kind=Kind.ORDER if order else Kind.WITHDRAWAL,
             chain_id=config.chain_id,
-            asset=asset.id,
-            amount=0 if order else _units(asked.amount or "", asset.decimals, field="amount"),
+            asset=(budgets.sold_as(listed, asset) if order else asset).id,
+            amount=0 if asked.amount is None else _units(asked.amount, asset.decimals, field="amount"),
             usd=_units(asked.usd or "", USD_DECIMALS, field="usd"),
             gas_wei=_units(asked.gas, listed.native.decimals, field="gas"),
             used={},
@@ -123,12 +130,24 @@ def _facts(services: Services, caller: Caller, asked: CheckIn) -> list[Facts]:
     ]
 
 
-def _check_given(asked: CheckIn, *, needed: tuple[str, ...]) -> None:
+def _check_given(asked: CheckIn) -> None:
     """Raises: ApiError: invalid_parameters."""
-    given = {name for name in ("chain", "market", "asset", "amount", "destination", "usd") if getattr(asked, name)}
-    if given != set(needed):
-        what = ", ".join(needed) or "nothing of these"
-        raise ApiError("invalid_parameters", f"kind {asked.kind} takes {what}")
+    names = ("chain", "market", "asset", "amount", "destination", "usd")
+    given = {name for name in names if getattr(asked, name)}
+    needed = _NEEDED[asked.kind]
+    if given == needed or (asked.kind == "order" and given == needed | _SOLD):
+        return
+    what = ", ".join(name for name in names if name in needed) or "nothing of these"
+    beside = ", and may take asset and amount: what it sells at most" if asked.kind == "order" else ""
+    raise ApiError("invalid_parameters", f"kind {asked.kind} takes {what}{beside}")
+
+
+def _refuse_unsaid(caller: Caller, listed: AssetList, market: MarketId) -> None:
+    """An amount that is not said would pass a limit that counts it. Raises: ApiError: invalid_parameters."""
+    sold = {budgets.sold_as(listed, listed.by_id(one)).id for one in (market.base, market.quote)}
+    if sold & set(caller.key.restrictions.daily_sold):
+        detail = "this key has a limit on what a day's orders sell: give asset and amount, what it would sell at most"
+        raise ApiError("invalid_parameters", detail)
 
 
 def _address(caller: Caller, asked: CheckIn) -> IpAddress:

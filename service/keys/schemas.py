@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=0, le=2**53 - 1, examples=[100])]
 
 
 class Limits(Document):
-    """What is null is not limited. USD in dollars, gas in the native asset, withdrawn in whole units, all a UTC day."""
+    """What is null is not limited. USD in dollars, gas in the native asset, assets in whole units, all a UTC day."""
 
     chains: Names | None = Field(default=None, examples=[["ethereum"]])
     assets: Names | None = Field(default=None, examples=[["ethereum:USDC"]])
@@ -35,6 +35,8 @@ class Limits(Document):
     daily_usd: AmountText | None = Field(default=None, examples=["5000"])
     daily_orders: Count | None = None
     daily_gas: Amounts | None = Field(default=None, examples=[{"ethereum": "0.1"}])
+    daily_sold: Amounts | None = Field(default=None, examples=[{"ethereum:ETH": "2"}])
+    """By asset: what orders sell at most. The native asset and its wrapped form count as one."""
     daily_withdrawals: Count | None = None
     daily_withdrawal_usd: AmountText | None = Field(default=None, examples=["1000"])
     daily_withdrawn: Amounts | None = Field(default=None, examples=[{"ethereum:USDC": "1000"}])
@@ -166,7 +168,11 @@ class OwnKey(Document):
 
 
 class CheckIn(Document):
-    """A request that was not made. `market` of an order; `asset`, `amount` and `destination` of a withdrawal."""
+    """A request that was not made. `market` of an order; `asset`, `amount` and `destination` of a withdrawal.
+
+    An order may name `asset` and `amount`, too: what it sells at most. It must where the key has `daily_sold` of one of
+    the market's assets.
+    """
 
     kind: Literal["read", "order", "withdrawal"]
     client_ip: str | None = Field(default=None, max_length=64, examples=["203.0.113.7"])

@@ -113,6 +113,7 @@ _RULES: Final[Mapping[str, Within]] = MappingProxyType(
         "daily_usd": _at_most,
         "daily_orders": _at_most,
         "daily_gas": _each_at_most,
+        "daily_sold": _each_at_most,
         "daily_withdrawals": _at_most,
         "daily_withdrawal_usd": _at_most,
         "daily_withdrawn": _each_at_most,

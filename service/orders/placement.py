@@ -281,7 +281,7 @@ def _cost(c: Connection, runtime: ChainRuntime, caller: Caller, *, decision: Dec
     return Cost(
         kind=Kind.ORDER,
         chain_id=runtime.config.chain_id,
-        asset=sold.id,
+        asset=budgets.sold_as(runtime.assets, sold).id,
         amount=amount,
         usd=usd,
         gas_wei=gas_wei,

@@ -88,6 +88,60 @@ async def test_the_orders_of_a_day_race_up_to_the_limit_and_a_known_client_id_co
     assert used[Tally(counter=Counter.GAS, of="1")] > 0
 
 
+async def test_orders_that_race_sell_no_more_than_the_limit_of_the_asset_whatever_becomes_of_them(stack: Stack) -> None:
+    """Base units of what is sold; the wrapped asset counts with the native one, and what is bought not at all."""
+    eth = stack.chain().assets.native.id
+    stack = await limited(stack, Restrictions(daily_sold={eth: 25 * E18 // 100}), Permission.TRADE)
+    path, key_id, services = "/v1/ethereum/orders", stack.keys["limited"].id, stack.services
+
+    async def sold() -> int:
+        used = await services.db.read(lambda c: budgets.used(c, key_id, now_ms=services.clock.now_ms()))
+        assert set(used) <= {Tally(counter=Counter.SOLD, of=eth)}
+        return used.get(Tally(counter=Counter.SOLD, of=eth), 0)
+
+    sale = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.1"}
+    bodies = [sale | {"client_order_id": f"sale-{number}"} for number in range(5)]
+    answers = await asyncio.gather(*(stack.post(path, body, key="limited") for body in bodies))
+    accepted = [body for body, answer in zip(bodies, answers, strict=True) if answer.status_code == 202]
+    assert len(accepted) == 2, [answer.text for answer in answers]
+    assert {answer.json()["code"] for answer in answers if answer.is_error} == {"key_limit_reached"}
+    assert await sold() == E18 // 5
+    assert (await stack.post(path, accepted[0], key="limited")).status_code == 200
+    for path_ in (path, f"{path}/test"):
+        status, code, detail = await refusal(stack, path_, sale | {"market": "WETHUSDC", "base_amount": "0.06"})
+        assert (status, code) == (403, "key_limit_reached"), detail
+    assert "base units sold of eip155:1/slip44:60" in detail
+    # Dollars are sold here, and have no limit.
+    assert (await stack.post(path, BUY, key="limited")).status_code == 202
+    assert await sold() == E18 // 5
+
+
+async def test_a_resting_order_counts_what_it_would_sell_once_and_its_replacement_again(stack: Stack) -> None:
+    """A budget that came back by cancelling would be none."""
+    eth = stack.chain().assets.native.id
+    stack = await limited(stack, Restrictions(daily_sold={eth: E18}), Permission.TRADE)
+    path = "/v1/ethereum/orders"
+    answer = await stack.get("/v1/ethereum/quote", market="ETHUSDC", side="sell", base_amount="0.01")
+    price = str(int(answer.json()["mid_price"].partition(".")[0]) * 104 // 100)
+    rests = {"market": "ETHUSDC", "side": "sell", "type": "limit", "time_in_force": "gtc", "price": price}
+    first = await stack.post(path, rests | {"base_amount": "0.4"}, key="limited")
+    assert first.json()["resting"] is True, first.text
+    body = {"cancel_order_id": first.json()["id"], "mode": "stop_on_failure", "order": rests | {"base_amount": "0.5"}}
+    second = await stack.post(f"{path}/replace", body, key="limited")
+    assert second.status_code == 202, second.text
+    assert (await refusal(stack, path, rests | {"base_amount": "0.11"}))[1] == "key_limit_reached"
+    body = {
+        "cancel_order_id": second.json()["placed"]["id"],
+        "mode": "stop_on_failure",
+        "order": rests | {"base_amount": "0.2"},
+    }
+    refused = await stack.post(f"{path}/replace", body, key="limited")
+    assert refused.json()["code"] == "key_limit_reached", refused.text
+    # Refused as a whole: the old order is where it was.
+    assert (await stack.get(f"/v1/orders/{second.json()['placed']['id']}")).json()["resting"] is True
+    assert (await stack.post(path, rests | {"base_amount": "0.1"}, key="limited")).status_code == 202
+
+
 async def test_a_key_of_one_market_trades_no_other_and_one_of_another_chain_nothing_here(stack: Stack) -> None:
     assets = stack.chain().assets
     other = assets.markets["WBTCETH"] if "WBTCETH" in assets.markets else assets.markets["ETHUSDT"]

@@ -29,6 +29,7 @@ ALL = Restrictions(
     daily_usd=10**9,
     daily_orders=500,
     daily_gas={ETHEREUM: 5 * 10**17, POLYGON: 10**20},
+    daily_sold={ETH: BIG, USDC: 0},
     daily_withdrawals=3,
     daily_withdrawal_usd=10**8,
     daily_withdrawn={ETH: BIG},
@@ -65,6 +66,8 @@ def test_restrictions_are_stored_as_they_are() -> None:
         {"daily_usd": "x"},
         {"markets": [["a"]]},
         {"daily_gas": 3},
+        {"daily_sold": ["eip155:1/slip44:60"]},
+        {"daily_sold": {"eip155:1/slip44:60": "1.5"}},
         {"calls": 3},
         {"calls": [[1, CALL.contract, "0xb6b55f25"]]},
         {"calls": [[1, CALL.contract, "0xB6B55F25", "0"]]},
@@ -174,6 +177,21 @@ async def test_fifty_at_once_never_take_more_than_the_limit(db: Database) -> Non
     assert accepted <= 20
     if db.dialect == "sqlite":
         assert accepted == 20
+
+
+async def test_orders_that_race_sell_no_more_of_an_asset_than_its_limit_and_others_as_they_like(db: Database) -> None:
+    key = await db.run(lambda c: make(c, Restrictions(daily_sold={USDC: 7 * 9 + 6})))
+    dollars, ether = replace(ORDER, amount=7), replace(ORDER, asset=ETH, amount=BIG)
+    costs = [dollars if number % 2 else ether for number in range(40)]
+    results = await asyncio.gather(*(charge(db, key, cost) for cost in costs), return_exceptions=True)
+    sold = [cost for cost, result in zip(costs, results, strict=True) if result is None]
+    assert {one.code for one in results if isinstance(one, ApiError)} <= {"key_limit_reached"}
+    found = await db.read(lambda c: budgets.used(c, key.id, now_ms=NOW_MS))
+    # What has no limit is not counted.
+    assert found == {Tally(counter=Counter.SOLD, of=USDC): 7 * sold.count(dollars)}
+    assert 1 <= sold.count(dollars) <= 9
+    if db.dialect == "sqlite":
+        assert (sold.count(dollars), sold.count(ether)) == (9, 20)
 
 
 async def test_old_days_are_forgotten(sqlite_db: Database) -> None:

@@ -26,6 +26,7 @@ ALL: dict[str, Any] = {
     "daily_usd": "5000.5",
     "daily_orders": "10",
     "daily_gas": ["ethereum=0.1"],
+    "daily_sold": ["ethereum:ETH=2.5", "ethereum:USDC=7000"],
     "daily_withdrawals": "3",
     "daily_withdrawal_usd": "1000",
     "daily_withdrawn": ["ethereum:USDC=12.5"],
@@ -50,14 +51,25 @@ async def test_what_is_asked_for_is_what_is_shown(service: Api) -> None:
         {ETHEREUM: 10**17},
         {USDC: 12_500_000},
     )
+    assert found.daily_sold == {ETH: 25 * 10**17, USDC: 7_000_000_000}
     assert found.assets == frozenset({ETH, USDC})
     assert shown(service.services, found) == ALL | {
         "daily_orders": 10,
         "daily_withdrawals": 3,
         "daily_gas": {"ethereum": "0.1"},
+        "daily_sold": {"ethereum:ETH": "2.5", "ethereum:USDC": "7000"},
         "daily_withdrawn": {"ethereum:USDC": "12.5"},
         "calls": [f"ethereum:{VAULT}:0x3ccfd60b", f"ethereum:{VAULT}:0xb6b55f25=0.5"],
     }
+
+
+async def test_a_limit_on_the_wrapped_native_asset_is_one_on_the_native_asset(service: Api) -> None:
+    assert asked(service, daily_sold=["ethereum:WETH=3"]).daily_sold == {ETH: 3 * 10**18}
+    # On Polygon WETH is a token like any other.
+    (polygon,) = asked(service, daily_sold=["polygon:WETH=3"]).daily_sold
+    assert polygon.startswith("eip155:137/erc20:")
+    with pytest.raises(ActFailed, match="two limits"):
+        asked(service, daily_sold=["ethereum:ETH=3", "ethereum:WETH=3"])
 
 
 async def test_a_trade_key_has_the_default_budgets_and_the_owner_may_lift_or_change_each(service: Api) -> None:
@@ -85,6 +97,9 @@ async def test_a_key_without_trade_has_no_default_budgets(service: Api) -> None:
         {"daily_usd": "0.0000001"},
         {"daily_orders": "1.5"},
         {"daily_gas": ["0.5"]},
+        {"daily_sold": ["ETH=1"]},
+        {"daily_sold": ["ethereum:ETH=1", "ethereum:ETH=2"]},
+        {"daily_sold": ["ethereum:USDC=0.0000001"]},
         {"daily_withdrawn": ["ethereum:USDC=0.0000001"]},
         {"calls": ["ethereum:deposit(uint256)"]},
         {"calls": [f"atlantis:{VAULT}:deposit(uint256)"]},

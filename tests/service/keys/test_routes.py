@@ -15,7 +15,9 @@ from chains.types import ChainId
 from service.accounts import people, sessions, users, wallets
 from service.accounts.people import Role
 from service.addresses.storage import NewEntry, insert_entry
-from service.auth import keys
+from service.auth import budgets, keys
+from service.auth.caveats import Cost, Kind
+from service.auth.caveats import limits as limits_of
 from service.auth.keys import Created
 from service.auth.last_use import WRITE_EVERY_MS
 from service.auth.signature import sign_request
@@ -28,7 +30,7 @@ from service.keys.making import LAPSE_MS
 from service.orders.model import OrderState
 from tests.service.api import CLIENT, Api, api, code_of
 from tests.service.auth.seed import DAY_MS
-from tests.service.books_seed import Owner, address_of
+from tests.service.books_seed import ETH, ETHEREUM, Owner, address_of
 from tests.service.orders.resting_seed import Rests, order_now, seed_rest
 
 PUBLIC = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1").public_key().public_bytes_raw().hex()
@@ -555,8 +557,51 @@ async def test_a_key_says_what_it_may_do_and_what_its_restrictions_would_say(ser
     refused = await checked(kind="withdrawal", **payment)
     assert {denied["code"] for denied in refused["denials"]} == {"permission_denied", "destination_not_allowed"}
     assert (await checked(kind="read"))["denials"][0]["code"] == "permission_denied"
-    for bad in ({"kind": "order"}, {"kind": "read", "usd": "1"}, {**order, "asset": "USDC"}):
-        assert code_of(await signed(service, made, "key/check", body=bad)) == "invalid_parameters"
+    sold = {**order, "asset": "USDC", "amount": "500"}
+    assert (await checked(**sold))["allowed"]
+    for bad in (
+        {"kind": "order"},
+        {"kind": "read", "usd": "1"},
+        {**order, "asset": "USDC"},
+        {**order, "amount": "1"},
+        {**sold, "destination": address_of(7)},
+        {**sold, "asset": "WBTC"},
+    ):
+        assert code_of(await signed(service, made, "key/check", body=bad)) == "invalid_parameters", bad
+
+
+async def test_a_limit_on_what_is_sold_is_shown_and_asked_about_by_asset(service: Api, ada: Person) -> None:
+    limits = {"daily_sold": {"ethereum:ETH": "2", "ethereum:USDC": "7000"}}
+    made = await ada.active(permissions=["trade"], limits=limits)
+    assert made["key"]["limits"]["daily_sold"] == limits["daily_sold"]
+    cost = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, asset=ETH, amount=15 * 10**17, usd=1, gas_wei=1, used={})
+
+    def trades(c: Connection) -> None:
+        key = keys.load_key(c, made["key"]["key"], master=service.services.master)
+        assert key is not None
+        budgets.charge(c, key.id, caveats=limits_of(key), cost=cost, now_ms=service.clock.now_ms())
+
+    await service.services.db.run(trades)
+    today = (await signed(service, made)).json()["today"]
+    assert {"limit": "daily_sold", "of": "ethereum:ETH", "allowed": "2", "used": "1.5", "left": "0.5"} in today
+    assert {"limit": "daily_sold", "of": "ethereum:USDC", "allowed": "7000", "used": "0", "left": "7000"} in today
+
+    order = {"kind": "order", "chain": "ethereum", "market": "ETHUSDC", "usd": "1"}
+    unsaid = await signed(service, made, "key/check", body=order)
+    assert code_of(unsaid) == "invalid_parameters"
+    assert "what a day's orders sell" in unsaid.json()["detail"]
+    for market, asset, amount, allowed in (
+        ("ETHUSDC", "ETH", "0.5", True),
+        ("ETHUSDC", "ETH", "0.51", False),
+        ("ETHUSDC", "USDC", "7000", True),
+        ("WETHUSDC", "WETH", "0.5", True),
+        ("WETHUSDC", "WETH", "0.51", False),
+    ):
+        body = {**order, "market": market, "asset": asset, "amount": amount}
+        answer = await signed(service, made, "key/check", body=body)
+        assert answer.json()["allowed"] is allowed, (body, answer.text)
+    # Of a market with neither of them nothing has to be said.
+    assert (await signed(service, made, "key/check", body={**order, "market": "WBTCUSDT"})).json()["allowed"]
 
 
 async def test_a_withdraw_key_of_a_session_reaches_the_cooled_address_book_and_nothing_else(

@@ -44,6 +44,7 @@ BASE = Rights(
         daily_usd=50,
         daily_orders=5,
         daily_gas={ETHEREUM: 7},
+        daily_sold={ETH: 8},
         daily_withdrawals=3,
         daily_withdrawal_usd=30,
         daily_withdrawn={ETH: 9},
@@ -85,6 +86,10 @@ CASES: list[tuple[str, Any, Direction]] = [
     ("limits.daily_gas", {POLYGON: 1}, Direction.WIDER),
     ("limits.daily_gas", {ETHEREUM: 8}, Direction.WIDER),
     ("limits.daily_gas", {ETHEREUM: 7, POLYGON: 100}, Direction.NARROWER),
+    ("limits.daily_sold", {}, Direction.WIDER),
+    ("limits.daily_sold", {ETH: 9}, Direction.WIDER),
+    ("limits.daily_sold", {USDC: 8}, Direction.WIDER),
+    ("limits.daily_sold", {ETH: 0, USDC: 1}, Direction.NARROWER),
     ("limits.daily_withdrawals", 4, Direction.WIDER),
     ("limits.daily_withdrawal_usd", 29, Direction.NARROWER),
     ("limits.daily_withdrawn", {USDC: 9}, Direction.WIDER),
@@ -145,6 +150,7 @@ RIGHTS = st.builds(
         daily_usd=AMOUNT,
         daily_orders=AMOUNT,
         daily_gas=st.dictionaries(st.sampled_from(CHAINS), st.integers(0, 4)),
+        daily_sold=st.dictionaries(st.sampled_from(ASSETS), st.integers(0, 4)),
         daily_withdrawals=AMOUNT,
         daily_withdrawal_usd=AMOUNT,
         daily_withdrawn=st.dictionaries(st.sampled_from(ASSETS), st.integers(0, 4)),
@@ -158,7 +164,7 @@ USED = st.dictionaries(
     st.sampled_from(
         [Tally(counter=one) for one in Counter]
         + [Tally(counter=Counter.GAS, of=str(one)) for one in CHAINS]
-        + [Tally(counter=Counter.WITHDRAWN, of=one) for one in ASSETS]
+        + [Tally(counter=counter, of=one) for counter in (Counter.SOLD, Counter.WITHDRAWN) for one in ASSETS]
     ),
     st.integers(0, 4),
 )

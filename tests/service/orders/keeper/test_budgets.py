@@ -115,7 +115,8 @@ async def test_a_key_whose_gas_of_the_day_is_one_try_s_makes_the_next_on_the_nex
 
 async def test_another_try_takes_what_it_sets_aside_for_gas_and_nothing_else(world: World) -> None:
     gas = {CONFIG.chain_id: 2 * ACCEPTED_GAS_WEI}
-    key_id = await accept(world, Restrictions(daily_gas=gas, daily_orders=1, daily_usd=1, max_order_usd=1))
+    once = Restrictions(daily_orders=1, daily_usd=1, max_order_usd=1, daily_sold={MARKET.base.id: 1}, daily_gas=gas)
+    key_id = await accept(world, once)
     await reverted(world)
     before = await used(world, key_id)
     assert (await look(world)).executed == 1
