@@ -38,6 +38,8 @@ POINTS: Final[Mapping[str, str]] = MappingProxyType(
         "K17": "what a receipt says of a slot is durable; the next one (the swap after its approval) was not looked at",
         "K18": "the keeper decided to execute a resting order; nothing was committed",
         "K19": "the plan of a resting order is durable; its lane was not woken",
+        "K20": "units of work ran, whatever they are of; their commit was not begun",
+        "K21": "that commit is durable; nobody was told",
     }
 )
 """Name -> what is true there. K7 (bytes are with the node, no answer) needs no place: the killer holds the answer."""

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from chains.crashpoints import reach
 from service.db.changes import Changes, note_statements, take_touched
 from service.db.errors import (
     CommitFailed,
@@ -187,6 +188,7 @@ async def _transaction(
 
 async def _commit(connection: AsyncConnection, changes: Changes) -> None:
     touched = connection.sync_connection is not None and take_touched(connection.sync_connection)
+    reach("K20")
     changes.begin()
     try:
         await connection.commit()
@@ -202,6 +204,7 @@ async def _commit(connection: AsyncConnection, changes: Changes) -> None:
         raise CommitUnknown("the server did not answer the commit; its outcome is unknown") from error
     finally:
         changes.end(touched_authority=touched)
+    reach("K21")
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

@@ -29,6 +29,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from chains.crashpoints import reach
 from service.db.changes import Changes, note_statements, take_touched
 from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed, DatabaseError, DatabaseInUse
 from service.db.guard import forbid_inner_commits, guarded
@@ -174,6 +175,7 @@ class SqliteBackend:
                     if job.future.set_running_or_notify_cancel():
                         _run_in_savepoint(connection, job, done)
                 touched = take_touched(connection)
+                reach("K20")
                 self.changes.begin()
                 try:
                     _commit(connection)
@@ -188,6 +190,7 @@ class SqliteBackend:
                         job.future.set_exception(failed.error)
                 return ()
             return tuple(left)
+        reach("K21")
         for job, result in done:
             job.future.set_result(result)
         return ()
