@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 
 from service.accounts.people import Role
 from service.auth import authority
@@ -106,6 +106,12 @@ def take_back(c: Connection, account_id: int, *, id_: str) -> bool:
         if _shown(token_hash) == id_:
             return c.execute(delete(t).where(t.c.token_hash == token_hash, t.c.used_ms.is_(None))).rowcount == 1
     return False
+
+
+def end_all_of(c: Connection, user_id: int) -> None:
+    """End those that wait and that the user gave out, or that are for setting the user's password."""
+    t = invitations
+    c.execute(delete(t).where(or_(t.c.invited_by == user_id, t.c.user_id == user_id), t.c.used_ms.is_(None)))
 
 
 def id_of(token: str) -> str:

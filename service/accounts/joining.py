@@ -1,7 +1,8 @@
 """Changing who belongs to an account, and as what: adding, another role, leaving, invitations. Inside a unit of work.
 
-Guarantees: an account always has an owner who can sign in, also when two of them leave at once (changes of one account
-are made one after the other, under its row's lock); a role given to somebody who has one already is no addition; an
+Guarantees: an account always has an owner who can sign in and has been one for `SEASONED_MS`, also when two of them
+leave at once (changes of one account are made one after the other, under its row's lock), so that it is not handed over
+within the time that an owner has to notice; a role given to somebody who has one already is no addition; an
 invitation into an account works while whoever gave it out is still an owner there, and gives what it says, to one user.
 Not here: confirming what widens with a code (`confirming`), the keys of a member who may less (`service.keys.ending`),
 the audit entry; these are the routes'.
@@ -13,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from service.accounts import invitations, memberships, people
 from service.accounts.invitations import Into
-from service.accounts.people import Account, Membership, Role
+from service.accounts.people import SEASONED_MS, Account, Membership, Role
 from service.auth import authority
 from service.auth.secrets import MasterKey
 from service.db.models import accounts as account_rows
@@ -51,7 +52,7 @@ def set_role(
     _lock(c, account_id)
     member = _member(c, account_id, user_id=user_id, master=master)
     if member.role is Role.OWNER and role is not Role.OWNER:
-        _check_another_owner(c, account_id, user_id=user_id, master=master)
+        _check_another_owner(c, account_id, user_id=user_id, master=master, now_ms=now_ms)
     if role is member.role:
         return member, member
     # Who is made an approver now must wait as one who joins as an approver now (`service.approvals.deciding`).
@@ -61,12 +62,12 @@ def set_role(
     return member, _member(c, account_id, user_id=user_id, master=master)
 
 
-def remove(c: Connection, account_id: int, *, user_id: int, master: MasterKey) -> Membership:
+def remove(c: Connection, account_id: int, *, user_id: int, master: MasterKey, now_ms: int) -> Membership:
     """Take the role away; what it was. Raises: ApiError: member_not_found, last_owner. authority.Tampered."""
     _lock(c, account_id)
     member = _member(c, account_id, user_id=user_id, master=master)
     if member.role is Role.OWNER:
-        _check_another_owner(c, account_id, user_id=user_id, master=master)
+        _check_another_owner(c, account_id, user_id=user_id, master=master, now_ms=now_ms)
     c.execute(delete(rows).where(rows.c.user_id == user_id, rows.c.account_id == account_id))
     return member
 
@@ -113,13 +114,15 @@ def _member(c: Connection, account_id: int, *, user_id: int, master: MasterKey) 
     return found
 
 
-def _check_another_owner(c: Connection, account_id: int, *, user_id: int, master: MasterKey) -> None:
-    """One who can sign in: a name without a password looks after nothing."""
-    owners = {one.user_id for one in people.members(c, account_id, master=master) if one.role is Role.OWNER}
+def _check_another_owner(c: Connection, account_id: int, *, user_id: int, master: MasterKey, now_ms: int) -> None:
+    """One who can sign in (a name without a password looks after nothing), and has been an owner for long enough."""
+    found = people.members(c, account_id, master=master)
+    owners = {one.user_id for one in found if one.role is Role.OWNER and one.is_seasoned(now_ms)}
     owners.discard(user_id)
     able = select(func.count()).select_from(user_credentials).where(user_credentials.c.user_id.in_(owners))
     if not c.execute(able).scalar_one():
-        raise ApiError("last_owner", "no other owner of this account can sign in")
+        hours = SEASONED_MS // 3_600_000
+        raise ApiError("last_owner", f"no other owner of this account can sign in and has been one for {hours} h")
 
 
 def _count(c: Connection, where: ColumnElement[bool]) -> int:

@@ -1,9 +1,11 @@
 """Routes about who belongs to an account, and as what: owners change it, every member sees it, anyone may leave.
 
 Guarantees: what lets somebody do more (adding, inviting, a role that allows what the one of before did not) is
-confirmed with a code; what lets somebody do less needs none, is at once, and revokes the keys they made that their role
-of now does not allow; each change and its audit entry are one unit of work; of an account in which the caller has no
-role nothing is told.
+confirmed with a code, and not by whoever is an owner for less than `SEASONED_MS`; what lets somebody do less is at once
+and revokes the keys they made that their role of now does not allow, and needs a code only where the account loses a
+watch: an owner or approver who is one for that long, and an owner who leaves. Who is new is removed without one, also
+during a hold, so that what somebody else's hand on the session did can be undone. Each change and its audit entry are
+one unit of work; of an account in which the caller has no role nothing is told.
 """
 
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ from service.accounts.member_schemas import (
     MemberIn,
     MemberOut,
     Members,
+    RemoveIn,
     RoleIn,
     TakenBack,
 )
@@ -59,7 +62,7 @@ async def list_members(caller: PersonCaller, services: Here, account: AccountQue
         waiting = invitations.waiting(c, mine.account_id, master=master, now_ms=now_ms)
         return Members(
             account=named.name,
-            members=[_shown(c, one, caller) for one in found],
+            members=[_shown(c, one, caller, now_ms=now_ms) for one in found],
             invitations=[
                 InvitationOut(id=one.id, role=one.into.role, created_ms=one.created_ms, expires_ms=one.expires_ms)
                 for one in waiting
@@ -77,35 +80,40 @@ async def add_member(body: MemberIn, caller: PersonCaller, services: Here) -> Me
     now_ms, master = services.clock.now_ms(), services.master
 
     def write(c: Connection) -> MemberOut:
-        account_id = _owned(services, c, caller, body.account)
+        mine = _owner(services, c, caller, body.account)
         # First: who has no code is not told who is a user here.
         confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
+        memberships.require_seasoned(mine, now_ms=now_ms)
         user_id = joining.user_id_of(c, body.user)
-        made = joining.add(c, account_id, user_id=user_id, role=Role(body.role), master=master, now_ms=now_ms)
+        made = joining.add(c, mine.account_id, user_id=user_id, role=Role(body.role), master=master, now_ms=now_ms)
         details = {"member": body.user, "role": body.role}
         _record(services, c, caller, act=acts.MEMBER_ADDED, member=made, details=details, now_ms=now_ms)
-        return _shown(c, made, caller)
+        return _shown(c, made, caller, now_ms=now_ms)
 
     return await services.db.run(write)
 
 
 @router.patch("/members/{user_id}")
 async def change_role(user_id: UserId, body: RoleIn, caller: PersonCaller, services: Here) -> Changed:
-    """Another role. One that allows more needs a code; one that allows less revokes the keys it does not allow."""
+    """Another role. One that allows more needs a code; one that allows less revokes the keys it does not allow, and
+    needs a code where an owner or approver has been one for 24 hours."""
     offered = await confirming.offer(services, caller, body.totp_code)
     now_ms, master, rejecter = services.clock.now_ms(), services.master, ending.rejecter_of(services)
     role = Role(body.role)
 
     def write(c: Connection) -> Changed:
         caller.check_open(c)
-        account_id = _owned(services, c, caller, body.account)
-        was, made = joining.set_role(c, account_id, user_id=user_id, role=role, master=master, now_ms=now_ms)
-        if memberships.widens(was.role, role):
+        mine = _owner(services, c, caller, body.account)
+        was, made = joining.set_role(c, mine.account_id, user_id=user_id, role=role, master=master, now_ms=now_ms)
+        widens = memberships.widens(was.role, role)
+        if widens or _watch_is_taken(was, role, by=mine, now_ms=now_ms):
             confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
+        if widens:
+            memberships.require_seasoned(mine, now_ms=now_ms)
         ended = ending.end_keys_of(
-            c, services, user_id, account_id=account_id, role=role, rejecter=rejecter, now_ms=now_ms
+            c, services, user_id, account_id=mine.account_id, role=role, rejecter=rejecter, now_ms=now_ms
         )
-        shown, revoked = _shown(c, made, caller), [one.key.id for one in ended]
+        shown, revoked = _shown(c, made, caller, now_ms=now_ms), [one.key.id for one in ended]
         if was.role is not role:
             details = {"member": shown.user, "was": str(was.role), "role": str(role), "keys": revoked}
             _record(services, c, caller, act="member.change", member=made, details=details, now_ms=now_ms)
@@ -117,8 +125,18 @@ async def change_role(user_id: UserId, body: RoleIn, caller: PersonCaller, servi
 
 
 @router.delete("/members/{user_id}")
-async def remove_member(user_id: UserId, caller: PersonCaller, services: Here, account: AccountQuery = None) -> Changed:
-    """Take a member's role away, or leave. Their keys in the account are revoked. The last owner stays."""
+async def remove_member(
+    user_id: UserId,
+    caller: PersonCaller,
+    services: Here,
+    account: AccountQuery = None,
+    body: RemoveIn | None = None,
+) -> Changed:
+    """Take a member's role away, or leave. Their keys in the account are revoked. The last owner stays.
+
+    Needs `totp_code` for an owner or approver who has been one for 24 hours, and for an owner who leaves.
+    """
+    offered = await confirming.offer(services, caller, None if body is None else body.totp_code)
     now_ms, master, rejecter = services.clock.now_ms(), services.master, ending.rejecter_of(services)
 
     def write(c: Connection) -> Changed:
@@ -126,12 +144,14 @@ async def remove_member(user_id: UserId, caller: PersonCaller, services: Here, a
         leaving = user_id == caller.user_id
         allowed = memberships.ANYONE if leaving else memberships.OWNERS
         mine = memberships.require_role(c, caller, account, one_of=allowed, master=master)
-        was = joining.remove(c, mine.account_id, user_id=user_id, master=master)
+        was = joining.remove(c, mine.account_id, user_id=user_id, master=master, now_ms=now_ms)
+        if _watch_is_taken(was, None, by=mine, now_ms=now_ms):
+            confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
         ended = ending.end_keys_of(
             c, services, user_id, account_id=mine.account_id, role=None, rejecter=rejecter, now_ms=now_ms
         )
         revoked = [one.key.id for one in ended]
-        details = {"member": _shown(c, was, caller).user, "was": str(was.role), "keys": revoked}
+        details = {"member": _shown(c, was, caller, now_ms=now_ms).user, "was": str(was.role), "keys": revoked}
         _record(services, c, caller, act="member.remove", member=was, details=details, now_ms=now_ms)
         return Changed(member=None, revoked_keys=revoked)
 
@@ -147,10 +167,12 @@ async def invite_member(body: InviteIn, caller: PersonCaller, services: Here) ->
     now_ms, master = services.clock.now_ms(), services.master
 
     def write(c: Connection) -> Invited:
-        account_id = _owned(services, c, caller, body.account)
+        mine = _owner(services, c, caller, body.account)
+        account_id = mine.account_id
         into = Into(account_id=account_id, role=Role(body.role), invited_by=caller.user_id)
         token = joining.invite(c, into, master=master, now_ms=now_ms)
         confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
+        memberships.require_seasoned(mine, now_ms=now_ms)
         shown = invitations.id_of(token)
         record_by_person(
             c,
@@ -176,7 +198,7 @@ async def take_invitation_back(
 
     def write(c: Connection) -> TakenBack:
         caller.check_open(c)
-        account_id = _owned(services, c, caller, account)
+        account_id = _owner(services, c, caller, account).account_id
         if not invitations.take_back(c, account_id, id_=invitation_id):
             raise ApiError("invitation_not_found", "there is no such invitation")
         record_by_person(
@@ -215,9 +237,18 @@ async def join(body: JoinIn, caller: PersonCaller, services: Here) -> Joined:
     return await services.db.run(write)
 
 
-def _owned(services: Services, c: Connection, caller: SessionCaller, account: str | None) -> int:
-    mine = memberships.require_role(c, caller, account, one_of=memberships.OWNERS, master=services.master)
-    return mine.account_id
+def _owner(services: Services, c: Connection, caller: SessionCaller, account: str | None) -> Membership:
+    return memberships.require_role(c, caller, account, one_of=memberships.OWNERS, master=services.master)
+
+
+def _watch_is_taken(was: Membership, role: Role | None, *, by: Membership, now_ms: int) -> bool:
+    """Whether the change needs a code because the account loses a watch. Raises: ApiError: role_denied: `by` is new."""
+    if not memberships.takes_watch(was.role, role):
+        return False
+    if was.user_id == by.user_id:
+        return was.role is Role.OWNER
+    memberships.require_seasoned(by, now_ms=now_ms)
+    return was.is_seasoned(now_ms)
 
 
 def _record(
@@ -242,12 +273,13 @@ def _record(
     )
 
 
-def _shown(c: Connection, member: Membership, caller: SessionCaller) -> MemberOut:
+def _shown(c: Connection, member: Membership, caller: SessionCaller, *, now_ms: int) -> MemberOut:
     name = c.execute(select(users.c.name).where(users.c.id == member.user_id)).scalar_one()
     return MemberOut(
         user_id=member.user_id,
         user=name,
         role=member.role,
         since_ms=member.created_ms,
+        new_until_ms=None if member.is_seasoned(now_ms) else member.new_until_ms,
         is_you=member.user_id == caller.user_id,
     )

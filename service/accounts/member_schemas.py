@@ -26,6 +26,11 @@ class RoleIn(Document):
     """Where the role allows what the one of before did not."""
 
 
+class RemoveIn(Document):
+    totp_code: TotpCode | None = None
+    """For an owner or approver, and for an owner who leaves."""
+
+
 class InviteIn(Document):
     account: AccountName | None = None
     role: RoleName
@@ -41,6 +46,8 @@ class MemberOut(Document):
     user: Name
     role: Role
     since_ms: Millis
+    new_until_ms: Millis | None
+    """Until then they approve nothing, and neither add members nor remove owners or approvers; null: they may."""
     is_you: bool
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
-from service.accounts.people import Account, Membership, Role, membership_of
+from service.accounts.people import SEASONED_MS, Account, Membership, Role, membership_of
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.db.models import accounts, memberships
@@ -49,6 +49,20 @@ class Belonging:
 def widens(before: Role | None, after: Role) -> bool:
     """Whether somebody with the role `after` may do what they could not with `before`."""
     return not _MAY[after] <= (frozenset() if before is None else _MAY[before])
+
+
+def takes_watch(before: Role, after: Role | None) -> bool:
+    """Whether somebody who watches over what leaves (an owner or approver) may do less of it with the role `after`."""
+    return before in APPROVERS and not _MAY[before] <= (frozenset() if after is None else _MAY[after])
+
+
+def require_seasoned(membership: Membership, *, now_ms: int) -> None:
+    """Raises: ApiError: role_denied: the role is too new to count against others."""
+    if not membership.is_seasoned(now_ms):
+        raise ApiError(
+            "role_denied",
+            f"who joined the account or got another role does this {SEASONED_MS // 3_600_000} h later, not before",
+        )
 
 
 def role_in(c: Connection, user_id: int, account_id: int, *, master: MasterKey) -> Role | None:

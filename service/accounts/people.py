@@ -7,6 +7,7 @@ nothing. Not guaranteed: that a user is signed in; that is authentication's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select
 
@@ -14,6 +15,11 @@ from service.accounts import names
 from service.auth import authority
 from service.auth.secrets import MasterKey
 from service.db.models import accounts, memberships, users
+
+SEASONED_MS: Final = 24 * 3_600_000
+"""How long somebody has a role before it counts against others in the account: before they approve what leaves, or add
+or remove whoever watches over it. As long as an address cools, so that bringing a second person along is no quicker
+way to the same end; time for an owner to see it and to undo it."""
 
 
 class Role(StrEnum):
@@ -47,12 +53,20 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """A user's role in an account."""
+    """A user's role in an account, had since `created_ms`: another role begins anew."""
 
     user_id: int
     account_id: int
     role: Role
     created_ms: int
+
+    @property
+    def new_until_ms(self) -> int:
+        """Until then it does not count against others (`SEASONED_MS`)."""
+        return self.created_ms + SEASONED_MS
+
+    def is_seasoned(self, now_ms: int) -> bool:
+        return now_ms >= self.new_until_ms
 
 
 def ensure_account(c: Connection, name: str, *, owner: str, master: MasterKey, now_ms: int) -> Account:

@@ -3,7 +3,7 @@
 Guarantees: a row without its MAC is refused (`authority.Tampered`), as is a seed that was sealed for another row; each
 change is one guarded update of exactly the row that was read, so that of two at once one is refused; a code of an
 authenticator works once; setting the password or an authenticator up or anew, and using a recovery code, ends the
-user's other sessions and holds withdrawals and widening for `HOLD_MS`.
+user's other sessions and the invitations they gave out, and holds withdrawals and widening for `HOLD_MS`.
 Not here: whether a password is right (`passwords`), and how often one may try (`lockout`).
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
-from service.accounts import recovery, sessions, totp
+from service.accounts import invitations, recovery, sessions, totp
 from service.accounts.people import User
 from service.auth import authority
 from service.auth.secrets import MasterKey
@@ -158,6 +158,8 @@ def _changed(
 ) -> Credential:
     """A change after which the other sessions end, and the hold begins."""
     sessions.end_all(c, credential.user_id, but=keep)
+    # Whoever had one of those sessions may have let themselves in by another door.
+    invitations.end_all_of(c, credential.user_id)
     # What waited to be confirmed may be what somebody else began, before they were shut out.
     always = {"totp_pending_sealed": None, "held_until_ms": now_ms + HOLD_MS}
     return _write(c, credential, always | values, master=master, now_ms=now_ms)

@@ -19,10 +19,10 @@ from sqlalchemy import Connection
 from chains.tx.store import StaleState
 from service.accounts.holds import refuse_if_maker_held
 from service.accounts.memberships import APPROVERS, require_role
-from service.accounts.people import Membership, Role, membership_of
+from service.accounts.people import SEASONED_MS, Membership, Role, membership_of
 from service.approvals import clearances
 from service.approvals.clearances import Clearance, binding_of
-from service.approvals.model import COOLING_MS, ClearState
+from service.approvals.model import ClearState
 from service.audit.acts import APPROVAL_REJECTED, APPROVED
 from service.audit.model import Subject
 from service.audit.recording import record_by_person
@@ -39,8 +39,6 @@ from service.withdrawals import storage
 from service.withdrawals.ending import lifecycle_of, reject_waiting
 from service.withdrawals.model import Withdrawal, WithdrawalState
 
-SEASONED_MS: Final = COOLING_MS
-"""As long as laxer thresholds take: a new member is another way to the same end."""
 REJECTED: Final = "approval_rejected"
 
 
@@ -85,7 +83,7 @@ def why_not_theirs(decider: Decider, withdrawal: Withdrawal, clearance: Clearanc
         return ApiError("own_request", "you asked for this withdrawal yourself")
     if clearance.requester_id is None and decider.membership.role is Role.OWNER:
         return ApiError("own_request", "the key that asked was made on the host, for the owners: an approver decides")
-    if now_ms < decider.membership.created_ms + SEASONED_MS:
+    if not decider.membership.is_seasoned(now_ms):
         hours = SEASONED_MS // 3_600_000
         return ApiError(
             "role_denied", f"who joined the account or got another role approves {hours} h later, not before"

@@ -65,9 +65,9 @@ class Api:
         """Change part of something. Raises: CommandFailed."""
         return self._send("PATCH", path, body=orjson.dumps(document))
 
-    def delete(self, path: str) -> dict[str, Any]:
-        """End or remove something. Raises: CommandFailed."""
-        return self._send("DELETE", path, body=b"")
+    def delete(self, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """End or remove something; what confirms it goes along where there is any. Raises: CommandFailed."""
+        return self._send("DELETE", path, body=orjson.dumps(document) if document else b"")
 
     def _send(self, method: str, target: str, *, body: bytes) -> dict[str, Any]:
         headers = {"User-Agent": AGENT} | self._credentials(method, target, body=body)

@@ -41,9 +41,16 @@ def list_(account: AccountOption = None, json: JsonOption = False) -> None:
         print_json(found)
         return
     rows = [
-        (one["user"], one["role"], moment(one["since_ms"]), "you" if one["is_you"] else "") for one in found["members"]
+        (
+            one["user"],
+            one["role"],
+            moment(one["since_ms"]),
+            "" if one["new_until_ms"] is None else moment(one["new_until_ms"]),
+            "you" if one["is_you"] else "",
+        )
+        for one in found["members"]
     ]
-    print_table(("user", "role", "since", ""), rows, title=f"members of {found['account']}")
+    print_table(("user", "role", "since", "new until", ""), rows, title=f"members of {found['account']}")
     if found["invitations"]:
         waiting = [(one["id"], one["role"], moment(one["expires_ms"])) for one in found["invitations"]]
         print_table(("id", "role", "until"), waiting, title="\ninvitations")
@@ -83,10 +90,14 @@ def role(
 
 
 @app.command(epilog="Example:\n\n  cambist member remove bob")
-def remove(user: UserArgument, account: AccountOption = None, json: JsonOption = False) -> None:
-    """Take a member's role away, or leave. The keys they made in the account are revoked."""
+def remove(
+    user: UserArgument, account: AccountOption = None, code_file: CodeOption = None, json: JsonOption = False
+) -> None:
+    """Take a member's role away, or leave. The keys they made in the account are revoked. For an owner or approver who
+    has been one for 24 hours, and for an owner who leaves, with a code of your authenticator."""
     with Api(load_session()) as api:
-        changed = api.delete(f"/v1/members/{_id_of(api, user, account)}{_query(account)}")
+        path = f"/v1/members/{_id_of(api, user, account)}{_query(account)}"
+        changed = with_code(lambda code: api.delete(path, code), code_file)
     _show_changed(user, changed, json=json)
 
 

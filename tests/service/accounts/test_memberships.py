@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from service.accounts import invitations, joining, memberships, people, users
-from service.accounts.people import Role, ensure_account
+from service.accounts.people import SEASONED_MS, Role, ensure_account
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.errors import ApiError
@@ -18,6 +18,7 @@ from tests.service.api import Api, api, code_of
 from tests.service.books_seed import NOW_MS
 
 MASTER = MasterKey()
+LATER_MS = NOW_MS + SEASONED_MS
 
 
 def two_owners(c: Connection) -> tuple[int, list[int]]:
@@ -36,7 +37,7 @@ async def test_of_two_owners_who_leave_at_once_one_stays(db: Database) -> None:
     account_id, ids = await db.run(two_owners)
 
     def leave(user_id: int) -> object:
-        return db.run(lambda c: joining.remove(c, account_id, user_id=user_id, master=MASTER))
+        return db.run(lambda c: joining.remove(c, account_id, user_id=user_id, master=MASTER, now_ms=LATER_MS))
 
     done = await asyncio.gather(*(leave(one) for one in ids), return_exceptions=True)  # type: ignore[call-overload]
     refused = [one for one in done if isinstance(one, ApiError)]
@@ -49,7 +50,7 @@ async def test_accounts_of_a_user_are_those_with_a_role(sqlite_db: Database) -> 
     def work(c: Connection) -> None:
         account_id, [ada, bob] = two_owners(c)
         other = ensure_account(c, "second", owner="eve", master=MASTER, now_ms=NOW_MS)
-        joining.set_role(c, account_id, user_id=bob, role=Role.VIEWER, master=MASTER, now_ms=NOW_MS)
+        joining.set_role(c, account_id, user_id=bob, role=Role.VIEWER, master=MASTER, now_ms=LATER_MS)
         joining.add(c, other.id, user_id=bob, role=Role.APPROVER, master=MASTER, now_ms=NOW_MS)
         found = memberships.accounts_of(c, bob, master=MASTER)
         assert [(one.account.name, one.role) for one in found] == [("main", Role.VIEWER), ("second", Role.APPROVER)]

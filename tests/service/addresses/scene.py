@@ -23,6 +23,8 @@ from tests.service.auth.seed import DAY_MS
 from tests.service.books_seed import address_of
 from tests.service.ledger_node import scripted_chains
 
+JOINED = 2 * DAY_MS
+"""How long ago people joined, unless told otherwise."""
 EXCHANGE = address_of(0x1234_5678)
 SAFE, UNLISTED_TOKEN = address_of(0x5AFE), address_of(0x70CE)
 
@@ -81,7 +83,9 @@ class Scene:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    async def person(self, name: str, *, role: Role | None = None, account: str = "main") -> str:
+    async def person(
+        self, name: str, *, role: Role | None = None, account: str = "main", joined_ago_ms: int = JOINED
+    ) -> str:
         """The session of another user, with a role in the account or with an account of their own."""
         services, now_ms = self.service.services, self.service.clock.now_ms()
         session_id, master = new_id(self.service.clock), self.service.services.master
@@ -99,7 +103,8 @@ class Scene:
             if role is not None:
                 found = people.account_by_name(c, account)
                 assert found is not None
-                people.add_member(c, user.id, account_id=found.id, role=role, master=master, now_ms=now_ms)
+                since_ms = now_ms - joined_ago_ms
+                people.add_member(c, user.id, account_id=found.id, role=role, master=master, now_ms=since_ms)
             return sessions.create(
                 c,
                 session_id,

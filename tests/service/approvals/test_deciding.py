@@ -12,8 +12,7 @@ from chains.tx.model import IntentState, PlanId
 from chains.tx.store import PreSignRefused
 from chains.types import ChainId
 from service.accounts import users
-from service.accounts.people import Role
-from service.approvals.deciding import SEASONED_MS
+from service.accounts.people import SEASONED_MS, Role
 from service.approvals.expiring import expire_late
 from service.approvals.model import EXPIRES_MS
 from service.auth import keys

@@ -11,6 +11,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from service.accounts.people import Role
 from service.cli import addresses
 from service.cli.commands import app
 from service.cli.failures import CommandFailed
@@ -85,6 +86,9 @@ async def test_an_owner_changes_the_members_on_the_command_line(ada: Scene, run:
     assert await refused(run, "member", "add", "eve", "viewer", "--account", "main", token=bob) == "role_denied"
     await run("member", "remove", "bob", "--account", "main", token=bob)
     assert await refused(run, "member", "remove", "bob") == "member_not_found"
+    await ada.person("cleo", role=Role.APPROVER)
+    assert await refused(run, "member", "remove", "cleo") == "totp_required"
+    assert (await run("member", "remove", "cleo", code=True))["member"] is None
     await run("member", "invite", "approver", "--file", str(tmp_path / "for-bob"), code=True)
     joined = await run("member", "join", "--invitation-file", str(tmp_path / "for-bob"), token=bob)
     assert joined == {"account": "main", "role": "approver"}
