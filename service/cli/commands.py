@@ -11,12 +11,15 @@ from service.cli import (
     audit,
     host,
     keys,
+    looking,
     market,
     members,
+    my_audit,
     my_keys,
     orders,
     panic,
     people,
+    this_key,
     trading,
     transactions,
     txs,
@@ -75,9 +78,17 @@ app.add_typer(my_keys.app, name="my-key", rich_help_panel=PERSON)
 app.add_typer(members.app, name="member", rich_help_panel=PERSON)
 app.add_typer(addresses.app, name="address", rich_help_panel=HOST)
 app.add_typer(addresses.mine, name="my-address", rich_help_panel=PERSON)
+app.command(
+    "my-audit",
+    rich_help_panel=PERSON,
+    epilog=_examples("cambist my-audit --act request. --limit 20", "cambist my-audit --outcome ip_not_allowed"),
+)(my_audit.my_audit)
 app.add_typer(users.app, name="user", rich_help_panel=HOST)
 app.add_typer(txs.app, name="tx", rich_help_panel=HOST)
+app.command("ping", rich_help_panel=KEY, epilog=_examples("cambist ping"))(looking.ping)
+app.command("chains", rich_help_panel=KEY, epilog=_examples("cambist chains"))(looking.chains)
 app.add_typer(market.app, name="market", rich_help_panel=KEY)
+app.add_typer(this_key.app, name="this-key", rich_help_panel=KEY)
 app.add_typer(assets.app, name="asset", rich_help_panel=HOST)
 app.add_typer(panic.app, name="panic", rich_help_panel=HOST)
 app.add_typer(audit.app, name="audit", rich_help_panel=HOST)
@@ -87,6 +98,12 @@ app.command(
     rich_help_panel=KEY,
     epilog=_examples("cambist balances ethereum", "cambist balances polygon --profile bot.toml --json"),
 )(trading.balances)
+app.command(
+    "deposit-address", rich_help_panel=KEY, epilog=_examples("cambist deposit-address ethereum --profile bot.toml")
+)(looking.deposit_address)
+app.command(
+    "reconciliation", rich_help_panel=KEY, epilog=_examples("cambist reconciliation ethereum --profile bot.toml")
+)(looking.reconciliation)
 app.command("quote", rich_help_panel=KEY, epilog=_examples("cambist quote ethereum ETHUSDC sell --base 0.5"))(
     trading.quote
 )
@@ -105,6 +122,7 @@ app.command("wrap", rich_help_panel=KEY, epilog=_examples("cambist wrap ethereum
 app.command("unwrap", rich_help_panel=KEY, epilog=_examples("cambist unwrap polygon 100 --wait"))(transactions.unwrap)
 app.add_typer(transactions.allowances, name="allowance", rich_help_panel=KEY)
 app.add_typer(transactions.app, name="transaction", rich_help_panel=KEY)
+app.add_typer(looking.contract, name="contract", rich_help_panel=KEY)
 
 
 @app.callback(invoke_without_command=True)

@@ -9,10 +9,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from service.cli.failures import CommandFailed, ExitStatus
+from service.cli.output import moment
 
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([hd])", re.ASCII)
 _HOURS: Final = {"h": 1, "d": 24}
 
+ANYWHERE: Final = "anywhere"
+"""In place of networks: none are given."""
 NONE: Final = "none"
 """In place of a limit: there is none, whatever the default is."""
 
@@ -112,6 +115,31 @@ def limit_shown(value: Any) -> str:
             return "  ".join(value)
         case other:
             return str(other)
+
+
+def key_fields(key: Mapping[str, Any], *, secret: str | None = None) -> dict[str, str]:
+    """A key as the API shows it, for reading."""
+    fields = {"key": key["key"], "state": key["state"]}
+    if secret is not None:
+        fields["secret"] = secret
+    fields |= {
+        "account": key["account"],
+        "wallet": f"{key['wallet']['label']}  {key['wallet']['address']}",
+        "may": " ".join(key["permissions"]),
+        "from": " ".join(key["ip_allowlist"]) or ANYWHERE,
+        "expires": moment(key["expires_ms"]),
+    }
+    if key["lapses_ms"] is not None:
+        fields["activate by"] = moment(key["lapses_ms"])
+    if key["idle_end_ms"] is not None:
+        fields["ends unused"] = moment(key["idle_end_ms"])
+    if limits := limits_shown(key["limits"]):
+        fields["limits"] = limits
+    if key["destinations"]:
+        fields["withdraws to"] = "\n".join(f"{to['chain']}:{to['address']}" for to in key["destinations"])
+    elif "withdraw" in key["permissions"]:
+        fields["withdraws to"] = "the account's address book"
+    return fields
 
 
 def hours(text: str | None) -> int | None:

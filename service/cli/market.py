@@ -24,7 +24,7 @@ WATCH_MIN_S: Final = 1.0
 AXIS_CELLS: Final = 16
 """Columns kept for the prices beside a chart."""
 
-app = typer.Typer(no_args_is_help=True, help="Prices, books, candles, trades, pools and routes.")
+app = typer.Typer(no_args_is_help=True, help="Markets and assets, prices, books, candles, trades, pools and routes.")
 
 MarketArgument = Annotated[str, typer.Argument(help="Market, as ETHUSDC.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many.")]
@@ -61,6 +61,17 @@ def list_markets(chain: ChainArgument, json: JsonOption = False) -> None:
     ]
     columns = ["market", "base", "quote", "tick", "step", "least"]
     print_table(columns, rows, title=answer["chain"], right="tick, step, least")
+
+
+@app.command("assets", epilog="Example:\n\n  cambist market assets ethereum")
+def list_assets(chain: ChainArgument, json: JsonOption = False) -> None:
+    """The listed assets of a chain, the native one first."""
+    answer = _public(f"/v1/{chain}/assets")
+    if json:
+        print_json(answer)
+        return
+    rows = [[one["symbol"], one["name"], str(one["decimals"]), one["address"] or "native"] for one in answer["assets"]]
+    print_table(["asset", "name", "decimals", "contract"], rows, title=answer["chain"], right="decimals")
 
 
 @app.command(

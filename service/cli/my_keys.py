@@ -10,6 +10,7 @@ import typer
 from service.cli.api import Api
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.key_options import (
+    ANYWHERE,
     Algorithm,
     AssetOption,
     CallOption,
@@ -26,8 +27,8 @@ from service.cli.key_options import (
     OrderUsdOption,
     Permission,
     hours,
+    key_fields,
     limits_of,
-    limits_shown,
     public_key,
 )
 from service.cli.options import JsonOption
@@ -53,7 +54,6 @@ KeyProfileOption = Annotated[
     Path | None, typer.Option(help="Write url, key and secret to this new profile (mode 600) for --profile.")
 ]
 
-ANYWHERE: Final = "anywhere"
 NEVER: Final = "never"
 _HOUR_MS: Final = 3_600_000
 _KEY: Final = re.compile(r"ck_[0-9a-f]{16}", re.ASCII)
@@ -319,7 +319,7 @@ def _show_made(
         print_json(made)
         return
     kept = made["secret"] or made.get("key_profile") or made.get("secret_file") or "yours (ed25519)"
-    print_fields(_fields(key, secret=kept), title=f"API key {key['label']}")
+    print_fields(key_fields(key, secret=kept), title=f"API key {key['label']}")
     if made["secret"] is not None:
         stderr().print("\n[bold yellow]The secret is shown this once.[/] Keep it where only the bot can read it.")
     stderr().print(f"\nIt does nothing until you activate it:  cambist my-key activate {key['key']}")
@@ -329,28 +329,4 @@ def _show(key: dict[str, Any], *, json: bool) -> None:
     if json:
         print_json(key)
         return
-    print_fields(_fields(key), title=f"API key {key['label']}")
-
-
-def _fields(key: dict[str, Any], *, secret: str | None = None) -> dict[str, str]:
-    fields = {"key": key["key"], "state": key["state"]}
-    if secret is not None:
-        fields["secret"] = secret
-    fields |= {
-        "account": key["account"],
-        "wallet": f"{key['wallet']['label']}  {key['wallet']['address']}",
-        "may": " ".join(key["permissions"]),
-        "from": " ".join(key["ip_allowlist"]) or ANYWHERE,
-        "expires": moment(key["expires_ms"]),
-    }
-    if key["lapses_ms"] is not None:
-        fields["activate by"] = moment(key["lapses_ms"])
-    if key["idle_end_ms"] is not None:
-        fields["ends unused"] = moment(key["idle_end_ms"])
-    if limits := limits_shown(key["limits"]):
-        fields["limits"] = limits
-    if key["destinations"]:
-        fields["withdraws to"] = "\n".join(f"{to['chain']}:{to['address']}" for to in key["destinations"])
-    elif "withdraw" in key["permissions"]:
-        fields["withdraws to"] = "the account's address book"
-    return fields
+    print_fields(key_fields(key), title=f"API key {key['label']}")

@@ -4,11 +4,11 @@ with a key, like any client."""
 import uuid
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from service.cli.api import Api
 from service.cli.failures import CommandFailed, ExitStatus
+from service.cli.json_arguments import json_argument
 from service.cli.options import JsonOption
 from service.cli.output import moment, print_fields, print_json, print_table, shortened
 from service.cli.profile import load_profile
@@ -127,7 +127,7 @@ def call(
     body: dict[str, Any] = {
         "contract": contract,
         "function": function,
-        "args": [_argument(text) for text in args or []],
+        "args": [json_argument(text) for text in args or []],
         "approvals": _amounts(approve or []),
         "max_out": _amounts(max_out if max_out is not None else approve or []),
     }
@@ -187,31 +187,6 @@ def _placed(api: Api, path: str, body: dict[str, Any], *, timeout_s: int | None,
 
 def _client_id(given: str | None) -> str:
     return given or f"cli-{uuid.uuid4().hex}"
-
-
-def _argument(text: str) -> Any:
-    """A list, an object or a bool as JSON; all else is text, numbers too."""
-    if text in ("true", "false") or text.startswith(("[", "{")):
-        try:
-            return _as_text(orjson.loads(text))
-        except orjson.JSONDecodeError as exc:
-            raise CommandFailed("bad_argument", f"{text!r} is not JSON", status=ExitStatus.USAGE) from exc
-    return text
-
-
-def _as_text(value: Any) -> Any:
-    """The API takes whole numbers as text: many clients' JSON loses their digits."""
-    match value:
-        case bool():
-            return value
-        case int():
-            return str(value)
-        case list():
-            return [_as_text(item) for item in value]
-        case dict():
-            return {name: _as_text(item) for name, item in value.items()}
-        case other:
-            return other
 
 
 def _amounts(given: list[str]) -> list[dict[str, str]]:
