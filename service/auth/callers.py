@@ -19,19 +19,18 @@ from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.routing import BaseRoute
 
 from chains.tx.store import Clock
 from service.auth import replay, signature
 from service.auth.caveats import Arrival, Caveat, Use, caveats_of, require
 from service.auth.keymemory import KeyMemory, LoadedKey, WalletRef
-from service.auth.keys import ApiKey, IpAddress, Permission
+from service.auth.keys import ApiKey, IpAddress, Permission, refuse_if_changed
 from service.auth.last_use import LastUses
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.auth.signature import Signed
-from service.db.models import api_keys
 from service.errors import ApiError, Told
 
 
@@ -58,13 +57,13 @@ class Caller:
         return self.key.account_id
 
     def claim_nonce(self, c: Connection) -> None:
-        """In the unit of work that accepts a state change, first: once, and not by a key revoked meanwhile.
+        """In the unit of work that accepts a state change, first: once, and not by a key that was revoked, or may do
+        something else, since the request was let in. Placing something asks a chain in between, for seconds.
 
         Raises:
-            ApiError: replayed, key_revoked.
+            ApiError: replayed, key_revoked, try_again.
         """
-        if c.execute(select(api_keys.c.revoked_ms).where(api_keys.c.id == self.key_id)).scalar_one() is not None:
-            raise ApiError("key_revoked", "this key was revoked")
+        refuse_if_changed(c, self.key)
         if not self.nonce_is_stored:
             replay.claim_nonce(c, self.key_id, nonce=self.nonce, timestamp_ms=self.timestamp_ms)
 

@@ -60,6 +60,7 @@ __all__ = [
     "load_key",
     "note_use",
     "parse_network",
+    "refuse_if_changed",
     "revoke_key",
 ]
 
@@ -173,6 +174,23 @@ def note_use(c: Connection, key_id: str, *, used_ms: int, master: MasterKey) -> 
     key = load_key(c, key_id, master=master)
     if key is not None and (key.last_used_ms is None or key.last_used_ms < used_ms):
         _write(c, key_id, {"last_used_ms": used_ms}, master=master)
+
+
+def refuse_if_changed(c: Connection, key: ApiKey) -> None:
+    """In the unit of work of a request that this key's rights were checked for: they are the same, and it is not over.
+
+    The row is compared with what was loaded, whose MAC was right; whatever differs, by whomever, is refused.
+
+    Raises: ApiError: key_revoked, try_again.
+    """
+    t = api_keys.c
+    rights = (t.can_read, t.can_trade, t.can_withdraw, t.ip_allowlist, t.expires_ms, t.restrictions, t.lapses_ms)
+    row = c.execute(select(t.revoked_ms, *rights).where(t.id == key.id)).mappings().one_or_none()
+    if row is None or row["revoked_ms"] is not None:
+        raise ApiError("key_revoked", "this key was revoked")
+    loaded = _stored_rights(key.rights) | {"lapses_ms": key.lapses_ms}
+    if any(row[name] != value for name, value in loaded.items()):
+        raise ApiError("try_again", "what this key may do was changed while the request was looked at")
 
 
 def destinations(c: Connection, key_id: str, *, chain_id: ChainId, master: MasterKey) -> frozenset[Address]:

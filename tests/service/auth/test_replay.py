@@ -1,22 +1,26 @@
 """A signed request works once."""
 
 import asyncio
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select
 
+from chains.types import ChainId
 from service.auth.callers import Caller
 from service.auth.keymemory import WalletRef
-from service.auth.keys import revoke_key
+from service.auth.keys import Permission, change_key, create_key, load_key, note_use, revoke_key
 from service.auth.replay import KEEP_MS, KEEP_ROWS_MS, NonceCache, NonceClaims, Nonces, claim_nonce, prune
+from service.auth.restrictions import Restrictions
 from service.auth.secrets import MasterKey
 from service.auth.signature import Signed
 from service.db.engine import Database
 from service.db.errors import DatabaseClosed
 from service.db.models import request_nonces
 from service.errors import ApiError
-from tests.service.auth.seed import seed_key
+from tests.service.auth.seed import new_key, seed_key, seed_wallet
 from tests.service.books_seed import NOW_MS, address_of
 
 MASTER = MasterKey(bytes(32))
@@ -109,6 +113,64 @@ async def test_a_key_revoked_after_its_request_was_let_in_changes_nothing_any_mo
         await db.run(caller.claim_nonce)
     assert refused.value.code == "key_revoked"
     assert await db.read(lambda c: c.execute(select(func.count()).select_from(request_nonces)).scalar_one()) == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"permissions": frozenset({Permission.READ})},
+        {"ip_allowlist": (ip_network("203.0.113.0/24"),)},
+        {"expires_ms": NOW_MS + 1},
+        {"restrictions": Restrictions(daily_orders=1)},
+    ],
+)
+async def test_a_key_narrowed_after_its_request_was_let_in_changes_nothing_with_it(
+    db: Database, changed: dict[str, Any]
+) -> None:
+    """Placing asks a chain for seconds between the look at the key and the unit of work."""
+    key = (await db.run(lambda c: seed_key(c, MASTER, Permission.READ, Permission.TRADE))).key
+    caller = Caller(
+        key=key,
+        wallet=WalletRef(id=key.wallet_id, address=address_of(1), label="main"),
+        client_ip=ip_address("127.0.0.1"),
+        nonce="n" * 16,
+        timestamp_ms=NOW_MS,
+    )
+    rights = replace(key.rights, **changed)
+
+    def narrow(c: Connection) -> None:
+        change_key(c, key, label=key.label, rights=rights, master=MASTER, now_ms=NOW_MS)
+
+    await db.run(narrow)
+    with pytest.raises(ApiError) as refused:
+        await db.run(caller.claim_nonce)
+    assert refused.value.code == "try_again"
+    assert await db.read(lambda c: c.execute(select(func.count()).select_from(request_nonces)).scalar_one()) == 0
+
+
+async def test_a_key_whose_last_use_or_label_was_written_meanwhile_goes_on(db: Database) -> None:
+    new = replace(
+        new_key(await db.run(lambda c: seed_wallet(c, MASTER)), *Permission),
+        ip_allowlist=(ip_network("2001:db8::/64"), ip_network("192.0.2.0/24")),
+        restrictions=Restrictions(daily_orders=3, max_order_usd=10**7, chains=frozenset({ChainId(137), ChainId(1)})),
+    )
+    key = (await db.run(lambda c: create_key(c, new, master=MASTER, now_ms=NOW_MS))).key
+    caller = Caller(
+        key=key,
+        wallet=WalletRef(id=key.wallet_id, address=address_of(1), label="main"),
+        client_ip=ip_address("127.0.0.1"),
+        nonce="n" * 16,
+        timestamp_ms=NOW_MS,
+    )
+
+    def touch(c: Connection) -> None:
+        note_use(c, key.id, used_ms=NOW_MS + 5, master=MASTER)
+        found = load_key(c, key.id, master=MASTER)
+        assert found is not None
+        change_key(c, found, label="another", rights=found.rights, master=MASTER, now_ms=NOW_MS)
+
+    await db.run(touch)
+    await db.run(caller.claim_nonce)
 
 
 def nonces(db: Database, *, started_ms: int = NOW_MS) -> Nonces:
