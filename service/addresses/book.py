@@ -1,7 +1,7 @@
 """Changing an account's address book, each in the caller's unit of work, and who may: owners of the account.
 
     add       cools first; not an own wallet of the account, nor what the operator adds on the host
-    rename    moves nothing
+    rename    moves nothing, but is what people go by who approve: with a code, too
     remove    at once
 
 An own wallet of the account needs no cooling: what is sent there stays in the account, and the service holds its key.

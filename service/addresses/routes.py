@@ -1,7 +1,8 @@
 """Routes of the address book: owners change it, every member sees it.
 
-Guarantees: adding and the cooling time are confirmed with a code (shortening waits besides), renaming and removing need
-none; each change and its audit entry are one unit of work; of another account's entries nothing is told.
+Guarantees: adding, renaming (people approve what goes to a name) and the cooling time are confirmed with a code
+(shortening waits besides), removing needs none; each change and its audit entry are one unit of work; of another
+account's entries nothing is told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -135,14 +136,15 @@ async def set_cooling(body: CoolingIn, caller: PersonCaller, services: Here) -> 
 
 @router.patch("/addresses/{entry_id}")
 async def rename_address(entry_id: EntryId, body: RenameIn, caller: PersonCaller, services: Here) -> AddressOut:
-    """Call an entry something else."""
+    """Call an entry something else, with a code: whoever approves a withdrawal goes by the name."""
+    offered = await confirming.offer(services, caller, body.totp_code)
     now_ms, master = services.clock.now_ms(), services.master
 
     def write(c: Connection) -> AddressOut:
-        caller.check_open(c)
         account_id = _owned(services, c, caller, body.account)
         before = book.find(c, account_id, entry_id=entry_id, master=master)
         entry = book.rename(c, account_id, entry_id=entry_id, name=body.name, master=master)
+        confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
         details = {"address": entry.address, "was": before.name, "name": entry.name}
         _record(services, c, caller, act="address.rename", entry=entry, details=details, now_ms=now_ms)
         return _shown(services, c, [entry], now_ms=now_ms)[0]

@@ -27,6 +27,7 @@ class AddressIn(Document):
 class RenameIn(Document):
     account: AccountName | None = None
     name: EntryName
+    totp_code: TotpCode | None = None
 
 
 class AddressOut(Document):

@@ -28,7 +28,7 @@ from service.audit.model import Subject
 from service.audit.recording import record_by_person
 from service.auth.authority import Tampered
 from service.auth.callers import Caller
-from service.auth.caveats import Target, caveats_of, require
+from service.auth.caveats import caveats_of, require
 from service.auth.session_caller import SessionCaller
 from service.build import Services
 from service.db.models import withdrawals
@@ -37,7 +37,7 @@ from service.errors import ApiError
 from service.plans.recording import record_placed
 from service.withdrawals import storage
 from service.withdrawals.ending import lifecycle_of, reject_waiting
-from service.withdrawals.model import Withdrawal, WithdrawalState
+from service.withdrawals.model import Withdrawal, WithdrawalState, target_of
 
 REJECTED: Final = "approval_rejected"
 
@@ -113,7 +113,7 @@ def approve(
         raise Tampered(withdrawals)
     if isinstance(caller, Caller):
         refuse_if_maker_held(c, caller.key, master=services.master, now_ms=now_ms)
-        require(caveats_of(caller.key), _target(withdrawal))
+        _require_for(caller, withdrawal)
     if binding != clearance.binding:
         raise ApiError("approval_differs", "the withdrawal is not the one with this `binding`")
     if (refusal := why_not_theirs(decider, withdrawal, clearance, now_ms=now_ms)) is not None:
@@ -141,10 +141,12 @@ def reject(
     """End the withdrawal, its funds released. Whoever decides may reject, what they asked for themselves too.
 
     Raises:
-        ApiError: approval_not_found, approval_closed.
+        ApiError: approval_not_found, approval_closed, key_restricted.
     """
     now_ms = services.clock.now_ms()
     withdrawal, clearance = _pending(c, services, decider, withdrawal_id, now_ms=now_ms)
+    if isinstance(caller, Caller):
+        _require_for(caller, withdrawal)
     try:
         after = reject_waiting(c, services, withdrawal, why=f"{REJECTED}: {reason}", now_ms=now_ms)
         _decide(c, services, decider, clearance, ClearState.REJECTED, now_ms=now_ms)
@@ -154,15 +156,9 @@ def reject(
     return after
 
 
-def _target(withdrawal: Withdrawal) -> Target:
-    """What a key approves, for its own caveats. Where the funds go is what the key that asked was judged by."""
-    return Target(
-        wallet_id=withdrawal.wallet_id,
-        chain_id=withdrawal.chain_id,
-        assets=frozenset({withdrawal.asset}),
-        market=None,
-        destination=None,
-    )
+def _require_for(caller: Caller, withdrawal: Withdrawal) -> None:
+    """Where the funds go is what the key that asked was judged by. Raises: ApiError: key_restricted."""
+    require(caveats_of(caller.key), target_of(withdrawal))
 
 
 def _pending(

@@ -1,19 +1,23 @@
 """Withdrawals that need or needed a second person, decoded for whoever decides.
 
 Guarantees: what is shown is what its clearance is bound to, or it is said that it is not (`intact`); rows whose MAC is
-wrong are refused (`authority.Tampered`).
+wrong are refused (`authority.Tampered`); a key is shown what it is for (`Scope`), and not that there is more.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
+from chains.types import ChainId
+from contracts.assets import AssetId
 from service.addresses import storage as addresses
 from service.approvals.clearances import Clearance, binding_of, clearance_of
 from service.approvals.deciding import Decider, why_not_theirs
 from service.approvals.model import ClearState
+from service.auth.callers import Caller
 from service.auth.secrets import MasterKey
+from service.auth.session_caller import SessionCaller
 from service.db.models import api_keys, clearances, users, withdrawals
 from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.storage import withdrawal_of_account
@@ -24,8 +28,32 @@ CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a key is for; None: all chains, all assets."""
+
+    wallet_id: int
+    chains: frozenset[ChainId] | None
+    assets: frozenset[AssetId] | None
+
+    def conditions(self) -> Sequence[ColumnElement[bool]]:
+        w = withdrawals.c
+        found = [w.wallet_id == self.wallet_id]
+        found += [] if self.chains is None else [w.chain_id.in_(sorted(self.chains))]
+        return found + ([] if self.assets is None else [w.asset.in_(sorted(self.assets))])
+
+
+def scope_of(caller: Caller | SessionCaller) -> Scope | None:
+    """None: a person, who sees the whole account."""
+    if isinstance(caller, SessionCaller):
+        return None
+    limited = caller.key.restrictions
+    return Scope(wallet_id=caller.key.wallet_id, chains=limited.chains, assets=limited.assets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One of them. `state` is what it comes to now; `address_name` what the account's book calls the destination."""
+    """One of them. `state` is what it comes to now; `address_name` what the account's book calls the destination,
+    `address_added_ms` since when it has it."""
 
     withdrawal: Withdrawal
     clearance: Clearance
@@ -36,6 +64,7 @@ class Seen:
     key_label: str
     decided_by: str | None
     address_name: str | None
+    address_added_ms: int | None
 
 
 def list_seen(
@@ -43,6 +72,7 @@ def list_seen(
     account_id: int,
     *,
     decider: Decider | None,
+    scope: Scope | None,
     pending: bool,
     before_id: int | None,
     limit: int,
@@ -64,11 +94,21 @@ def list_seen(
             clearances.c.expires_ms > now_ms,
             withdrawals.c.state == WithdrawalState.AWAITING_APPROVAL,
         )
+    if scope is not None:
+        query = query.where(*scope.conditions())
     if before_id is not None:
         query = query.where(clearances.c.withdrawal_id < before_id)
     ids = c.execute(query).scalars().all()
     seen = [look(c, account_id, withdrawal_id, decider=decider, master=master, now_ms=now_ms) for withdrawal_id in ids]
     return [one for one in seen if one is not None]
+
+
+def is_within(c: Connection, withdrawal_id: int, scope: Scope | None) -> bool:
+    """Whether a key with that scope is shown the withdrawal."""
+    if scope is None:
+        return True
+    mine = select(withdrawals.c.id).where(withdrawals.c.id == withdrawal_id, *scope.conditions())
+    return c.execute(mine).first() is not None
 
 
 def look(
@@ -94,6 +134,7 @@ def look(
         key_label=c.execute(select(api_keys.c.label).where(api_keys.c.id == withdrawal.key_id)).scalar_one(),
         decided_by=_user_name(c, clearance.decider_id),
         address_name=None if entry is None else entry.name,
+        address_added_ms=None if entry is None else entry.created_ms,
     )
 
 

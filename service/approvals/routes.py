@@ -58,7 +58,7 @@ async def list_approvals(
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED, examples=[50])] = 50,
     account: Account = None,
 ) -> Approvals:
-    """Withdrawals of the account that need or needed a second person, newest first."""
+    """Withdrawals of the account that need or needed a second person, newest first; to a key, those it is for."""
 
     def read(c: Connection) -> list[ApprovalOut]:
         account_id, decider = _looking(c, services, caller, account)
@@ -67,6 +67,7 @@ async def list_approvals(
             c,
             account_id,
             decider=decider,
+            scope=listing.scope_of(caller),
             pending=pending,
             before_id=before,
             limit=limit,
@@ -86,6 +87,8 @@ async def get_approval(
 
     def read(c: Connection) -> ApprovalOut:
         account_id, decider = _looking(c, services, caller, account)
+        if not listing.is_within(c, withdrawal_id, listing.scope_of(caller)):
+            raise _not_found(withdrawal_id)
         return _look(c, services, account_id, withdrawal_id, decider=decider)
 
     return await services.db.read(read)
@@ -196,8 +199,12 @@ def _look(
     now_ms = services.clock.now_ms()
     seen = listing.look(c, account_id, withdrawal_id, decider=decider, master=services.master, now_ms=now_ms)
     if seen is None:
-        raise ApiError("approval_not_found", f"no withdrawal {withdrawal_id} of the account needs an approval")
+        raise _not_found(withdrawal_id)
     return _shown(c, services, seen)
+
+
+def _not_found(withdrawal_id: int) -> ApiError:
+    return ApiError("approval_not_found", f"no withdrawal {withdrawal_id} of the account needs an approval")
 
 
 def _shown(c: Connection, services: Services, seen: Seen) -> ApprovalOut:
@@ -219,6 +226,7 @@ def _shown(c: Connection, services: Services, seen: Seen) -> ApprovalOut:
             "may_approve": seen.may_approve,
             "usd": None if clearance.usd is None else format_units(clearance.usd, USD_DECIMALS),
             "address_name": seen.address_name,
+            "address_added_ms": seen.address_added_ms,
             "wallet": "" if wallet is None else wallet.label,
             "requester": seen.requester,
             "key_label": seen.key_label,

@@ -30,6 +30,7 @@ class ApprovalOut(Document):
     usd: str | None = Field(examples=["24998.1"], description="Its worth when it was accepted.")
     address: AddressText
     address_name: str | None = Field(examples=["cold-1"], description="In the account's address book.")
+    address_added_ms: Millis | None = Field(description="When it was added to the address book: a name may be new.")
     wallet: str = Field(examples=["main"])
     client_withdrawal_id: str = Field(examples=["payout-2026-11-22-1"])
     requester: str | None = Field(examples=["bob"], description="Null: a key that was made on the host.")

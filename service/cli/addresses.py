@@ -107,11 +107,17 @@ def add_mine(
 
 @mine.command("rename", epilog="Example:\n\n  cambist my-address rename 7 kraken")
 def rename_mine(
-    entry: EntryArgument, name: NameArgument, account: AccountOption = None, json: JsonOption = False
+    entry: EntryArgument,
+    name: NameArgument,
+    account: AccountOption = None,
+    code_file: CodeOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Call an entry something else."""
+    """Call an entry something else, with a code of your authenticator."""
+    body = _body(account, name=name)
     with Api(load_session()) as api:
-        _show(api.patch(f"/v1/addresses/{entry}", _body(account, name=name)), json=json)
+        renamed = with_code(lambda code: api.patch(f"/v1/addresses/{entry}", {**body, **code}), code_file)
+    _show(renamed, json=json)
 
 
 @mine.command("remove", epilog="Example:\n\n  cambist my-address remove 7")

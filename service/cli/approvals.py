@@ -194,6 +194,7 @@ def _show(answer: dict[str, Any], *, json: bool) -> None:
             "worth": "not known" if answer["usd"] is None else f"{answer['usd']} USD",
             "to": answer["address"],
             "in the book as": answer["address_name"] or "not in the account's book",
+            "in the book since": moment(answer["address_added_ms"]),
             "asked by": f"{answer['requester'] or 'the host'}, with key {answer['key_label']}",
             "why": answer["why"],
             "until": moment(answer["expires_ms"]),

@@ -4,7 +4,8 @@
                └── LAPSE_MS ──> lapsed, for good
 
 Guarantees: a key made here does nothing until it is activated, and is activated once, however many ask at once; it has
-no right that its maker's role may not give; a successor has exactly the rights of the key that it is made for, and
+no right that its maker's role may not give; members who are no owners use the account's number of keys up neither each
+nor all together, so that an owner can make one; a successor has exactly the rights of the key that it is made for, and
 that key goes on until the successor is activated and the overlap has passed. Each is in the audit log, with its commit.
 Not guaranteed: that limits of a day are shared while two keys overlap: each has its own.
 """
@@ -14,8 +15,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from service.accounts import memberships, wallets
+from service.accounts import memberships, people, wallets
 from service.accounts.confirming import confirm, offer
+from service.accounts.people import Role
 from service.accounts.wallets import Wallet
 from service.audit.acts import KEY_ACTIVATED, KEY_MADE, KEY_ROTATED
 from service.auth import keys
@@ -46,6 +48,12 @@ MAX_LIVE: Final = 100
 """Keys of an account that have not ended."""
 MAX_A_DAY: Final = 200
 """Keys made in an account within 24 hours: rows are kept for ever."""
+MAX_LIVE_A_MEMBER: Final = 25
+MAX_A_DAY_A_MEMBER: Final = 50
+"""The same of one who is no owner."""
+MAX_LIVE_OF_MEMBERS: Final = 75
+MAX_A_DAY_OF_MEMBERS: Final = 150
+"""And of all who are none, together: the rest is the owners'."""
 
 
 async def make(services: Services, caller: SessionCaller, asked: KeyIn) -> KeyMade:
@@ -78,7 +86,7 @@ async def make(services: Services, caller: SessionCaller, asked: KeyIn) -> KeyMa
             made_by=caller.user_id,
             lapses_ms=now_ms + LAPSE_MS,
         )
-        made = _create(c, services, new, now_ms=now_ms)
+        made = _create(c, services, new, role=member.role, now_ms=now_ms)
         details = {"wallet": wallet.label, **described(services, made.key)}
         record(c, services, caller, made.key, act=KEY_MADE, now_ms=now_ms, details=details)
         return KeyMade(key=shown(c, services, made.key), secret=made.secret)
@@ -145,7 +153,7 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
             lapses_ms=now_ms + LAPSE_MS,
             rotation=Rotation(key_id=old.id, overlap_ms=asked.overlap_hours * HOUR_MS),
         )
-        made = _create(c, services, new, now_ms=now_ms)
+        made = _create(c, services, new, role=role, now_ms=now_ms)
         details = {"successor": made.key.id, "overlap_hours": asked.overlap_hours}
         record(c, services, caller, old, act=KEY_ROTATED, now_ms=now_ms, details=details)
         return KeyMade(key=shown(c, services, made.key), secret=made.secret)
@@ -186,15 +194,28 @@ def _text(value: Any) -> str:
             return str(other)
 
 
-def _create(c: Connection, services: Services, new: NewKey, *, now_ms: int) -> Created:
+def _create(c: Connection, services: Services, new: NewKey, *, role: Role, now_ms: int) -> Created:
+    all_of = keys.list_keys(c, new.account_id, master=services.master)
+    _check_room(services, all_of, "the account has", live=MAX_LIVE, a_day=MAX_A_DAY, now_ms=now_ms)
+    if role is not Role.OWNER:
+        members = people.members(c, new.account_id, master=services.master)
+        owners = {None, *(one.user_id for one in members if one.role is Role.OWNER)}
+        own = [key for key in all_of if key.made_by == new.made_by]
+        theirs = [key for key in all_of if key.made_by not in owners]
+        _check_room(services, own, "you have", live=MAX_LIVE_A_MEMBER, a_day=MAX_A_DAY_A_MEMBER, now_ms=now_ms)
+        whose = "members who are no owners have"
+        _check_room(services, theirs, whose, live=MAX_LIVE_OF_MEMBERS, a_day=MAX_A_DAY_OF_MEMBERS, now_ms=now_ms)
+    return keys.create_key(c, new, master=services.master, now_ms=now_ms)
+
+
+def _check_room(services: Services, found: Sequence[ApiKey], whose: str, *, live: int, a_day: int, now_ms: int) -> None:
+    """Raises: ApiError: too_many_keys."""
     idle = idle_ms(services)
     ended = (KeyState.REVOKED, KeyState.EXPIRED, KeyState.IDLE, KeyState.LAPSED)
-    all_of = keys.list_keys(c, new.account_id, master=services.master)
-    if sum(key.state(now_ms, idle_ms=idle) not in ended for key in all_of) >= MAX_LIVE:
-        raise ApiError("too_many_keys", f"the account has {MAX_LIVE} keys that have not ended")
-    if sum(now_ms - key.created_ms < DAY_MS for key in all_of) >= MAX_A_DAY:
-        raise ApiError("too_many_keys", f"{MAX_A_DAY} keys were made in the account within 24 hours; wait")
-    return keys.create_key(c, new, master=services.master, now_ms=now_ms)
+    if sum(key.state(now_ms, idle_ms=idle) not in ended for key in found) >= live:
+        raise ApiError("too_many_keys", f"{whose} {live} keys that have not ended")
+    if sum(now_ms - key.created_ms < DAY_MS for key in found) >= a_day:
+        raise ApiError("too_many_keys", f"{whose} made {a_day} keys within 24 hours; wait")
 
 
 def _wallet(found: Sequence[Wallet], named: str | None) -> Wallet:

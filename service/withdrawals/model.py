@@ -17,6 +17,7 @@ from typing import Final
 from chains.tx.model import PlanId
 from chains.types import Address, ChainId, TxHash
 from contracts.assets import AssetId
+from service.auth.caveats import Target
 
 NATIVE_NAMESPACE: Final = "/slip44:"
 """Of the ids of native assets (CAIP-19)."""
@@ -101,3 +102,14 @@ class Withdrawal:
     gas_wei: int
     created_ms: int
     updated_ms: int
+
+
+def target_of(withdrawal: Withdrawal) -> Target:
+    """What a withdrawal that was accepted is about, for the caveats of a key that decides about it or cancels it."""
+    return Target(
+        wallet_id=withdrawal.wallet_id,
+        chain_id=withdrawal.chain_id,
+        assets=frozenset({withdrawal.asset}),
+        market=None,
+        destination=None,
+    )

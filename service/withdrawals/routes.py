@@ -14,6 +14,7 @@ from service.audit.acts import WITHDRAWAL_CANCELLED
 from service.audit.model import Subject
 from service.audit.recording import record_by_person
 from service.auth.callers import Caller, EitherCaller, ReadCaller, WithdrawCaller
+from service.auth.caveats import caveats_of, require
 from service.auth.restrictions import USD_DECIMALS
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
@@ -23,7 +24,7 @@ from service.plans.recording import record_placed
 from service.withdrawals import placement, storage
 from service.withdrawals.cancelling import cancel
 from service.withdrawals.estimating import Estimate, estimate
-from service.withdrawals.model import AmountIs, Withdrawal, WithdrawalState
+from service.withdrawals.model import AmountIs, Withdrawal, WithdrawalState, target_of
 from service.withdrawals.preparing import Asked
 from service.withdrawals.schemas import EstimateOut, WithdrawalAsked, WithdrawalIn, WithdrawalOut, Withdrawals
 from service.withdrawals.storage import Filters
@@ -126,6 +127,8 @@ async def cancel_withdrawal(
         if isinstance(caller, Caller):
             caller.claim_nonce(c)
             before = storage.withdrawal_by_id(c, withdrawal_id, wallet_id=caller.wallet.id)
+            if before is not None:
+                require(caller.caveats or caveats_of(caller.key), target_of(before))
         else:
             caller.check_open(c)
             mine = require_role(c, caller, account, one_of=OWNERS, master=services.master)

@@ -132,13 +132,17 @@ async def test_a_book_is_bounded(ada: Scene, monkeypatch: pytest.MonkeyPatch) ->
     assert code_of(await ada.add(address_of(0x99), "second")) == "too_many"
 
 
-async def test_renaming_needs_no_code_and_moves_no_time(ada: Scene) -> None:
+async def test_renaming_needs_a_code_and_moves_no_time(ada: Scene) -> None:
+    """Whoever approves goes by the name: a session alone does not give one address the name of another."""
     made = (await ada.add()).json()
-    ada.service.clock.advance_ms(1_000)
-    renamed = (await ada.ask("PATCH", f"/v1/addresses/{made['id']}", {"name": "kraken"})).json()
+    path, ada_now = f"/v1/addresses/{made['id']}", ada.service.totp_code
+    assert code_of(await ada.ask("PATCH", path, {"name": "kraken"})) == "totp_required"
+    assert code_of(await ada.ask("PATCH", path, {"name": "kraken", "totp_code": "000000"})) == "totp_code_wrong"
+    assert (await ada.book())["addresses"][0]["name"] == made["name"]
+    renamed = (await ada.ask("PATCH", path, {"name": "kraken", "totp_code": ada_now()})).json()
     assert renamed == {**made, "name": "kraken"}
     await ada.add(address_of(0x99), "second")
-    taken = await ada.ask("PATCH", f"/v1/addresses/{made['id']}", {"name": "second"})
+    taken = await ada.ask("PATCH", path, {"name": "second", "totp_code": ada_now()})
     assert code_of(taken) == "entry_exists"
 
 
@@ -230,7 +234,8 @@ async def test_an_edited_cooling_time_is_refused(ada: Scene) -> None:
 
 async def test_every_change_is_in_the_accounts_audit_log(ada: Scene) -> None:
     made = (await ada.add()).json()
-    await ada.ask("PATCH", f"/v1/addresses/{made['id']}", {"name": "kraken"})
+    renamed = {"name": "kraken", "totp_code": ada.service.totp_code()}
+    await ada.ask("PATCH", f"/v1/addresses/{made['id']}", renamed)
     await ada.ask("DELETE", f"/v1/addresses/{made['id']}")
     await ada.ask("DELETE", f"/v1/addresses/{made['id']}")
     await ada.ask("PUT", "/v1/address-cooling", {"cooling_hours": 48, "totp_code": ada.service.totp_code()})

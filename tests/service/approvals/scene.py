@@ -19,6 +19,7 @@ from service.approvals.clearances import insert_clearance
 from service.approvals.model import EXPIRES_MS, Why
 from service.auth import keys
 from service.auth.keys import Destination, Permission
+from service.auth.restrictions import UNRESTRICTED, Restrictions
 from service.db.txstore import SqlTxStore
 from service.ids import new_id
 from service.journal import reservations
@@ -87,12 +88,18 @@ class Scene:
         return totp.code_at(self.seeds[name], totp.step_at(self.service.clock.now_ms()))
 
     async def key(
-        self, label: str, *, made_by: str | None, permissions: tuple[Permission, ...] = tuple(Permission)
+        self,
+        label: str,
+        *,
+        made_by: str | None,
+        permissions: tuple[Permission, ...] = tuple(Permission),
+        restrictions: Restrictions = UNRESTRICTED,
     ) -> str:
         """A key by that label for `ask`; its id."""
         new = replace(
             new_key(self.wallet, *permissions, label=label),
             made_by=None if made_by is None else self.user_ids[made_by],
+            restrictions=restrictions,
             expires_ms=self.service.clock.now_ms() + DAY_MS,
             destinations=(Destination(chain_id=ETHEREUM, address=BOB),) if Permission.WITHDRAW in permissions else (),
         )

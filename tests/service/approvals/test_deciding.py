@@ -11,8 +11,10 @@ from sqlalchemy import Connection, select, update
 from chains.tx.model import IntentState, PlanId
 from chains.tx.store import PreSignRefused
 from chains.types import ChainId
+from contracts.assets import AssetId
 from service.accounts import users
 from service.accounts.people import SEASONED_MS, Role
+from service.accounts.wallets import insert_wallet
 from service.approvals.expiring import expire_late
 from service.approvals.model import EXPIRES_MS
 from service.auth import keys
@@ -24,6 +26,7 @@ from service.withdrawals.storage import withdrawal_of_account
 from service.workers.presign import PreSign
 from tests.service.api import code_of
 from tests.service.approvals.scene import AMOUNT, Scene, scene
+from tests.service.books_seed import address_of
 from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, USDC
 
 
@@ -206,6 +209,60 @@ async def test_a_key_approves_nothing_that_it_is_not_for(at: Scene) -> None:
     await at.service.services.db.run(narrow)
     path, body = f"/v1/approvals/{made.id}/approve", {"binding": await at.binding(made.id, by="ann")}
     assert code_of(await at.ask("POST", path, body, by="bens", key=True)) == "key_restricted"
+
+
+async def test_a_key_sees_and_rejects_only_what_it_is_for(at: Scene) -> None:
+    made = await at.withdrawal(asked_by="ann")
+    whole, narrow = "/v1/approvals?pending=false", Restrictions(chains=frozenset({ChainId(137)}))
+    for label, limits in (
+        ("elsewhere", narrow),
+        ("other-asset", Restrictions(assets=frozenset({AssetId("eip155:1/slip44:60")}))),
+    ):
+        await at.key(label, made_by="ben", restrictions=limits)
+        assert (await at.ask("GET", whole, by=label, key=True)).json() == {"approvals": []}
+        assert code_of(await at.ask("GET", f"/v1/approvals/{made.id}", by=label, key=True)) == "approval_not_found"
+        rejected = await at.ask("POST", f"/v1/approvals/{made.id}/reject", {}, by=label, key=True)
+        assert code_of(rejected) == "key_restricted"
+    await at.key("right", made_by="ben", restrictions=Restrictions(chains=frozenset({ChainId(1)})))
+    [seen] = (await at.ask("GET", whole, by="right", key=True)).json()["approvals"]
+    assert seen["id"] == made.id
+    assert (await at.ask("POST", f"/v1/approvals/{made.id}/reject", {}, by="right", key=True)).status_code == 200
+
+
+async def test_a_key_of_another_wallet_of_the_account_sees_and_decides_nothing_of_it(at: Scene) -> None:
+    made = await at.withdrawal(asked_by="ann")
+    first = at.wallet
+    at.wallet = await at.service.services.db.run(
+        lambda c: insert_wallet(
+            c,
+            account_id=at.account_id,
+            address=address_of(0x5EC0),
+            label="second",
+            signer="keystore",
+            master=at.master,
+            now_ms=at.service.clock.now_ms(),
+        )
+    )
+    await at.key("second", made_by="ben")
+    at.wallet = first
+    assert (await at.ask("GET", "/v1/approvals", by="second", key=True)).json() == {"approvals": []}
+    assert code_of(await at.ask("GET", f"/v1/approvals/{made.id}", by="second", key=True)) == "approval_not_found"
+    for act, body in (("approve", {"binding": await at.binding(made.id, by="ben")}), ("reject", {})):
+        refused = await at.ask("POST", f"/v1/approvals/{made.id}/{act}", body, by="second", key=True)
+        assert code_of(refused) == "key_restricted"
+    cancelled = await at.ask("DELETE", f"/v1/withdrawals/{made.id}", by="second", key=True)
+    assert code_of(cancelled) == "withdrawal_not_found"
+
+
+async def test_a_key_cancels_no_withdrawal_of_a_chain_or_asset_that_it_is_not_for(at: Scene) -> None:
+    made = await at.withdrawal(asked_by="ann")
+    await at.key("elsewhere", made_by="ben", restrictions=Restrictions(chains=frozenset({ChainId(137)})))
+    gas_only = Restrictions(assets=frozenset({AssetId("eip155:1/slip44:60")}))
+    await at.key("other-asset", made_by="ben", restrictions=gas_only)
+    for label in ("elsewhere", "other-asset"):
+        refused = await at.ask("DELETE", f"/v1/withdrawals/{made.id}", by=label, key=True)
+        assert code_of(refused) == "key_restricted"
+    assert (await state(at, made.id))[0] == "awaiting_approval"
 
 
 async def test_a_key_without_withdraw_decides_nothing(at: Scene) -> None:

@@ -29,6 +29,7 @@ APPROVAL = {
     "usd": "24998.1",
     "address": "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045",
     "address_name": "cold-1",
+    "address_added_ms": 0,
     "wallet": "main",
     "client_withdrawal_id": "payout",
     "requester": "bob",

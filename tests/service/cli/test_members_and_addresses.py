@@ -65,7 +65,8 @@ async def test_an_owner_keeps_the_address_book_on_the_command_line(ada: Scene, r
     assert made["state"] == "cooling"
     assert await refused(run, "my-address", "add", "ethereum", alike(EXCHANGE), "twin", code=True) == "looks_alike"
     await run("my-address", "add", "ethereum", alike(EXCHANGE), "twin", "--accept-look-alike", code=True)
-    await run("my-address", "rename", str(made["id"]), "kraken")
+    assert await refused(run, "my-address", "rename", str(made["id"]), "kraken") == "totp_required"
+    await run("my-address", "rename", str(made["id"]), "kraken", code=True)
     shown = await run("my-address", "list", as_json=False)
     assert "kraken" in shown
     assert "a new entry cools for 24 h" in shown
