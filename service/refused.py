@@ -13,6 +13,7 @@ from service.auth.callers import Caller
 from service.auth.session_caller import SessionCaller
 from service.auth.signature import KEY_HEADER
 from service.errors import ApiError
+from service.ratelimits.limits import bucket_of
 
 MAX_KEY_ID: Final = 64
 _STATUSES: Final = frozenset({401, 403})
@@ -42,6 +43,7 @@ def refusal_of(error: ApiError, scope: Any) -> Refusal:
         claimed_key=_claimed(scope) if key is None and proven is None else None,
         user=None if told is None else told.user,
         client_ip=None if address is None else str(address),
+        source=bucket_of(address),
         request_id=state.get("request_id"),
         # The template: a path that is not one of ours may hold anything.
         route=getattr(scope.get("route"), "path", None),

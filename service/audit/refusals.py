@@ -2,8 +2,10 @@
 
     answer of an error ── note (memory) ──> counters of whoever pays ── flush, every FLUSH_S ──> entries
 
-Who pays: an account for its keys, a user for its sessions, and `OTHERS` for all requests that prove nothing (a wrong
-signature, a wrong password). Entries of a key are in its account's chain, where its owner sees them.
+Who pays (`Payer`): an account for its keys, a user for its sessions and, apart from that, for what is tried in its
+name; one for all sign-ins that try nobody's, and one for all other requests that prove nothing (a wrong signature).
+Entries of a key are in its account's chain, where its owner sees them. An IPv6 address counts by its /64, which one
+host has.
 
 Guarantees: `note` does no I/O and waits for nothing; memory and entries are bounded: at most `MAX_COUNTERS` counters a
 payer, `BURST` entries at once and one every `ENTRY_EVERY_S` in the long run; what does not fit is counted in a common
@@ -17,6 +19,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 import structlog
@@ -39,9 +42,18 @@ MAX_CLAIMED: Final = 4
 BURST: Final = 60
 ENTRY_EVERY_S: Final = 15
 """In the long run: 5,760 entries of some 500 bytes a day, below 3 MB, for each payer and process. Payers are accounts,
-users and the one of all others: nobody makes more of them by asking."""
+users that there are (twice), sign-ins and all others: nobody makes more of them by asking."""
 MAX_SOURCES: Final = 16
 _MS: Final = 1_000
+_OF_SIGN_INS: Final = frozenset(
+    {
+        "credentials_wrong",
+        "second_factor_required",
+        "sign_in_locked",
+        "invitation_invalid",
+        "registration_closed",
+    }
+)
 
 _log: Final = structlog.get_logger("cambist.audit")
 
@@ -52,6 +64,7 @@ class Refusal:
 
     `actor`: whose key or session it was, `UNKNOWN` when nothing was proved; `claimed_key` is what such a request says,
     `user` (`name:id`) whose password or code it tried. `reason` is what the answer said or what only the owner is told.
+    `source` is what its address counts as (`service.ratelimits.limits.bucket_of`).
     """
 
     code: str
@@ -61,12 +74,25 @@ class Refusal:
     claimed_key: str | None = None
     user: str | None = None
     client_ip: str | None = None
+    source: str | None = None
     request_id: str | None = None
     route: str | None = None
 
 
-OTHERS: Final = UNKNOWN
-_Payer = tuple[ActorKind, int | str]
+class Payer(StrEnum):
+    """Whose counters and entries a refusal takes; of the first three there is one for each account or user."""
+
+    ACCOUNT = "account"
+    PERSON = "person"
+    """Who is signed in."""
+    TRIED = "tried"
+    """A user whose password or code somebody tried: whoever floods that hides nothing of the user's own."""
+    SIGN_IN = "sign-in"
+    OTHERS = "others"
+
+
+_Payer = tuple[Payer, int | str]
+_Place = tuple[str | None, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +109,7 @@ class _Account:
     """The counters of one payer, and how many entries it may write."""
 
     filled_ms: int
-    counters: dict[tuple[str, str, str | None, str | None], _Counter] = field(default_factory=dict)
+    counters: dict[_Place, _Counter] = field(default_factory=dict)
     more: int = 0
     """Refusals beyond what there were counters for."""
     budget: int = BURST
@@ -115,7 +141,7 @@ class Refusals:
         """Count a refusal."""
         now_ms = self._elapsed_ms()
         account = self._accounts.setdefault(_payer(refusal), _Account(filled_ms=now_ms))
-        place = (refusal.code, refusal.actor.id, refusal.user, refusal.client_ip)
+        place = _place(refusal)
         counter = account.counters.get(place)
         if counter is None:
             if len(account.counters) >= MAX_COUNTERS:
@@ -185,8 +211,7 @@ class Refusals:
         account = self._accounts.setdefault(due.payer, _Account(filled_ms=self._elapsed_ms()))
         newer, account.counters = account.counters, {}
         for counter in [*due.alone, *due.merged, *newer.values()]:
-            first = counter.first
-            place = (first.code, first.actor.id, first.user, first.client_ip)
+            place = _place(counter.first)
             found = account.counters.get(place)
             if found is not None:
                 found.count, found.last_ms = found.count + counter.count, counter.last_ms
@@ -203,16 +228,24 @@ class Refusals:
 def _payer(refusal: Refusal) -> _Payer:
     match refusal.actor.kind:
         case ActorKind.KEY if refusal.account_id is not None:
-            return ActorKind.KEY, refusal.account_id
+            return Payer.ACCOUNT, refusal.account_id
         case ActorKind.USER:
-            return ActorKind.USER, refusal.actor.id
+            return Payer.PERSON, refusal.actor.id
+        case _ if refusal.user is not None:
+            return Payer.TRIED, refusal.user
         case _:
-            return ActorKind.UNKNOWN, ""
+            return Payer.SIGN_IN if refusal.code in _OF_SIGN_INS else Payer.OTHERS, ""
+
+
+def _place(refusal: Refusal) -> _Place:
+    """What is counted together. That a password was right is not hidden below others that were wrong."""
+    of_user = None if refusal.user is None else refusal.reason
+    return (refusal.code, refusal.actor.id, refusal.user, of_user, refusal.source or refusal.client_ip)
 
 
 def _chain(due: _Due) -> int:
     kind, whose = due.payer
-    return int(whose) if kind is ActorKind.KEY else INSTALLATION
+    return int(whose) if kind is Payer.ACCOUNT else INSTALLATION
 
 
 def _entries(c: Connection, due: _Due) -> Sequence[NewEntry]:
@@ -266,12 +299,13 @@ def _common_entry(due: _Due) -> NewEntry:
         "more": sum(one.count for one in due.merged[MAX_SOURCES:]) + due.more,
     }
     kind, whose = due.payer
-    account_id = int(whose) if kind is ActorKind.KEY else None
+    account_id = int(whose) if kind is Payer.ACCOUNT else None
     return NewEntry(
         act=REFUSED,
-        actor=Actor(kind=ActorKind.USER, id=str(whose)) if kind is ActorKind.USER else UNKNOWN,
+        actor=Actor(kind=ActorKind.USER, id=str(whose)) if kind is Payer.PERSON else UNKNOWN,
         outcome=Outcome.REFUSED,
         code="several",
+        subject=Subject(kind="user", id=str(whose)) if kind is Payer.TRIED else None,
         account_id=account_id,
         details=details,
     )

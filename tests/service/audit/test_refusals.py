@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any, Final
 
 import orjson
@@ -14,6 +15,7 @@ from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.db.errors import DatabaseError
 from service.db.models import audit_entries
+from service.ratelimits.limits import bucket_of
 from tests.clock import FakeClock
 
 MASTER: Final = MasterKey(bytes(range(32)))
@@ -98,6 +100,65 @@ async def test_a_flood_without_proof_hides_no_refusal_of_a_key_and_one_account_n
     assert [(code, actor) for code, actor, *_ in await written(sqlite_db, ACCOUNT + 1)] == [
         ("permission_denied", "ck_2")
     ]
+
+
+WRONG: Final = Refusal(code="credentials_wrong", reason="name, password or code is wrong", actor=UNKNOWN)
+
+
+async def test_a_flood_of_wrong_signatures_from_one_network_hides_no_sign_in_that_was_refused(
+    sqlite_db: Database,
+) -> None:
+    """Nor the other way: each kind has counters and entries of its own, and so has each user who was tried."""
+    clock = FakeClock()
+    refusals = Refusals(clock)
+    for number in range(5_000):
+        address = ip_address((0x2001_0DB8 << 96) + number)
+        flood = replace(FORGED, client_ip=str(address), source=bucket_of(address))
+        refusals.note(flood)
+        # And from everywhere, so that what there is of entries is used up.
+        refusals.note(replace(FORGED, client_ip=f"198.51.{number % 200}.{number // 200}", source=None))
+        refusals.note(replace(WRONG, client_ip=f"198.51.{number % 200}.{number // 200}"))
+        if number % 100 == 0:
+            await refusals.flush(sqlite_db, MASTER)
+    told = replace(WRONG, user="ada:1", reason="the password was wrong", client_ip="192.0.2.77")
+    refusals.note(told)
+    refusals.note(replace(told, reason="the password was right, what was to come with it was not"))
+    refusals.note(replace(told, user="bob:2"))
+    await refusals.flush(sqlite_db, MASTER)
+    entries = await written(sqlite_db)
+    tried = [(subject, details["reason"]) for _, _, subject, details in entries if subject is not None]
+    assert sorted(tried) == [
+        ("ada:1", "the password was right, what was to come with it was not"),
+        ("ada:1", "the password was wrong"),
+        ("bob:2", "the password was wrong"),
+    ]
+
+
+async def test_one_networks_addresses_are_one_counter_which_names_the_first(sqlite_db: Database) -> None:
+    refusals = Refusals(FakeClock())
+    for number in range(1, 500):
+        address = ip_address((0x2001_0DB8 << 96) + number)
+        refusals.note(replace(FORGED, client_ip=str(address), source=bucket_of(address)))
+    await refusals.flush(sqlite_db, MASTER)
+    ((code, _, _, details),) = await written(sqlite_db)
+    assert (code, details["count"]) == ("authentication_failed", 499)
+
+
+async def test_a_flood_on_one_user_hides_neither_another_ones_nor_what_they_are_refused_themselves(
+    sqlite_db: Database,
+) -> None:
+    refusals = Refusals(FakeClock())
+    for number in range(5_000):
+        source = f"198.51.{number % 200}.{number // 200}"
+        refusals.note(replace(WRONG, user="ada:1", reason="the password was wrong", client_ip=source))
+    own = Refusal(code="role_denied", reason="not yours", actor=Actor(kind=ActorKind.USER, id="ada:1"))
+    refusals.note(own)
+    await refusals.flush(sqlite_db, MASTER)
+    entries = await written(sqlite_db)
+    assert [code for code, actor, *_ in entries if actor == "ada:1"] == ["role_denied"]
+    assert len(entries) <= BURST + 1
+    [common] = [subject for code, _, subject, _ in entries if code == "several"]
+    assert common == "ada:1"
 
 
 async def test_what_could_not_be_written_is_counted_on(sqlite_db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
