@@ -19,7 +19,7 @@ from chains.types import Address
 from contracts.errors import ContractError
 from contracts.ratio import Ratio
 from contracts.swaps import decode_swap
-from service.db.models import fills, journal_entries, order_plans, reservations
+from service.db.models import fills, journal_entries, lanes, order_plans, reservations
 from service.markets.trades import Side
 from tests.service.markets.state.v2chain import ASSETS, DEPLOYMENTS, Reserves
 from tests.service.orders.keeper import chain as on_chain
@@ -79,14 +79,16 @@ class Oracle:
         """Once all is confirmed: fills inside the limits, one an order; books and holds."""
         world = self.world
         orders = {row.id: row for row in await all_orders(world.db)}
-        rows, plans, held, entries = await world.db.read(
+        rows, plans, held, entries, on_hold = await world.db.read(
             lambda c: (
                 list(c.execute(select(fills))),
                 list(c.execute(select(order_plans))),
                 list(c.execute(select(reservations).where(reservations.c.released_ms.is_(None)))),
                 list(c.execute(select(journal_entries))),
+                list(c.execute(select(lanes).where(lanes.c.hold_reason.is_not(None)))),
             )
         )
+        assert not on_hold, "nothing happens here that a person has to look at"
         by_hash = {one.tx_hash: one for one in mined}
         for fill in rows:
             order, receipt = orders[fill.order_id], by_hash[fill.tx_hash]

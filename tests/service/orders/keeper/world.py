@@ -171,6 +171,8 @@ class World:
         self.first: dict[tuple[Address, Address], int] = {}
         self._wallets = wallets
         self._number = 0
+        self._highest = 0
+        """Block that the chain ever had."""
         self._store = SqlTxStore()
         self._observer = ChainObserver(
             CONFIRMED_CONFIG, ASSETS, deployments=DEPLOYMENTS, store=self._store, clock=clock
@@ -435,6 +437,7 @@ class World:
         for at, action in zip(positions, ordered, strict=True):
             actions[at] = action
         header = self.chain.block(*actions)
+        self._highest = max(self._highest, header.number)
         for one in results:
             one.block = header.ref
         self.mined += results
@@ -442,8 +445,10 @@ class World:
         await self._mark()
 
     async def reorg(self) -> None:
-        """Blocks leave the chain, and with them what they did; nothing was confirmed by then."""
-        depth = min(self.rng.randint(1, DEEPEST), len(self.chain.blocks) - 5)
+        """Blocks leave the chain, and with them what they did. None of what was confirmed, also where a reorg follows
+        another before the chain is as high as it was: a wallet to which that happens is held for a person."""
+        head = len(self.chain.blocks) - 1
+        depth = min(self.rng.randint(1, DEEPEST), head - 4, head - (self._highest - DEPTH))
         if depth < 1:
             return
         self.chain.undo(depth)
