@@ -220,7 +220,7 @@ def _runtime(
     pools = PoolDirectory(config.chain_id)
     store = CountingStore(config, metrics)
     witnessed = EvmClient(config, meeting.before(pool.with_quorum())) if pool.can_agree else client
-    observer = ChainObserver(config, assets, deployments=deployments, store=store, clock=clock)
+    observer = ChainObserver(config, assets, deployments=deployments, store=store, master=master, clock=clock)
     engine = TxEngine(
         client=WatchedClient(config, meeting.before(pool), recent=recent_head, clock=clock, heartbeats=heartbeats),
         config=config,

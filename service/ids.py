@@ -1,7 +1,8 @@
 """Ids that the service makes itself: UUID version 7 (RFC 9562) text, which sorts by the millisecond it was made in.
 
 Guarantees: 74 random bits, so that nobody guesses one and two processes never meet; text order is time order to
-the millisecond. Not guaranteed: an order within one millisecond.
+the millisecond. Plans of orders are named by order and try instead: a plan id is unique for ever, and so a try of an
+order is made once. Not guaranteed: an order within one millisecond.
 """
 
 import secrets
@@ -23,9 +24,9 @@ def new_id(clock: Clock) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def order_plan_id(clock: Clock) -> PlanId:
-    """A fresh plan id for an order."""
-    return PlanId(f"order:{new_id(clock)}")
+def order_plan_id(order_id: int, number: int) -> PlanId:
+    """The plan id of an order's try, `number` from 1."""
+    return PlanId(f"order:{order_id}:{number}")
 
 
 def withdrawal_plan_id(clock: Clock) -> PlanId:

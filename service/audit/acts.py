@@ -30,6 +30,8 @@ KEY_REVOKED: Final = "key.revoke"
 ORDER_PLACED: Final = "order.place"
 ORDER_CANCELLED: Final = "order.cancel"
 ORDER_REPLACED: Final = "order.replace"
+ORDER_ALTERED: Final = "order.altered"
+SIGNING_REFUSED: Final = "signing.refused"
 WITHDRAWAL_PLACED: Final = "withdrawal.place"
 TRANSACTION_PLACED: Final = "transaction.place"
 WITHDRAWAL_CANCELLED: Final = "withdrawal.cancel"
@@ -48,6 +50,7 @@ TOTP_BEGUN: Final = "totp.begin"
 TOTP_CONFIRMED: Final = "totp.confirm"
 RECOVERY_USED: Final = "recovery.use"
 RECOVERY_RENEWED: Final = "recovery.renew"
+TOTP_RESET: Final = "totp.reset"
 
 
 class UnknownAct(LookupError):
@@ -95,6 +98,8 @@ _ROWS: Final = (
     ("asset.remove", "A token taken out of the operator's file.",
      ("chain", "symbol", "despite_balances", "left_behind")),
     ("user.invite", "An invitation for a new user, or to set a user's password; never its token.", ("user",)),
+    ("user.reset-totp", "The operator took a user's authenticator and codes away: sessions end, the hold begins.",
+     ("user", "sessions", "held_until_ms")),
     ("user.register", "A user can sign in who could not; `invited` where it took an invitation.",
      ("user", "owns_installation", "invited")),
     ("session.open", "Somebody signed in: what with, and whether the session is a cookie's or a program's.",
@@ -108,6 +113,8 @@ _ROWS: Final = (
     ("recovery.use", "A recovery code was used up: the user's other sessions end, and the hold begins.",
      ("session", "left")),
     ("recovery.renew", "Ten new recovery codes in place of the others.", ("session",)),
+    ("totp.reset", "The same, in the chains of the accounts in which the user has a role, for their owners.",
+     ("user", "held_until_ms")),
     ("request.refused", "Requests or sign-ins that were refused, counted together by code, key or user, and address.",
      ("reason", "route", "count", "first_ms", "last_ms", "also_keys", "sources", "more")),
     ("order.place", "An order accepted.",
@@ -116,6 +123,10 @@ _ROWS: Final = (
     ("order.cancel", "Open orders that a key cancelled.",
      ("orders", "client_ids", "why")),
     ("order.replace", "An order cancelled for another one, in one step.", ("cancelled", "placed", "mode")),
+    ("order.altered", "An open order, or a try of it, was not as the service wrote it: closed, nothing signed for it.",
+     ("why", "plan")),
+    ("signing.refused", "The last look before a signature refused a plan, which is of what is named, or of nothing.",
+     ("why", "plan", "chain", "wallet")),
     ("withdrawal.place", "A withdrawal accepted.",
      ("client_id", "asset", "amount_raw", "amount_is", "destination", "params_hash", "plan", "needs_approval")),
     ("transaction.place", "A wrap, unwrap, revocation or call of a contract accepted.",

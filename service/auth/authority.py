@@ -1,9 +1,9 @@
-"""MACs over the rows that grant authority: memberships, wallets, keys, destinations.
+"""MACs over the rows that grant authority: memberships, wallets, keys, destinations, orders and their tries.
 
 Guarantees: a row that was written or edited without the master key, or copied to another identity or table, does not
 verify; the MAC covers the table's name and every column but itself, so that a column added later is covered too. One
 that is marked `NOT_IN_MAC_WHEN_NULL` is left out while it is null, so that rows from before it stay valid; clearing it
-in a row that had a value is found all the same.
+in a row that had a value is found all the same. One that is marked `NOT_IN_MAC` is not covered.
 Not guaranteed: freshness. Someone who can write to the database can put back an older version of a row whole, or
 delete it; backups and the audit log are against that.
 """
@@ -16,8 +16,9 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import RowMapping, Table
 
+from contracts.ratio import Ratio
 from service.auth.secrets import MasterKey
-from service.db.models import NOT_IN_MAC_WHEN_NULL
+from service.db.models import NOT_IN_MAC, NOT_IN_MAC_WHEN_NULL
 
 COLUMN: Final = "mac"
 _LENGTH_BYTES: Final = 4
@@ -32,7 +33,7 @@ class Tampered(Exception):
 
 
 def mac(master: MasterKey, table: Table, row: RowMapping | Mapping[str, Any]) -> bytes:
-    """The MAC of a row: HMAC-SHA256 over its canonical encoding. `row` has every column of the table."""
+    """The MAC of a row: HMAC-SHA256 over its canonical encoding. `row` has every column of the table that it covers."""
     return hmac.digest(master.subkey("authority"), _encoded(table, row), sha256)
 
 
@@ -44,7 +45,7 @@ def verify(master: MasterKey, table: Table, row: RowMapping | Mapping[str, Any])
 
 def _encoded(table: Table, row: RowMapping | Mapping[str, Any]) -> bytes:
     parts = [_framed(table.name.encode())]
-    covered = (column for column in table.columns if column.name != COLUMN)
+    covered = (column for column in table.columns if column.name != COLUMN and not column.info.get(NOT_IN_MAC))
     for column in sorted(covered, key=lambda column: column.name):
         name = column.name
         if row[name] is None and column.info.get(NOT_IN_MAC_WHEN_NULL):
@@ -66,6 +67,8 @@ def _value(value: Any) -> bytes:
             return b"s" + value.encode()
         case bytes():
             return b"b" + value
+        case Ratio():
+            return b"r%d/%d" % (value.num, value.den)
         case list() | tuple() | dict():
             return b"j" + orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         case other:

@@ -18,6 +18,7 @@ from chains.tx.store import Clock, StaleState, TxObserver
 from chains.types import ChainId
 from contracts.assets import AssetList
 from contracts.deployments import Deployments, load_deployments
+from service.auth.secrets import MasterKey
 from service.build import Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
@@ -42,12 +43,18 @@ class Rejecter:
         configs: Mapping[str, ChainConfig],
         assets: Mapping[ChainId, AssetList],
         deployments: Deployments,
+        master: MasterKey,
         clock: Clock,
     ) -> None:
         self._store = SqlTxStore()
         self._observers: dict[ChainId, TxObserver[Connection]] = {
             config.chain_id: ChainObserver(
-                config, assets[config.chain_id], deployments=deployments, store=self._store, clock=clock
+                config,
+                assets[config.chain_id],
+                deployments=deployments,
+                store=self._store,
+                master=master,
+                clock=clock,
             )
             for config in configs.values()
             if config.chain_id in assets
@@ -72,7 +79,11 @@ class Rejecter:
 async def reject(services: Services, params: RejectPlan) -> dict[str, Any]:
     """The owner's act: give up an order or withdrawal that waits in its wallet's queue."""
     rejecter = Rejecter(
-        configs=services.configs, assets=services.assets, deployments=load_deployments(), clock=services.clock
+        configs=services.configs,
+        assets=services.assets,
+        deployments=load_deployments(),
+        master=services.master,
+        clock=services.clock,
     )
 
     def run(c: Connection) -> dict[str, Any]:

@@ -31,7 +31,11 @@ class EndedKey:
 def rejecter_of(services: Services) -> Rejecter:
     """What rejects the plans of a key. Reads files: not for inside a unit of work."""
     return Rejecter(
-        configs=services.configs, assets=services.assets, deployments=load_deployments(), clock=services.clock
+        configs=services.configs,
+        assets=services.assets,
+        deployments=load_deployments(),
+        master=services.master,
+        clock=services.clock,
     )
 
 

@@ -96,7 +96,8 @@ class Metrics:
         )
         self.keeper_orders: Final = Counter(
             "cambist_keeper_orders",
-            "What was made of resting orders: executed (a try was queued), triggered (a stop was reached), expired.",
+            "What was made of resting orders: executed (a try was queued), triggered (a stop was reached), expired,"
+            " altered (closed: something else than the service wrote their rows).",
             ["chain", "what"],
             registry=self.registry,
         )

@@ -55,6 +55,12 @@ def cancel_of_key(c: Connection, key_id: str, *, reason: str, now_ms: int) -> li
 
 
 def _closed(c: Connection, order: Order, *, reason: str, now_ms: int) -> Order:
+    tried = None if order.plan_id is None else storage.try_by_plan(c, order.plan_id)
+    if order.plan_id is not None and (tried is None or tried.order_id != order.id):
+        # Somebody gave it a plan that it never had, which is not to be rejected for it.
+        closed = storage.move(c, order, expected=_OPEN, now_ms=now_ms, state=OrderState.CANCELED, reason=reason)
+        reservations.release_order(c, order.id, now_ms)
+        return closed
     if order.plan_id is None:
         closed = storage.close_resting(c, order, state=OrderState.CANCELED, reason=reason, now_ms=now_ms)
         reservations.release_order(c, order.id, now_ms)

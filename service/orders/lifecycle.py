@@ -10,7 +10,8 @@
 Guarantees: gas is added for every transaction of every plan, whatever its outcome; every visible change emits one
 `order` event with the whole order. What a plan does that the order does not have any more is booked, and changes its
 state only by a fill. After a reorg the state stays what it was: the reversal is in fills and books, and a second
-confirmation may still turn EXPIRED into FILLED, since that is then the truth.
+confirmation may still turn EXPIRED into FILLED, since that is then the truth. An order that is not as it was written,
+or whose try is not, ends here instead of resting again (`altered`); what its signed swap does is booked all the same.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
 from contracts.effects import swap_fill
 from contracts.errors import NoFill
+from service.auth.secrets import MasterKey
 from service.db.models import api_keys
 from service.journal import reservations
 from service.markets.trades import in_base_and_quote
 from service.orders import fills as fill_rows
-from service.orders import reasons, storage
+from service.orders import reasons, sealing, storage
+from service.orders.altered import NO_MAC, TRY_ALTERED, WRONG_MAC, record
 from service.orders.backoff import MOST_REVERTS, retry_after_ms
 from service.orders.events import emit_order
 from service.orders.model import Order, OrderState, OrderTry, TimeInForce
@@ -43,17 +46,26 @@ class OrderLifecycle:
 
     order: Order
     books: ChainBooks
+    master: MasterKey
     now_ms: int
 
     @classmethod
-    def of_plan(cls, c: Connection, plan_id: PlanId, *, books: ChainBooks, now_ms: int) -> "OrderLifecycle | None":
+    def of_plan(
+        cls, c: Connection, plan_id: PlanId, *, books: ChainBooks, master: MasterKey, now_ms: int
+    ) -> "OrderLifecycle | None":
         order = storage.order_by_plan(c, plan_id)
-        return None if order is None else cls(order=order, books=books, now_ms=now_ms)
+        return None if order is None else cls(order=order, books=books, master=master, now_ms=now_ms)
 
     def rejected(self, c: Connection, plan_id: PlanId, *, reason: str, expired: bool) -> None:
-        if self.order.state is not OrderState.NEW or self.order.plan_id != plan_id:
+        if self.order.state is not OrderState.NEW:
             return
         code = reasons.code_of(reason)
+        if code in reasons.NOT_SIGNED and (why := self._why_altered(c, plan_id)) is not None:
+            self._close_altered(c, plan_id, why=why)
+            self._emit(c)
+            return
+        if self.order.plan_id != plan_id:
+            return
         unfilled = reasons.unfilled(self.order.time_in_force) if code in reasons.PRICE_MOVED else None
         if self.order.may_rest and (expired or code in reasons.RETRIED):
             self._rest_or_end(c, plan_id, reason=reason, signed=False)
@@ -156,7 +168,9 @@ class OrderLifecycle:
     def _rest_or_end(self, c: Connection, plan_id: PlanId, *, reason: str, signed: bool) -> None:
         """Back to rest, with what the plan held; or the end, when nothing more is to be tried."""
         expires_ms = self.order.expires_ms
-        if (ended := self._key_ended(c)) is not None:
+        if (why := self._why_altered(c, plan_id)) is not None:
+            self._close_altered(c, plan_id, why=why)
+        elif (ended := self._key_ended(c)) is not None:
             self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=ended)
         elif expires_ms is not None and expires_ms <= self.now_ms:
             self._move(c, expected=_NEW, state=OrderState.EXPIRED, reason=reasons.TIME_OVER)
@@ -166,15 +180,38 @@ class OrderLifecycle:
             until_ms = self._try(c, plan_id).deadline_s * 1000 if signed else None
             again_ms = retry_after_ms(tries=self.order.tries, now_ms=self.now_ms, signed_until_ms=until_ms)
             self.order = storage.rest_again(
-                c, self.order, plan_id=plan_id, retry_after_ms=again_ms, reason=reason, now_ms=self.now_ms
+                c,
+                self.order,
+                plan_id=plan_id,
+                retry_after_ms=again_ms,
+                reason=reason,
+                master=self.master,
+                now_ms=self.now_ms,
             )
             reservations.move_to_order(c, plan_id, self.order.id)
+
+    def _why_altered(self, c: Connection, plan_id: PlanId) -> str | None:
+        """Why the order, of which the plan is a try, may not go on; None: both are as the service wrote them, or it is
+        none of the order's tries as it stands."""
+        if not sealing.is_intact(self.master, self.order):
+            return NO_MAC if self.order.mac is None else WRONG_MAC
+        tried = storage.try_by_plan(c, plan_id)
+        is_its = self.order.plan_id == plan_id
+        if is_its and (tried is None or not sealing.is_try_intact(self.master, tried)):
+            return TRY_ALTERED
+        return None
+
+    def _close_altered(self, c: Connection, plan_id: PlanId, *, why: str) -> None:
+        self._move(c, expected=_NEW, state=OrderState.CANCELED, reason=reasons.ALTERED)
+        # Held by the order itself only if somebody gave it a plan that it never had.
+        reservations.release_order(c, self.order.id, self.now_ms)
+        record(c, self.order.id, why=why, plan_id=plan_id, master=self.master, now_ms=self.now_ms)
 
     def _key_ended(self, c: Connection) -> str | None:
         """Why nothing more is tried under the order's key; None: it may still trade."""
         query = select(api_keys.c.revoked_ms, api_keys.c.can_trade).where(api_keys.c.id == self.order.key_id)
-        key = c.execute(query).one()
-        if key.revoked_ms is not None:
+        key = c.execute(query).one_or_none()
+        if key is None or key.revoked_ms is not None:
             return reasons.KEY_REVOKED
         return None if key.can_trade else reasons.PERMISSION_TAKEN
 

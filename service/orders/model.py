@@ -10,7 +10,7 @@ Not guaranteed: that the assets are still listed. The decimals needed to show an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -77,8 +77,6 @@ class OrderDraft:
     max_sold: int
     min_bought: int
     quote: Mapping[str, Any]
-    plan_id: PlanId | None
-    """Of a market order. Others are stored without one, and `storage.start_try` gives it."""
     time_in_force: TimeInForce | None = None
     price: Ratio | None = None
     price_text: str | None = None
@@ -96,7 +94,7 @@ class Order:
 
     `plan_id`: the plan that carries it out now, or the last one of a closed order; None while it rests. `count_gas`:
     whether the gas, valued in quote, counts as part of the price (None: no limit price). `retry_after_ms`: before it
-    nothing is tried again. `triggered_ms`: when its stop price was reached.
+    nothing is tried again. `triggered_ms`: when its stop price was reached. `mac`: of an open order (`sealing`).
     """
 
     id: int
@@ -137,6 +135,7 @@ class Order:
     gas_wei: int
     created_ms: int
     updated_ms: int
+    mac: bytes | None = field(default=None, repr=False)
 
     @property
     def is_resting(self) -> bool:
@@ -164,7 +163,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTry:
-    """One plan of an order, with the limits and the deadline (seconds) that its swap carries on the chain."""
+    """One plan of an order, with the limits and the deadline (seconds) that its swap carries on the chain.
+
+    `number` counts an order's tries from 1; `calls_hash` is the digest of all the plan's calls
+    (`service.plans.binding`). Both are None of tries from before there were MACs.
+    """
 
     plan_id: PlanId
     order_id: int
@@ -172,6 +175,9 @@ class OrderTry:
     min_bought: int
     deadline_s: int
     created_ms: int
+    number: int | None = None
+    calls_hash: str | None = None
+    mac: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from service.auth.caveats import Cost, Kind, Target, caveats_of, limits, require
 from service.auth.restrictions import MarketId
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
-from service.ids import new_id, order_plan_id
+from service.ids import new_id
 from service.journal import reservations
 from service.orders import storage
 from service.orders.deciding import Decision, decide
@@ -80,7 +80,7 @@ def write(
     cost = _cost(c, runtime, caller, decision=decision)
     budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
     draft = _draft(runtime, caller, decision, client_id=client_id, digest=digest)
-    order = storage.insert_order(c, draft, now_ms=now_ms)
+    order = storage.insert_order(c, draft, master=services.master, now_ms=now_ms)
     if decision.expired is not None:
         order = storage.close_resting(c, order, state=OrderState.EXPIRED, reason=decision.expired, now_ms=now_ms)
     else:
@@ -92,8 +92,8 @@ def write(
             decision.now,
             lane=lane,
             assets=runtime.assets,
-            plan_id=order_plan_id(services.clock),
             quote=decision.quote,
+            master=services.master,
             now_ms=now_ms,
         )
     record_placed(
@@ -309,7 +309,6 @@ def _draft(runtime: ChainRuntime, caller: Caller, decision: Decision, *, client_
         max_sold=decision.limits.max_sold,
         min_bought=decision.limits.min_bought,
         quote=decision.quote,
-        plan_id=None,
         time_in_force=asked.time_in_force,
         price=None if asked.price is None else asked.price.ratio,
         price_text=None if asked.price is None else asked.price.text,

@@ -22,6 +22,8 @@ REPLACED: Final = "replaced"
 KEY_REVOKED: Final = "key_revoked"
 PERMISSION_TAKEN: Final = "permission_taken"
 """Its key may not trade any more."""
+ALTERED: Final = "altered"
+"""Its row, or that of its try, was not as the service had written it, or is from before orders had MACs."""
 UNFILLED_IOC: Final = "unfilled_ioc"
 UNFILLED_FOK: Final = "unfilled_fok"
 TIME_OVER: Final = "time_over"
@@ -44,6 +46,8 @@ RETRIED: Final = frozenset(
     }
 )
 """A lane's refusals that may be otherwise at a later block. The others end the order."""
+NOT_SIGNED: Final = frozenset({RejectCode.PRESIGN_REFUSED, RejectCode.PAYLOAD_MISMATCH})
+"""The last look before a signature says that this is not what was accepted, or must not be signed any more."""
 PRICE_MOVED: Final = frozenset({RejectCode.EXPIRED, RejectCode.SIMULATION_REVERTED})
 """Refusals that say that what could be had inside the limit cannot be had any more."""
 

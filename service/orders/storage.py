@@ -6,24 +6,30 @@
     trigger      rests          -> rests, triggered  its stop price was reached
 
 Guarantees: every change is guarded (it changes the order exactly when it is as the caller believed, or raises), so
-that of a cancel, a trigger, an expiry and a lane that meet one wins; tries are only appended.
+that of a cancel, a trigger, an expiry and a lane that meet one wins; tries are only appended. The four above make the
+order's MAC anew (`sealing`), and only of an order that has it; what ends an order takes it away.
 Not guaranteed: that an order belongs to who asks; callers pass the account and wallet. What is held for it moves by
 `service.journal.reservations`, in the same unit of work.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
 
 from chains.tx.model import Outcome, PlanId
 from chains.tx.store import StaleState
 from chains.types import ChainId
 from contracts.assets import AssetId
 from contracts.deployments import Venue
-from service.db.models import intents, order_plans, orders, txs
+from service.auth.authority import Tampered
+from service.auth.secrets import MasterKey
+from service.db.models import fills, intents, order_plans, orders, txs
 from service.markets.trades import Side
+from service.orders import sealing
 from service.orders.model import (
     OPEN_STATES,
     Order,
@@ -37,19 +43,22 @@ from service.orders.model import (
 RESTING_PAGE: Final = 500
 """Resting orders a look: a page of rows, not a memory full."""
 
+_NONSENSE: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
+"""What reading a row raises that something else than the service has written."""
+
 _IS_OPEN: Final = orders.c.state.in_(sorted(OPEN_STATES))
 _RESTS: Final = (orders.c.state == OrderState.NEW) & orders.c.plan_id.is_(None)
 
 
-def insert_order(c: Connection, draft: OrderDraft, *, now_ms: int) -> Order:
-    """Store a new order; one that comes with its plan is tried with the limits of its draft.
+def insert_order(c: Connection, draft: OrderDraft, *, master: MasterKey, now_ms: int) -> Order:
+    """Store a new order, which rests until it is tried or closed.
 
     Raises: IntegrityError: the account used the client id already.
     """
     values = {
         # Not asdict: it would take the prices apart.
         **{field.name: getattr(draft, field.name) for field in dataclass_fields(draft)},
-        "tries": 0 if draft.plan_id is None else 1,
+        "tries": 0,
         "state": OrderState.NEW,
         "filled_base": 0,
         "filled_quote": 0,
@@ -58,20 +67,9 @@ def insert_order(c: Connection, draft: OrderDraft, *, now_ms: int) -> Order:
         "updated_ms": now_ms,
     }
     order = order_of_row(c.execute(insert(orders).values(values).returning(*orders.c)).mappings().one())
-    if order.plan_id is not None:
-        deadline_s = int(draft.quote["deadline_s"])
-        _insert_try(
-            c,
-            OrderTry(
-                plan_id=order.plan_id,
-                order_id=order.id,
-                max_sold=order.max_sold,
-                min_bought=order.min_bought,
-                deadline_s=deadline_s,
-                created_ms=now_ms,
-            ),
-        )
-    return order
+    mac = sealing.order_mac(master, order)
+    c.execute(update(orders).where(orders.c.id == order.id).values(mac=mac))
+    return replace(order, mac=mac)
 
 
 def order_by_id(c: Connection, order_id: int, *, wallet_id: int) -> Order | None:
@@ -85,22 +83,27 @@ def order_by_client_id(c: Connection, client_id: str, *, account_id: int) -> Ord
 
 
 def order_by_plan(c: Connection, plan_id: PlanId) -> Order | None:
-    """The order of which the plan is a try: the one it has now, or one that it had before."""
+    """The order of which the plan is a try: the one it has now, or one that it had before.
+
+    Raises: Tampered: its row makes no sense.
+    """
     return _first(
         c, orders.c.id == select(order_plans.c.order_id).where(order_plans.c.plan_id == plan_id).scalar_subquery()
     )
 
 
 def try_by_plan(c: Connection, plan_id: PlanId) -> OrderTry | None:
-    """The limits that a plan of an order carries."""
-    row = c.execute(select(order_plans).where(order_plans.c.plan_id == plan_id)).mappings().one_or_none()
-    return None if row is None else OrderTry(**row)
+    """The limits that a plan of an order carries. Raises: Tampered: its row makes no sense."""
+    with _sense(order_plans):
+        row = c.execute(select(order_plans).where(order_plans.c.plan_id == plan_id)).mappings().one_or_none()
+        return None if row is None else _try(row)
 
 
 def tries_of(c: Connection, order_id: int) -> Sequence[OrderTry]:
     """All plans that an order ever had, oldest first."""
-    query = select(order_plans).where(order_plans.c.order_id == order_id).order_by(order_plans.c.created_ms)
-    return [OrderTry(**row) for row in c.execute(query.order_by(order_plans.c.plan_id)).mappings()]
+    t = order_plans
+    query = select(t).where(t.c.order_id == order_id).order_by(t.c.created_ms, t.c.number, t.c.plan_id)
+    return [_try(row) for row in c.execute(query).mappings()]
 
 
 def count_reverts(c: Connection, order_id: int) -> int:
@@ -117,7 +120,7 @@ def count_reverts(c: Connection, order_id: int) -> int:
 def last_try_took_nonce(c: Connection, order_id: int) -> bool:
     """Whether a transaction of the order's last try got as far as a nonce, and so may have paid gas."""
     t = order_plans
-    last = select(t.c.plan_id).where(t.c.order_id == order_id).order_by(t.c.created_ms.desc(), t.c.plan_id.desc())
+    last = select(t.c.plan_id).where(t.c.order_id == order_id).order_by(t.c.created_ms.desc(), t.c.number.desc())
     query = (
         select(txs.c.id)
         .select_from(intents.join(txs, txs.c.intent_id == intents.c.id))
@@ -152,17 +155,32 @@ def resting_stamps(c: Connection, chain_id: ChainId) -> Mapping[int, RestingStam
     return {row[0]: RestingStamp(*row[1:]) for row in c.execute(query)}
 
 
-def resting_of(c: Connection, ids: Sequence[int]) -> Sequence[Order]:
-    """Those of the orders that rest."""
+def resting_of(c: Connection, ids: Sequence[int]) -> tuple[Sequence[Order], Sequence[int]]:
+    """Those of the orders that rest, and the ids of those whose rows make no sense."""
     found: list[Order] = []
+    unread: list[int] = []
     for start in range(0, len(ids), RESTING_PAGE):
-        query = select(orders).where(orders.c.id.in_(ids[start : start + RESTING_PAGE]), _RESTS)
-        found += [order_of_row(row) for row in c.execute(query).mappings()]
-    return found
+        page = ids[start : start + RESTING_PAGE]
+        try:
+            found += _resting_among(c, page)
+        except Tampered:
+            # One row must not keep the others.
+            for order_id in page:
+                try:
+                    found += _resting_among(c, [order_id])
+                except Tampered:
+                    unread.append(order_id)
+    return found, unread
+
+
+def _resting_among(c: Connection, ids: Sequence[int]) -> list[Order]:
+    query = select(orders).where(orders.c.id.in_(ids), _RESTS)
+    with _sense(orders):
+        return [order_of_row(row) for row in c.execute(query).mappings()]
 
 
 def resting_now(c: Connection, order_id: int) -> Order | None:
-    """The order, if it rests at this moment."""
+    """The order, if it rests at this moment. Raises: Tampered: its row makes no sense."""
     return _first(c, orders.c.id == order_id, _RESTS)
 
 
@@ -188,57 +206,109 @@ def count_open(c: Connection, account_id: int, *, chain_id: ChainId | None = Non
     return int(c.execute(query).scalar_one())
 
 
-def start_try(c: Connection, order: Order, tried: OrderTry, *, quote: Mapping[str, Any], now_ms: int) -> Order:
+def start_try(
+    c: Connection, order: Order, tried: OrderTry, *, quote: Mapping[str, Any], master: MasterKey, now_ms: int
+) -> Order:
     """Give a resting order its plan (stored before, in the same unit of work); `quote` is what the try is priced on.
 
     Raises:
         StaleState: it does not rest any more.
+        Tampered: it is not as it was accepted.
     """
-    changed = _change(
+    changed = _change_sealed(
         c,
         order,
         _RESTS,
+        master=master,
         now_ms=now_ms,
         plan_id=tried.plan_id,
         quote=quote,
-        tries=orders.c.tries + 1,
+        tries=order.tries + 1,
         retry_after_ms=None,
         reason=None,
     )
-    _insert_try(c, tried)
+    values = {field.name: getattr(tried, field.name) for field in dataclass_fields(tried)}
+    c.execute(insert(order_plans).values(values | {"mac": sealing.try_mac(master, tried)}))
     return changed
 
 
 def rest_again(
-    c: Connection, order: Order, *, plan_id: PlanId, retry_after_ms: int, reason: str | None, now_ms: int
+    c: Connection,
+    order: Order,
+    *,
+    plan_id: PlanId,
+    retry_after_ms: int,
+    reason: str | None,
+    master: MasterKey,
+    now_ms: int,
 ) -> Order:
     """The order rests, after a try that came to nothing; `reason` says why, until the next one.
 
     Raises:
         StaleState: it is closed, or another plan carries it out.
+        Tampered: it is not as it was accepted.
     """
     is_tried = (orders.c.state == OrderState.NEW) & (orders.c.plan_id == plan_id)
-    return _change(c, order, is_tried, now_ms=now_ms, plan_id=None, retry_after_ms=retry_after_ms, reason=reason)
+    return _change_sealed(
+        c,
+        order,
+        is_tried,
+        master=master,
+        now_ms=now_ms,
+        plan_id=None,
+        retry_after_ms=retry_after_ms,
+        reason=reason,
+    )
 
 
-def put_off(c: Connection, order: Order, *, retry_after_ms: int, reason: str, now_ms: int) -> Order:
-    """Not before then is a resting order tried again. Raises: StaleState: it does not rest any more."""
-    return _change(c, order, _RESTS, now_ms=now_ms, retry_after_ms=retry_after_ms, reason=reason)
+def put_off(c: Connection, order: Order, *, retry_after_ms: int, reason: str, master: MasterKey, now_ms: int) -> Order:
+    """Not before then is a resting order tried again.
+
+    Raises:
+        StaleState: it does not rest any more.
+        Tampered: it is not as it was accepted.
+    """
+    return _change_sealed(c, order, _RESTS, master=master, now_ms=now_ms, retry_after_ms=retry_after_ms, reason=reason)
 
 
-def trigger(c: Connection, order: Order, *, now_ms: int) -> Order:
+def trigger(c: Connection, order: Order, *, master: MasterKey, now_ms: int) -> Order:
     """Its stop price was reached: from now on it is a resting limit order, whatever the price does.
 
     Raises:
         StaleState: it does not rest any more, or was triggered before.
+        Tampered: it is not as it was accepted.
     """
     waits = _RESTS & orders.c.triggered_ms.is_(None) & orders.c.stop_price.is_not(None)
-    return _change(c, order, waits, now_ms=now_ms, triggered_ms=now_ms)
+    return _change_sealed(c, order, waits, master=master, now_ms=now_ms, triggered_ms=now_ms)
 
 
 def close_resting(c: Connection, order: Order, *, state: OrderState, reason: str, now_ms: int) -> Order:
     """End an order that rests. Raises: StaleState: it does not rest any more."""
-    return _change(c, order, _RESTS, now_ms=now_ms, state=state, reason=reason)
+    return _change(c, order, _RESTS, now_ms=now_ms, state=state, reason=reason, mac=None)
+
+
+def close_unread(c: Connection, order_id: int, *, reason: str, now_ms: int) -> bool:
+    """End an order that rests, whatever its row has; False: it does not rest any more."""
+    values = {"state": OrderState.CANCELED, "reason": reason, "mac": None, "updated_ms": now_ms}
+    return c.execute(update(orders).where(orders.c.id == order_id, _RESTS).values(values)).rowcount == 1
+
+
+def end_unread(c: Connection, plan_id: PlanId, *, reason: str, now_ms: int) -> None:
+    """End the order of which the plan is a try, whatever its row has."""
+    of_plan = select(order_plans.c.order_id).where(order_plans.c.plan_id == plan_id).scalar_subquery()
+    values = {"state": OrderState.CANCELED, "reason": reason, "mac": None, "updated_ms": now_ms}
+    c.execute(update(orders).where(orders.c.id == of_plan, orders.c.state == OrderState.NEW).values(values))
+
+
+def why_rolled_back(c: Connection, order: Order) -> str | None:
+    """What tells that an order that rests is an older version of itself; None: nothing does."""
+    t = order_plans
+    made = c.execute(select(func.count(), func.max(t.c.number)).where(t.c.order_id == order.id)).one()
+    if tuple(made) != (order.tries, order.tries or None):
+        return f"it counts {order.tries} tries, and there are {made[0]}"
+    if c.execute(select(fills.c.id).where(fills.c.order_id == order.id).limit(1)).first() is not None:
+        return "it has been filled"
+    return None
 
 
 def list_orders(
@@ -279,12 +349,13 @@ def sells_already(c: Connection, wallet_id: int, *, asset_id: AssetId, besides: 
 
 
 def move(c: Connection, order: Order, *, expected: Collection[OrderState], now_ms: int, **values: Any) -> Order:
-    """Change an order that is in one of the expected states; the answer is the order afterwards.
+    """Change an order that is in one of the expected states; the answer is the order afterwards. A state is its last.
 
     Raises:
         StaleState: it is in another state.
     """
-    return _change(c, order, orders.c.state.in_(sorted(expected)), now_ms=now_ms, **values)
+    ended = {"mac": None} if "state" in values else {}
+    return _change(c, order, orders.c.state.in_(sorted(expected)), now_ms=now_ms, **values, **ended)
 
 
 def _open(
@@ -300,19 +371,39 @@ def _open(
 
 def _change(c: Connection, order: Order, expected: ColumnElement[bool], *, now_ms: int, **values: Any) -> Order:
     statement = update(orders).where(orders.c.id == order.id, expected).values(updated_ms=now_ms, **values)
-    row = c.execute(statement.returning(*orders.c)).mappings().one_or_none()
-    if row is None:
-        raise StaleState(f"order {order.id} is not as it was when it was looked at")
-    return order_of_row(row)
+    with _sense(orders):
+        row = c.execute(statement.returning(*orders.c)).mappings().one_or_none()
+        if row is not None:
+            return order_of_row(row)
+    raise StaleState(f"order {order.id} is not as it was when it was looked at")
 
 
-def _insert_try(c: Connection, tried: OrderTry) -> None:
-    c.execute(insert(order_plans).values({field.name: getattr(tried, field.name) for field in dataclass_fields(tried)}))
+def _change_sealed(
+    c: Connection, order: Order, expected: ColumnElement[bool], *, master: MasterKey, now_ms: int, **values: Any
+) -> Order:
+    """A change of what the MAC covers, which is made anew for the order as the caller has it, changed so.
+
+    Raises: Tampered: the order does not have its MAC. StaleState: it has another one by now.
+    """
+    if not sealing.is_intact(master, order):
+        raise Tampered(orders)
+    mac = sealing.order_mac(master, replace(order, **values))
+    return _change(c, order, expected & (orders.c.mac == order.mac), now_ms=now_ms, **values, mac=mac)
 
 
 def _first(c: Connection, *where: Any) -> Order | None:
-    row = c.execute(select(orders).where(*where)).mappings().one_or_none()
-    return None if row is None else order_of_row(row)
+    with _sense(orders):
+        row = c.execute(select(orders).where(*where)).mappings().one_or_none()
+        return None if row is None else order_of_row(row)
+
+
+@contextlib.contextmanager
+def _sense(table: Table) -> Iterator[None]:
+    """Raises: Tampered: what was read is nothing that the service writes."""
+    try:
+        yield
+    except _NONSENSE as exc:
+        raise Tampered(table) from exc
 
 
 def order_of_row(row: Mapping[Any, Any]) -> Order:
@@ -326,5 +417,10 @@ def order_of_row(row: Mapping[Any, Any]) -> Order:
             "time_in_force": None if values["time_in_force"] is None else TimeInForce(values["time_in_force"]),
             "venue": None if values["venue"] is None else Venue(values["venue"]),
             "state": OrderState(values["state"]),
+            "mac": None if values["mac"] is None else bytes(values["mac"]),
         }
     )
+
+
+def _try(row: Mapping[Any, Any]) -> OrderTry:
+    return OrderTry(**(dict(row) | {"mac": None if row["mac"] is None else bytes(row["mac"])}))

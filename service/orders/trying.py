@@ -1,7 +1,8 @@
 """Sending an order to its lane, in one unit of work: its plan, what the plan holds, and the try with its limits.
 
 Guarantees: the order is one that rests (or was stored a moment before in the same unit of work); its hold becomes the
-plan's, raised where the plan takes more; the calldata is the try's, which the check before signing compares again.
+plan's, raised where the plan takes more; the calldata is the try's, which the check before signing compares again; a
+plan has its order's id and the number of the try for its name, so that a try is made once.
 A lost race (cancelled, expired, triggered by another process) raises, and nothing of it stays.
 Not here: whether it should be sent; pauses, holds of the lane, and the key are the caller's to ask.
 """
@@ -12,15 +13,18 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from chains.tx.model import Lane, PlanId
+from chains.tx.model import Lane
 from chains.types import CallRequest
 from contracts.assets import AssetId, AssetList
+from service.auth.secrets import MasterKey
 from service.db.txstore import SqlTxStore
+from service.ids import order_plan_id
 from service.journal import reservations
 from service.orders import storage
 from service.orders.approvals import approvals
 from service.orders.model import Order, OrderTry
 from service.orders.pricing import Ready
+from service.plans.binding import calls_hash
 from service.plans.building import queued_plan
 from service.plans.funds import needs
 from service.transactions.storage import is_revoking
@@ -63,8 +67,8 @@ def queue_try(
     *,
     lane: Lane,
     assets: AssetList,
-    plan_id: PlanId,
     quote: Mapping[str, Any],
+    master: MasterKey,
     now_ms: int,
 ) -> Order:
     """Queue a plan for an order that rests. `quote` is the snapshot of what it is priced on.
@@ -72,7 +76,11 @@ def queue_try(
     Raises:
         StaleState: it does not rest any more, or holds nothing.
         NotEnoughFree: the wallet does not have what the plan takes.
+        Tampered: it is not as it was accepted.
+        DuplicateId: it had a try of that number already.
     """
+    number = order.tries + 1
+    plan_id = order_plan_id(order.id, number)
     found = calls_of(c, ready, wallet_id=order.wallet_id, own_order=order.id)
     valid_until_ms = ready.deadline_s * 1000 - PLAN_MARGIN_MS
     plan = queued_plan(plan_id, lane, calls=found.calls, created_ms=now_ms, valid_until_ms=valid_until_ms)
@@ -85,8 +93,10 @@ def queue_try(
         min_bought=limits.min_bought,
         deadline_s=ready.deadline_s,
         created_ms=now_ms,
+        number=number,
+        calls_hash=calls_hash(plan_id, plan.intents),
     )
-    moved = storage.start_try(c, order, tried, quote=quote, now_ms=now_ms)
+    moved = storage.start_try(c, order, tried, quote=quote, master=master, now_ms=now_ms)
     reservations.move_to_plan(
         c,
         order.id,

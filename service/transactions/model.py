@@ -49,7 +49,8 @@ class Terms:
 
     `contract`, `data` and `value_wei` are the plan's last call. `asset` and `amount` of wrap and unwrap are what is
     given; `asset` of revoke is the token. `function` (its signature), `approvals` and `max_out` are of contract;
-    `max_out` has the native coins of `value_wei` too.
+    `max_out` has the native coins of `value_wei` too. `calls_hash` is the digest of all the plan's calls
+    (`service.plans.binding`); None of those accepted before it was kept.
     """
 
     account_id: int
@@ -69,6 +70,7 @@ class Terms:
     approvals: Mapping[AssetId, int]
     max_out: Mapping[AssetId, int]
     plan_id: PlanId
+    calls_hash: str | None = None
 
     @property
     def call(self) -> CallRequest:

@@ -5,7 +5,7 @@ has reserved and queued nothing. What is specific to a kind is prepared in `upke
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -30,6 +30,7 @@ from service.ids import transaction_plan_id
 from service.journal import books
 from service.orders.storage import sells_already
 from service.plans.accepting import Accepted, Funds, accept_once, hold_funds
+from service.plans.binding import calls_hash
 from service.plans.building import queued_plan
 from service.plans.params import params_hash
 from service.plans.recording import record_placed
@@ -107,8 +108,9 @@ async def place(
         plan = queued_plan(plan_id, lane, calls=prepared.calls, created_ms=now_ms, valid_until_ms=until_ms)
         SqlTxStore().add_plan(c, plan)
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=prepared.funds, now_ms=now_ms)
-        mac = asked_mac(services.master, terms)
-        transaction = storage.insert_transaction(c, terms, asked_mac=mac, usd=prepared.usd, now_ms=now_ms)
+        bound = replace(terms, calls_hash=calls_hash(plan_id, plan.intents))
+        mac = asked_mac(services.master, bound)
+        transaction = storage.insert_transaction(c, bound, asked_mac=mac, usd=prepared.usd, now_ms=now_ms)
         record_placed(
             c,
             caller,

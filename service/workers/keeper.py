@@ -40,7 +40,13 @@ class KeeperFigures:
         metrics.resting_orders.labels(chain).set(done.resting)
         metrics.keeper_look_seconds.labels(chain).observe(seconds)
         metrics.keeper_quotes.labels(chain).inc(done.quoted)
-        for what, count in (("executed", done.executed), ("triggered", done.triggered), ("expired", done.expired)):
+        made = {
+            "executed": done.executed,
+            "triggered": done.triggered,
+            "expired": done.expired,
+            "altered": done.altered,
+        }
+        for what, count in made.items():
             metrics.keeper_orders.labels(chain, what).inc(count)
         for why in Why:
             metrics.orders_held_back.labels(chain, why.value).set(done.held_back[why])

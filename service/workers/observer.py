@@ -1,28 +1,36 @@
 """What the engine tells, turned into orders, withdrawals, transactions, fills, entries and events.
 
 Guarantees: everything here happens in the unit of work that makes the engine's state change, so that an order, its
-fill, the books and the events commit with the transaction they come from, or not at all. A fill is what the
-receipt's logs show, at the chain's confirmed depth. FILLED is not taken back: should a deeper reorg undo a fill, its
-reversal is appended to the fills and the journal, and the lane is held for a person.
+fill, the books and the events commit with the transaction they come from, or not at all. What the last look before a
+signature refused is in the audit log. A plan that nothing here asked for changes nothing but that, and ends no worker.
+A fill is what the receipt's logs show, at the chain's confirmed depth. FILLED is not taken back: should a deeper reorg
+undo a fill, its reversal is appended to the fills and the journal, and the lane is held for a person.
 Not guaranteed: that a reservation returns after a reorg (the lane is held, so nothing new is signed).
 """
 
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection
 
 from chains.config import ChainConfig
-from chains.tx.model import Intent, Plan, Tx, TxState
+from chains.tx.model import Intent, Plan, PlanId, Tx, TxState
 from chains.tx.reasons import HoldCode, RejectCode
 from chains.tx.reasons import reason as reason_of
 from chains.tx.store import Clock, TxStore
 from chains.types import Receipt
 from contracts.assets import AssetList
 from contracts.deployments import Deployments
+from service.audit.acts import SIGNING_REFUSED
+from service.audit.appending import append
+from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
+from service.auth.authority import Tampered
+from service.auth.secrets import MasterKey
 from service.journal import reservations
 from service.orders.lifecycle import OrderLifecycle
-from service.orders.storage import order_by_plan
+from service.orders.reasons import ALTERED, NOT_SIGNED
+from service.orders.storage import end_unread, order_by_plan
 from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
 from service.transactions import lifecycle as transactions
@@ -37,8 +45,7 @@ HELD_AFTER_FOREIGN: Final = reason_of(
 )
 
 
-class PlanWithoutSubject(LookupError):
-    """A plan that no order, withdrawal or transaction points to: a bug, since both are stored in one unit of work."""
+_log: Final = structlog.get_logger("cambist.integrity")
 
 
 class ChainObserver:
@@ -51,8 +58,10 @@ class ChainObserver:
         *,
         deployments: Deployments,
         store: TxStore[Connection],
+        master: MasterKey,
         clock: Clock,
     ) -> None:
+        self._master = master
         self._books = ChainBooks(config=config, assets=assets, deployments=deployments)
         self._store = store
         self._clock = clock
@@ -61,10 +70,17 @@ class ChainObserver:
         now_ms = self._clock.now_ms()
         late = plan.valid_until_ms is not None and now_ms >= plan.valid_until_ms
         expired = late or reason.partition(":")[0] == RejectCode.EXPIRED
-        subject = self._subject(uow, plan.intents[0], now_ms)
+        if reason.partition(":")[0] in NOT_SIGNED:
+            self._record(uow, plan, reason, now_ms=now_ms)
+        try:
+            subject = self._subject(uow, plan.id, now_ms)
+        except Tampered:
+            # Of an order that makes no sense nothing can be shown: it ends, and the lane goes on.
+            end_unread(uow, plan.id, reason=ALTERED, now_ms=now_ms)
+            subject = None
         if isinstance(subject, OrderLifecycle):
             subject.rejected(uow, plan.id, reason=reason, expired=expired)
-        else:
+        elif subject is not None:
             subject.rejected(uow, reason=reason, expired=expired)
         # An order that rests again has its hold by now.
         reservations.release(uow, plan.id, now_ms)
@@ -80,41 +96,74 @@ class ChainObserver:
             known |= transactions.show_sent(uow, left, books=self._books, now_ms=now_ms)
         for plan_id in set(plans) - known:
             if order_by_plan(uow, plan_id) is None:
-                raise PlanWithoutSubject(plan_id)
+                _tell_stray(plan_id)
 
     def on_mined(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
-        self._subject(uow, intent, self._clock.now_ms()).mined(uow, intent, tx)
+        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
+        if subject is not None:
+            subject.mined(uow, intent, tx)
 
     def on_confirmed(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         now_ms = self._clock.now_ms()
-        self._subject(uow, intent, now_ms).confirmed(uow, intent, tx, receipt=receipt)
+        subject = self._subject(uow, intent.plan_id, now_ms)
+        if subject is not None:
+            subject.confirmed(uow, intent, tx, receipt=receipt)
         if others_settled(uow, intent.plan_id, besides=intent.id):
             reservations.release(uow, intent.plan_id, now_ms)
 
     def on_final(self, uow: Connection, intent: Intent, tx: Tx) -> None:
-        self._subject(uow, intent, self._clock.now_ms()).final(uow, intent, tx)
+        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
+        if subject is not None:
+            subject.final(uow, intent, tx)
 
     def on_reorged(self, uow: Connection, intent: Intent, tx: Tx) -> None:
         if tx.state is not TxState.CONFIRMED:
             # Nothing was booked or shown yet; the engine sends it again.
             return
-        self._subject(uow, intent, self._clock.now_ms()).reorged(uow, intent, tx)
+        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
+        if subject is not None:
+            subject.reorged(uow, intent, tx)
         self._store.hold_lane(uow, intent.lane, HELD_AFTER_REORG)
 
     def on_superseded(self, uow: Connection, intent: Intent, tx: Tx) -> None:
-        self._subject(uow, intent, self._clock.now_ms()).superseded(uow, intent)
+        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
+        if subject is not None:
+            subject.superseded(uow, intent)
         self._store.hold_lane(uow, intent.lane, HELD_AFTER_FOREIGN)
 
     def _subject(
-        self, c: Connection, intent: Intent, now_ms: int
-    ) -> OrderLifecycle | WithdrawalLifecycle | TransactionLifecycle:
-        found = OrderLifecycle.of_plan(c, intent.plan_id, books=self._books, now_ms=now_ms)
-        if found is not None:
-            return found
-        withdrawal = WithdrawalLifecycle.of_plan(c, intent.plan_id, books=self._books, now_ms=now_ms)
+        self, c: Connection, plan_id: PlanId, now_ms: int
+    ) -> OrderLifecycle | WithdrawalLifecycle | TransactionLifecycle | None:
+        """What the plan is of; None: of nothing, since plans and what they are of are stored in one unit of work by the
+        service, and by something else as it likes."""
+        order = OrderLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)
+        if order is not None:
+            return order
+        withdrawal = WithdrawalLifecycle.of_plan(c, plan_id, books=self._books, now_ms=now_ms)
         if withdrawal is not None:
             return withdrawal
-        transaction = TransactionLifecycle.of_plan(c, intent.plan_id, books=self._books, now_ms=now_ms)
+        transaction = TransactionLifecycle.of_plan(c, plan_id, books=self._books, now_ms=now_ms)
         if transaction is None:
-            raise PlanWithoutSubject(intent.plan_id)
+            _tell_stray(plan_id)
         return transaction
+
+    def _record(self, c: Connection, plan: Plan, reason: str, *, now_ms: int) -> None:
+        entry = NewEntry(
+            act=SIGNING_REFUSED,
+            actor=SYSTEM,
+            outcome=Outcome.REFUSED,
+            subject=Subject(kind="plan", id=plan.id),
+            details={
+                "why": reason,
+                "plan": plan.id,
+                "chain": self._books.config.key,
+                "wallet": plan.lane.wallet,
+            },
+        )
+        append(c, [entry], master=self._master, now_ms=now_ms)
+        _log.error("signing was refused", plan=plan.id, wallet=plan.lane.wallet, reason=reason)
+
+
+def _tell_stray(plan_id: PlanId) -> None:
+    # Nothing of it was signed but what closes its nonce, whose gas shows as unexplained in the reconciliation.
+    _log.critical("a plan belongs to no order, withdrawal or transaction: something else wrote it", plan=plan_id)

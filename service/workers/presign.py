@@ -4,7 +4,9 @@ Guarantees: nothing is signed unless the payload has its hash; what it does is w
 last base unit; the recipient of a swap is the wallet itself and its router the registry's; approvals are exact and
 go to a router of the registry; the destination of a withdrawal is still where its key reaches
 (`service.addresses.reach`), and its clearance and its key's limits still let it (`service.withdrawals.rechecking`);
-and key, wallet and destination rows have their MAC, so that rows edited in the database grant nothing.
+key, wallet and destination rows, orders, their tries and transactions have their MAC, so that rows edited or written in
+the database grant nothing; a plan's calls are those that were accepted, each of them for one nonce; and what none of
+these asked for is refused.
 Not guaranteed: that the swap's limit is a good one; that was decided when the order was accepted.
 """
 
@@ -31,9 +33,10 @@ from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.db.models import wallets
 from service.markets.trades import Side
+from service.orders import sealing
 from service.orders.model import Order, OrderState, OrderTry, TimeInForce
 from service.orders.storage import order_by_plan, try_by_plan
-from service.plans.progress import is_last
+from service.plans.binding import calls_hash, stored_calls, why_unbound
 from service.transactions.presigning import check_transaction
 from service.transactions.storage import transaction_by_plan
 from service.withdrawals.model import Withdrawal, WithdrawalState
@@ -74,6 +77,24 @@ class _Snapshot:
         self._now_ms: Final = now_ms
         self._master: Final = master
         self.destinations = cache(self._destinations)
+        self.order = cache(lambda plan_id: order_by_plan(c, plan_id))
+        self.calls = cache(lambda plan_id: stored_calls(c, plan_id))
+
+    def is_last(self, intent: Intent) -> bool:
+        """Whether its plan has no intent after it: of an order that is the swap itself."""
+        return all(call.position <= intent.position for call in self.calls(intent.plan_id))
+
+    def check_bound(self, intent: Intent, *, calls: str | None) -> None:
+        """That it is one of its plan's calls, which are those that were accepted. Raises: PreSignRefused.
+
+        `calls` is the digest that what asked for the plan has under its MAC; None: it has none.
+        """
+        stored = self.calls(intent.plan_id)
+        why = why_unbound(self.c, intent, stored)
+        if why is None and calls is not None and calls != calls_hash(intent.plan_id, stored):
+            why = "the plan's calls are not those that were accepted"
+        if why is not None:
+            raise PreSignRefused(why)
 
     def _destinations(self, key_id: str, chain_id: ChainId) -> frozenset[Destination]:
         key = self.key(key_id)
@@ -118,23 +139,25 @@ class PreSign:
 
     def _check(self, one: "_Snapshot", intent: Intent) -> None:
         c = one.c
-        order = order_by_plan(c, intent.plan_id)
+        try:
+            order = one.order(intent.plan_id)
+        except Tampered as exc:
+            raise PreSignRefused(str(exc)) from exc
         if order is not None:
             self._check_authority(
                 one, intent, key_id=order.key_id, wallet_id=order.wallet_id, permission=Permission.TRADE
             )
             if order.state is not OrderState.NEW or order.chain_id != intent.lane.chain_id:
                 raise PreSignRefused(f"order {order.id} is {order.state}")
-            tried = try_by_plan(c, intent.plan_id)
-            if tried is None or order.plan_id != intent.plan_id:
-                raise PreSignRefused(f"order {order.id} is not carried out by this plan any more")
+            tried = self._tried(one, intent, order)
             if tried.deadline_s * 1000 <= self.clock.now_ms():
                 raise PreSignRefused("the order's deadline has passed")
             check_try(order, tried)
-            if is_last(c, intent.plan_id, position=intent.position):
+            if one.is_last(intent):
                 self._check_swap(intent, order, tried)
             else:
                 self._check_approval(intent, order, tried)
+            one.check_bound(intent, calls=tried.calls_hash)
             return
         withdrawal = withdrawal_by_plan(c, intent.plan_id)
         if withdrawal is not None:
@@ -146,6 +169,9 @@ class PreSign:
                 permission=Permission.WITHDRAW,
             )
             self._check_withdrawal(one, intent, withdrawal)
+            if len(one.calls(intent.plan_id)) != 1:
+                raise PreSignRefused("a withdrawal has one call, and its plan another number of them")
+            one.check_bound(intent, calls=None)
             return
         transaction = transaction_by_plan(c, intent.plan_id)
         if transaction is None:
@@ -163,8 +189,9 @@ class PreSign:
             assets=self.assets,
             deployments=self.deployments,
             master=self.master,
-            last=is_last(c, intent.plan_id, position=intent.position),
+            last=one.is_last(intent),
         )
+        one.check_bound(intent, calls=terms.calls_hash)
 
     def _check_authority(
         self, one: "_Snapshot", intent: Intent, *, key_id: str, wallet_id: int, permission: Permission | None
@@ -186,6 +213,20 @@ class PreSign:
         paused = one.pause(intent.lane, key_id)
         if paused is not None:
             raise PreSignPaused(f"paused: {paused.reason}")
+
+    def _tried(self, one: "_Snapshot", intent: Intent, order: Order) -> OrderTry:
+        """The order's last try, both as the service wrote them. Raises: PreSignRefused."""
+        if not sealing.is_intact(self.master, order):
+            raise PreSignRefused(f"order {order.id} is not as it was accepted")
+        try:
+            tried = try_by_plan(one.c, intent.plan_id)
+        except Tampered as exc:
+            raise PreSignRefused(str(exc)) from exc
+        if tried is None or order.plan_id != intent.plan_id:
+            raise PreSignRefused(f"order {order.id} is not carried out by this plan any more")
+        if not sealing.is_try_intact(self.master, tried) or tried.number != order.tries:
+            raise PreSignRefused(f"the try of order {order.id} is not as it was made")
+        return tried
 
     def _check_swap(self, intent: Intent, order: Order, tried: OrderTry) -> None:
         decoded = decode_call(self.deployments, self.assets, intent.lane.chain_id, intent.call)

@@ -516,7 +516,11 @@ async def test_a_revoked_keys_resting_orders_are_cancelled_with_it(fresh_ethereu
         order = await placed(stack, limit("sell", at(await mid(stack), "105"), "0.5"))
         services = stack.services
         rejecter = Rejecter(
-            configs=services.configs, assets=services.assets, deployments=load_deployments(), clock=services.clock
+            configs=services.configs,
+            assets=services.assets,
+            deployments=load_deployments(),
+            master=services.master,
+            clock=services.clock,
         )
         now_ms = services.clock.now_ms()
         await services.db.run(lambda c: end_what_is_open(c, stack.keys["trade"].id, rejecter=rejecter, now_ms=now_ms))

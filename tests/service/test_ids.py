@@ -27,7 +27,7 @@ def test_the_time_of_an_id_is_the_clocks(clock: FakeClock) -> None:
 
 
 def test_plan_and_intent_ids_fit_their_columns(clock: FakeClock) -> None:
-    for plan_id in (order_plan_id(clock), withdrawal_plan_id(clock)):
+    for plan_id in (order_plan_id(2**53, 10**6), withdrawal_plan_id(clock)):
         assert len(intent_id(plan_id, 99)) <= 64
         assert intent_id(plan_id, 2) == f"{plan_id}/2"
 

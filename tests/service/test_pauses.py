@@ -13,8 +13,8 @@ from service.db.engine import Database
 from service.errors import ApiError
 from service.pauses import EVERYTHING, Scope, Target
 from tests.service.books_seed import ETHEREUM, NOW_MS, address_of
-from tests.service.trading_seed import STORE, Seeded, mine, reserve, seed_withdrawal_of, send
-from tests.service.workers.test_presign import MASTER, presign, seed_authority
+from tests.service.trading_seed import MASTER, STORE, Seeded, mine, reserve, seed_withdrawal_of, send
+from tests.service.workers.test_presign import presign, seed_authority
 
 WALLET = address_of(0xA11CE)
 
@@ -60,7 +60,7 @@ async def test_a_pause_refuses_requests_forbids_signing_and_closes_what_is_open(
 
 
 async def test_a_pause_of_something_else_changes_nothing_here(db: Database) -> None:
-    seeded, key_id, _ = await a_withdrawal(db)
+    _, key_id, _ = await a_withdrawal(db)
     others = (
         Target(scope=Scope.CHAIN, subject="137"),
         Target(scope=Scope.WALLET, subject=address_of(0xBAD)),
@@ -70,20 +70,20 @@ async def test_a_pause_of_something_else_changes_nothing_here(db: Database) -> N
         assert await db.run(lambda c, t=target: pauses.pause(c, t, reason="x", now_ms=NOW_MS)) == 0  # type: ignore[misc]
     (slot,) = await open_slots(db)
     assert slot.tx.wish is None
-    await presign(db).check(seeded.plan.intents[0])
+    await presign(db).check(slot.intent)
     await db.run(lambda c: pauses.refuse_if_paused(c, chain_id=ETHEREUM, wallet=WALLET, key_id=key_id))
 
 
 async def test_a_pause_ends_by_its_scope_and_what_it_closed_stays_so(db: Database) -> None:
-    seeded, _, _ = await a_withdrawal(db)
+    await a_withdrawal(db)
     await db.run(lambda c: pauses.pause(c, EVERYTHING, reason="first", now_ms=NOW_MS))
     assert await db.run(lambda c: pauses.pause(c, EVERYTHING, reason="second", now_ms=NOW_MS + 1)) == 0
     (found,) = await db.read(pauses.list_pauses)
     assert (found.target, found.reason, found.since_ms) == (EVERYTHING, "first", NOW_MS)
     assert await db.run(lambda c: pauses.resume(c, Target(scope=Scope.CHAIN, subject="1"))) is False
     assert await db.run(lambda c: pauses.resume(c, EVERYTHING)) is True
-    await presign(db).check(seeded.plan.intents[0])
     (slot,) = await open_slots(db)
+    await presign(db).check(slot.intent)
     assert slot.tx.wish is Wish.CANCEL
 
 

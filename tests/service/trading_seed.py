@@ -1,5 +1,6 @@
 """Orders and withdrawals that stand in the database, and receipts of what their transactions did."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,10 +31,12 @@ from service.approvals.model import Why
 from service.auth.secrets import MasterKey
 from service.db.models import api_keys
 from service.db.txstore import SqlTxStore
+from service.ids import order_plan_id
 from service.journal import reservations
 from service.markets.trades import Side
-from service.orders.model import OrderDraft, OrderType
-from service.orders.storage import insert_order
+from service.orders.model import OrderDraft, OrderTry, OrderType
+from service.orders.storage import insert_order, start_try
+from service.plans.binding import calls_hash
 from service.plans.building import queued_plan
 from service.withdrawals.model import WithdrawalDraft, WithdrawalState
 from service.withdrawals.storage import insert_withdrawal
@@ -55,6 +58,8 @@ DEADLINE_S: Final = NOW_MS // 1000 + 180
 GAS_USED: Final = 100_000
 GAS_PRICE: Final = 10_000_000_000
 FEE: Final = GAS_USED * GAS_PRICE
+MASTER: Final = MasterKey(bytes(32))
+"""Of the MACs of what is seeded here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +72,9 @@ class Seeded:
 
 
 def observer(clock: FakeClock | None = None) -> ChainObserver:
-    return ChainObserver(CONFIG, ASSETS, deployments=DEPLOYMENTS, store=STORE, clock=clock or FakeClock())
+    return ChainObserver(
+        CONFIG, ASSETS, deployments=DEPLOYMENTS, store=STORE, master=MASTER, clock=clock or FakeClock()
+    )
 
 
 def seed_key(c: Connection, owner: Owner, key_id: str = "key") -> str:
@@ -129,11 +136,22 @@ def seed_order(c: Connection, *, number: int = 0xA11CE, client_id: str = "order-
     return seed_order_of(c, owner, key_id=seed_key(c, owner, f"key-{number}"), client_id=client_id)
 
 
-def seed_order_of(c: Connection, owner: Owner, *, key_id: str, client_id: str = "order-1") -> Seeded:
-    """The same order for an account and key that are there."""
+def seed_order_of(
+    c: Connection,
+    owner: Owner,
+    *,
+    key_id: str,
+    client_id: str = "order-1",
+    calls: Sequence[CallRequest] | None = None,
+    master: MasterKey = MASTER,
+) -> Seeded:
+    """The same order for an account and key that are there; `calls` in place of its own."""
     lane = Lane(chain_id=ETHEREUM, wallet=owner.address)
-    plan_id = PlanId(f"order:{owner.wallet_id}")
-    plan = queued_plan(plan_id, lane, calls=order_calls(owner), created_ms=NOW_MS, valid_until_ms=DEADLINE_S * 1000)
+    order = insert_order(c, order_draft(owner, key_id=key_id, client_id=client_id), master=master, now_ms=NOW_MS)
+    plan_id = order_plan_id(order.id, 1)
+    plan = queued_plan(
+        plan_id, lane, calls=calls or order_calls(owner), created_ms=NOW_MS, valid_until_ms=DEADLINE_S * 1000
+    )
     STORE.open_lane(c, lane, 0)
     STORE.add_plan(c, plan)
     reservations.hold(
@@ -145,11 +163,24 @@ def seed_order_of(c: Connection, owner: Owner, *, key_id: str, client_id: str = 
         amounts={USDC.id: SOLD, ASSETS.native.id: 3 * FEE},
         now_ms=NOW_MS,
     )
-    order = insert_order(c, order_draft(owner, plan_id, key_id=key_id, client_id=client_id), now_ms=NOW_MS)
+    start_try(c, order, first_try(plan, order.id), quote=SNAPSHOT, master=master, now_ms=NOW_MS)
     return Seeded(owner=owner, plan=plan, id=order.id)
 
 
-def order_draft(owner: Owner, plan_id: PlanId, *, key_id: str, client_id: str = "order-1") -> OrderDraft:
+def first_try(plan: Plan, order_id: int, *, number: int = 1) -> OrderTry:
+    return OrderTry(
+        plan_id=plan.id,
+        order_id=order_id,
+        max_sold=SOLD,
+        min_bought=MIN_BOUGHT,
+        deadline_s=DEADLINE_S,
+        created_ms=NOW_MS,
+        number=number,
+        calls_hash=calls_hash(plan.id, plan.intents),
+    )
+
+
+def order_draft(owner: Owner, *, key_id: str, client_id: str = "order-1") -> OrderDraft:
     return OrderDraft(
         account_id=owner.account_id,
         wallet_id=owner.wallet_id,
@@ -168,7 +199,6 @@ def order_draft(owner: Owner, plan_id: PlanId, *, key_id: str, client_id: str = 
         max_sold=SOLD,
         min_bought=MIN_BOUGHT,
         quote=SNAPSHOT,
-        plan_id=plan_id,
     )
 
 

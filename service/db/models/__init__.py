@@ -8,7 +8,7 @@ other columns under a key derived from the master key (see `service.auth.authori
 from service.db.models.addresses import book_entries, book_rules
 from service.db.models.approvals import approval_policies, clearances
 from service.db.models.audit import audit_chains, audit_entries
-from service.db.models.base import NOT_IN_MAC_WHEN_NULL, metadata
+from service.db.models.base import NOT_IN_MAC, NOT_IN_MAC_WHEN_NULL, metadata
 from service.db.models.calls import transactions
 from service.db.models.heads import canonical_blocks, chain_cursors, chain_freezes, finalized_blocks
 from service.db.models.installation import chain_bindings, leases, process_beats, processes, write_turns
@@ -38,6 +38,7 @@ from service.db.models.slots import attempts, intents, lanes, plans, tx_notes, t
 from service.db.models.trading import fills, order_plans, orders, withdrawals
 
 __all__ = [
+    "NOT_IN_MAC",
     "NOT_IN_MAC_WHEN_NULL",
     "accounts",
     "api_keys",

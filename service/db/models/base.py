@@ -17,6 +17,8 @@ metadata: Final = MetaData(
 
 NOT_IN_MAC_WHEN_NULL: Final = "not_in_mac_when_null"
 """Marks a column that came after rows with a MAC: null in it is as if it were not there."""
+NOT_IN_MAC: Final = "not_in_mac"
+"""Marks a column that a row's MAC leaves out: it shows what became of something, and decides nothing."""
 
 Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite gives row ids only to a column declared INTEGER."""

@@ -43,6 +43,8 @@ transactions: Final = Table(
     Column("approvals", Json, nullable=True),
     Column("max_out", Json, nullable=True),
     Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, unique=True),
+    # The digest of all the plan's calls; null of those accepted before there was this column.
+    Column("calls_hash", Hash32, nullable=True),
     # Over all columns above: calldata that is edited here is not signed.
     Column("asked_mac", LargeBinary(32), nullable=False),
     Column("state", String(20), nullable=False),

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-from service.db.models.base import Id, metadata
+from service.db.models.base import NOT_IN_MAC, Id, metadata
 from service.db.types import U256, Addr, Hash32, Json, RatioText
 
 _OPEN: Final = text("state IN ('NEW', 'PARTIALLY_FILLED')")
@@ -66,12 +67,14 @@ orders: Final = Table(
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("retry_after_ms", BigInteger, nullable=True),
     Column("state", String(20), nullable=False),
-    Column("reason", Text, nullable=True),
-    Column("filled_base", U256, nullable=False),
-    Column("filled_quote", U256, nullable=False),
-    Column("gas_wei", U256, nullable=False),
+    Column("reason", Text, nullable=True, info={NOT_IN_MAC: True}),
+    Column("filled_base", U256, nullable=False, info={NOT_IN_MAC: True}),
+    Column("filled_quote", U256, nullable=False, info={NOT_IN_MAC: True}),
+    Column("gas_wei", U256, nullable=False, info={NOT_IN_MAC: True}),
     Column("created_ms", BigInteger, nullable=False),
-    Column("updated_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False, info={NOT_IN_MAC: True}),
+    # Of an open order; null: it has ended, or is from before orders had one, and nothing is signed for it.
+    Column("mac", LargeBinary(32), nullable=True),
     UniqueConstraint("account_id", "client_id"),
     CheckConstraint("(base_amount IS NULL) <> (quote_amount IS NULL)", name="one_amount"),
     CheckConstraint("side IN ('buy', 'sell')", name="side"),
@@ -102,6 +105,11 @@ order_plans: Final = Table(
     Column("min_bought", U256, nullable=False),
     Column("deadline_s", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    # Which try of its order it is, from 1, and the digest of the plan's calls; null, and no MAC, in those of before.
+    Column("number", Integer, nullable=True),
+    Column("calls_hash", Hash32, nullable=True),
+    Column("mac", LargeBinary(32), nullable=True),
+    Index("uq_order_plans_order_id_number", "order_id", "number", unique=True),
 )
 
 fills: Final = Table(

@@ -1,8 +1,8 @@
 """One chain's resting orders in memory, and which of its swaps are on their way: read from rows, never the only place.
 
-Guarantees: after `refresh` the book has exactly the orders that rested at one moment, each as it was then; of thousands
-that did not change only a few columns are read. Not guaranteed: that an order still rests a moment later. Whoever acts
-on one looks again in its unit of work.
+Guarantees: after `apply` the book has exactly the orders that rested at one moment and are as the service wrote them,
+each as it was then, and `altered` the ids of the others; of thousands that did not change only a few columns are read.
+Not guaranteed: that an order still rests a moment later. Whoever acts on one looks again in its unit of work.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,12 +17,23 @@ from contracts.assets import AssetList
 from contracts.decoding import decode_call
 from contracts.deployments import Deployments
 from contracts.swaps import Swap
-from service.db.models import intents, txs, wallets
+from service.auth.secrets import MasterKey
+from service.db.models import intents, plans, txs, wallets
 from service.markets.trades import Side
 from service.orders import storage
 from service.orders.keeper.deciding import Terms, terms_of
 from service.orders.keeper.rates import rate_asked
 from service.orders.model import Order
+from service.orders.sealing import is_intact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a book finds: the stamps of all that rests, those that are new or changed, and those not to be acted on."""
+
+    stamps: Mapping[int, storage.RestingStamp]
+    orders: Sequence[Order]
+    altered: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +57,10 @@ class Resting:
 class RestingBook:
     """Used by one event loop; `read_changes` runs in the database's threads, and touches nothing else."""
 
-    def __init__(self, chain_id: ChainId) -> None:
+    def __init__(self, chain_id: ChainId, master: MasterKey) -> None:
         self._chain_id: Final = chain_id
+        self._master: Final = master
+        self.altered: Sequence[int] = ()
         self._stamps: dict[int, storage.RestingStamp] = {}
         self._orders: dict[int, Resting] = {}
 
@@ -62,18 +75,23 @@ class RestingBook:
     def ids(self) -> Collection[int]:
         return self._orders.keys()
 
-    def read_changes(self, c: Connection) -> tuple[Mapping[int, storage.RestingStamp], Sequence[Order]]:
-        """For `apply`: what rests now, and those orders that are new or changed, whole."""
+    def read_changes(self, c: Connection) -> Changes:
+        """For `apply`."""
         stamps = storage.resting_stamps(c, self._chain_id)
         changed = [order_id for order_id, stamp in stamps.items() if self._stamps.get(order_id) != stamp]
-        return stamps, storage.resting_of(c, changed)
+        found, unread = storage.resting_of(c, changed)
+        orders = [order for order in found if is_intact(self._master, order)]
+        wrong = {order.id for order in found} - {order.id for order in orders}
+        return Changes(stamps=stamps, orders=orders, altered=sorted(wrong.union(unread)))
 
-    def apply(self, found: tuple[Mapping[int, storage.RestingStamp], Sequence[Order]]) -> None:
-        stamps, orders = found
-        fresh = {order.id: Resting.of(order) for order in orders}
-        known = self._orders
+    def apply(self, found: Changes) -> None:
+        fresh = {order.id: Resting.of(order) for order in found.orders}
+        known, altered = self._orders, frozenset(found.altered)
+        self.altered = found.altered
+        # Others are not remembered, and so looked at again until they are closed.
+        stamps = {order_id: stamp for order_id, stamp in found.stamps.items() if order_id not in altered}
         self._orders = {order_id: fresh.get(order_id) or known[order_id] for order_id in stamps}
-        self._stamps = dict(stamps)
+        self._stamps = stamps
 
 
 def on_its_way(
@@ -90,8 +108,9 @@ def on_its_way(
     )
     queued = (
         select(*columns)
+        .join(plans, plans.c.id == intents.c.plan_id)
         .where(intents.c.chain_id == chain_id, intents.c.state == IntentState.QUEUED)
-        .order_by(intents.c.plan_id, intents.c.position)
+        .order_by(plans.c.sequence, intents.c.position)
     )
     rows = [*c.execute(sent).all(), *c.execute(queued).all()]
     calls = [CallRequest(to=row.to_address, data=bytes(row.data), value_wei=row.value_wei) for row in rows]

@@ -54,6 +54,8 @@ class Why(StrEnum):
     """Its key's limit of gas a day does not have another try."""
     SIMULATION = "simulation"
     """The very transaction fails, or moves less than the limit says."""
+    ALTERED = "altered"
+    """Its row is not as the service wrote it: it is closed."""
     CHANGED = "changed"
     """It was cancelled or changed while it was looked at."""
 

@@ -8,7 +8,8 @@ Guarantees: a try is committed as a whole or not at all, and only while the orde
 stands, nothing of it is paused, and its lane and chain take work; its swap carries limits on the chain that are no
 worse than the limit price (rule 9), and a deadline. So neither a reorg, a race nor a crash makes a fill worse than the
 limit, or makes two of one. No two tries that take a nonce live on the same gas of their key's limits of a day: what was
-counted when the order was accepted is for the first, and each other is counted, or not made.
+counted when the order was accepted is for the first, and each other is counted, or not made. An order that is not as
+the service wrote it is closed instead.
 Not guaranteed: that the swap succeeds: pools move before it is mined.
 """
 
@@ -22,7 +23,7 @@ from chains.crashpoints import reach
 from chains.errors import ExecutionReverted, MethodUnavailable, RpcRefused
 from chains.tx.leases import FencedUnitOfWork
 from chains.tx.model import Lane
-from chains.tx.store import Clock, StaleState
+from chains.tx.store import Clock, DuplicateId, StaleState
 from chains.types import Address
 from contracts.errors import UnsafeSwap
 from contracts.swaps import SwapCall
@@ -36,12 +37,12 @@ from service.auth.secrets import MasterKey
 from service.db.headstore import SqlHeadStore
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
-from service.ids import order_plan_id
 from service.journal import reservations
 from service.markets.firm import compiled, router_allowance, simulated
 from service.markets.guards import check_price, check_price_impact, market_price
 from service.markets.quotes import PricedTrade, snapshot
 from service.orders import storage
+from service.orders.altered import UNREAD, close_altered, why_altered
 from service.orders.events import emit_order
 from service.orders.keeper.deciding import HoldBack, Why
 from service.orders.keeper.needs import KeeperPolicy, KeptChain
@@ -102,10 +103,17 @@ class Executor:
             reach("K18")
             sent = await uow.run(lambda c: self._commit(c, order, ready, wallet=wallet))
         except NotTaken as refused:
+            if refused.held_back.why is Why.ALTERED:
+                await self.close_altered(order.id, uow=uow, why=refused.held_back.detail)
             return refused.held_back
         reach("K19")
         self._chain.engine.wake()
         return sent
+
+    async def close_altered(self, order_id: int, *, uow: FencedUnitOfWork[Connection], why: str | None = None) -> bool:
+        """Close an order that rests and is not as the service wrote it; False: it is, or does not rest any more."""
+        master, now_ms = self._master, self._clock.now_ms()
+        return await uow.run(lambda c: close_altered(c, order_id, why=why, master=master, now_ms=now_ms))
 
     # -- private ------------------------------------------------------------------------------------------
 
@@ -121,7 +129,12 @@ class Executor:
 
     def _standing(self, c: Connection, order: Order) -> _Standing:
         """Raises: NotTaken: the order may not be sent now."""
-        now = storage.resting_now(c, order.id)
+        try:
+            now = storage.resting_now(c, order.id)
+        except Tampered as exc:
+            raise NotTaken(HoldBack(why=Why.ALTERED, detail=UNREAD)) from exc
+        if now is not None and (altered := why_altered(c, now, master=self._master)) is not None:
+            raise NotTaken(HoldBack(why=Why.ALTERED, detail=altered))
         if now is None or (now.triggered_ms, now.retry_after_ms) != (order.triggered_ms, order.retry_after_ms):
             raise NotTaken(HoldBack(why=Why.CHANGED))
         try:
@@ -204,8 +217,8 @@ class Executor:
                 ready,
                 lane=Lane(chain_id=order.chain_id, wallet=wallet),
                 assets=chain.assets,
-                plan_id=order_plan_id(self._clock),
                 quote=snapshot(chain, ready.priced, deadline_s=ready.deadline_s),
+                master=self._master,
                 now_ms=now_ms,
             )
         except reservations.NotEnoughFree as short:
@@ -213,6 +226,8 @@ class Executor:
             raise NotTaken(HoldBack(why=Why.FUNDS, detail=f"too little {asset.symbol} is free")) from short
         except StaleState as exc:
             raise NotTaken(HoldBack(why=Why.CHANGED, detail=str(exc))) from exc
+        except DuplicateId as exc:
+            raise NotTaken(HoldBack(why=Why.ALTERED, detail=f"it had this try before: {exc}")) from exc
         emit_order(c, started, now_ms=now_ms)
         return Sent(order=started, swap=ready.swap)
 

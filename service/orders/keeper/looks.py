@@ -16,13 +16,15 @@ from service.orders.keeper.deciding import Why
 
 @dataclass(slots=True, kw_only=True)
 class Looked:
-    """What a look found and did. `held_back`: orders that go on resting, by why; `quoted`: exact quotes."""
+    """What a look found and did. `held_back`: orders that go on resting, by why; `quoted`: exact quotes; `altered`:
+    orders closed because their rows were not as the service wrote them."""
 
     resting: int = 0
     quoted: int = 0
     executed: int = 0
     triggered: int = 0
     expired: int = 0
+    altered: int = 0
     held_back: Counter[Why] = field(default_factory=Counter)
 
 

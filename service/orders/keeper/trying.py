@@ -28,10 +28,13 @@ from contracts.errors import ContractError, QuoteError
 from contracts.routing.gas import GasPricing
 from contracts.routing.model import GraphPool
 from contracts.swaps import Swap, decode_swap
+from service.auth.authority import Tampered
+from service.auth.secrets import MasterKey
 from service.markets.quotes import APPROVE_GAS, PricedTrade, price_at
 from service.markets.state.model import MarketView, StaleMarket, require_fresh
 from service.markets.trades import Trade
 from service.orders import storage
+from service.orders.altered import sound
 from service.orders.backoff import retry_after_ms
 from service.orders.events import emit_order
 from service.orders.keeper import moving
@@ -87,10 +90,13 @@ class _Ours:
 class Trier:
     """Used by one event loop, one look at a time."""
 
-    def __init__(self, chain: KeptChain, executor: Executor, *, clock: Clock, policy: KeeperPolicy) -> None:
+    def __init__(
+        self, chain: KeptChain, executor: Executor, *, clock: Clock, master: MasterKey, policy: KeeperPolicy
+    ) -> None:
         self._chain: Final = chain
         self._executor: Final = executor
         self._clock: Final = clock
+        self._master: Final = master
         self._policy: Final = policy
         self._outside: dict[int, tuple[Resting, MarketPools, BlockHash | None]] = {}
         """Orders that the pools put outside their limit; where gas counts, at that block."""
@@ -136,6 +142,8 @@ class Trier:
                 await self._put_off(look, one.resting.order, HoldBack(why=held, detail=str(exc)))
             if held is None:
                 look.done.executed += 1
+            elif held is Why.ALTERED:
+                look.done.altered += 1
             else:
                 look.done.held_back[held] += 1
 
@@ -238,7 +246,12 @@ class Trier:
 
         def write(c: Connection) -> None:
             put_off = storage.put_off(
-                c, order, retry_after_ms=again_ms, reason=f"{held.why}: {held.detail}", now_ms=now_ms
+                c,
+                sound(c, order.id, master=self._master),
+                retry_after_ms=again_ms,
+                reason=f"{held.why}: {held.detail}",
+                master=self._master,
+                now_ms=now_ms,
             )
             emit_order(c, put_off, now_ms=now_ms)
 
@@ -246,6 +259,8 @@ class Trier:
             await look.uow.run(write)
         except StaleState:
             _log.info("order was changed meanwhile", chain=self._chain.config.key, order=order.id)
+        except Tampered:
+            look.done.altered += await self._executor.close_altered(order.id, uow=look.uow)
 
 
 def _offer(priced: PricedTrade) -> Offer:

@@ -1,7 +1,7 @@
 """One look at all resting orders of a chain, at the newest head.
 
-    expire what is over  ->  by market: pools at the head  ->  fire stops  ->  rule out by the best rate
-    ->  `trying`: quote the rest exactly, judge, execute
+    close what something else has written  ->  expire what is over  ->  by market: pools at the head  ->  fire stops
+    ->  rule out by the best rate  ->  `trying`: quote the rest exactly, judge, execute
 
 Guarantees: all state is in rows (what is remembered here only saves work); no order is ruled out by its rate that could
 be filled inside its limit (`rates`); an order is quoted again whenever its pools have changed. The price of a stop is
@@ -23,6 +23,7 @@ from contracts.assets import Market
 from contracts.errors import ContractError
 from contracts.ratio import Ratio
 from contracts.routing.graph import PoolGraph
+from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
 from service.errors import ApiError
 from service.journal import reservations
@@ -30,6 +31,7 @@ from service.markets.guards import check_price
 from service.markets.state.model import MarketView, StaleMarket, require_fresh
 from service.markets.trades import Side
 from service.orders import storage
+from service.orders.altered import sound
 from service.orders.events import emit_order
 from service.orders.keeper.book import Resting, RestingBook
 from service.orders.keeper.deciding import Expire, HoldBack, Why, fires, waiting
@@ -51,14 +53,15 @@ class Watcher:
         self._chain: Final = chain
         self._clock: Final = clock
         self._policy: Final = policy
-        executor = Executor(chain, clock=clock, master=master, policy=policy)
-        self._trier: Final = Trier(chain, executor, clock=clock, policy=policy)
-        self._book = RestingBook(chain.config.chain_id)
+        self._master: Final = master
+        self._executor: Final = Executor(chain, clock=clock, master=master, policy=policy)
+        self._trier: Final = Trier(chain, self._executor, clock=clock, master=master, policy=policy)
+        self._book = RestingBook(chain.config.chain_id, master)
         self._pools: dict[str, MarketPools] = {}
 
     def forget(self) -> None:
         """Remember nothing: another process may have kept the orders meanwhile."""
-        self._book = RestingBook(self._chain.config.chain_id)
+        self._book = RestingBook(self._chain.config.chain_id, self._master)
         self._pools.clear()
         self._trier.forget(())
 
@@ -66,6 +69,8 @@ class Watcher:
         """Look once. Raises: StoreUnavailable; LeaseLost: nothing more of this look is written."""
         self._book.apply(await uow.read(self._book.read_changes))
         look = Look(uow=uow, done=Looked(resting=len(self._book)))
+        for order_id in self._book.altered:
+            look.done.altered += await self._executor.close_altered(order_id, uow=uow)
         candidates: list[Candidate] = []
         for market, orders in (await self._due(look)).items():
             candidates += await self._candidates(look, market, orders)
@@ -95,7 +100,8 @@ class Watcher:
         now_ms = self._clock.now_ms()
 
         def close(c: Connection) -> None:
-            closed = storage.close_resting(c, order, state=OrderState.EXPIRED, reason=TIME_OVER, now_ms=now_ms)
+            now = sound(c, order.id, master=self._master)
+            closed = storage.close_resting(c, now, state=OrderState.EXPIRED, reason=TIME_OVER, now_ms=now_ms)
             reservations.release_order(c, order.id, now_ms)
             emit_order(c, closed, now_ms=now_ms)
 
@@ -103,6 +109,9 @@ class Watcher:
             await look.uow.run(close)
         except StaleState:
             look.done.held_back[Why.CHANGED] += 1
+            return
+        except Tampered:
+            look.done.altered += await self._executor.close_altered(order.id, uow=look.uow)
             return
         look.done.expired += 1
         _log.info("order expired", chain=self._chain.config.key, order=order.id)
@@ -185,7 +194,8 @@ class Watcher:
         now_ms = self._clock.now_ms()
 
         def trigger(c: Connection) -> Order:
-            fired = storage.trigger(c, order, now_ms=now_ms)
+            now = sound(c, order.id, master=self._master)
+            fired = storage.trigger(c, now, master=self._master, now_ms=now_ms)
             emit_order(c, fired, now_ms=now_ms)
             return fired
 
@@ -193,6 +203,9 @@ class Watcher:
             fired = await look.uow.run(trigger)
         except StaleState:
             look.done.held_back[Why.CHANGED] += 1
+            return None
+        except Tampered:
+            look.done.altered += await self._executor.close_altered(order.id, uow=look.uow)
             return None
         look.done.triggered += 1
         _log.info("stop reached", chain=self._chain.config.key, order=order.id)

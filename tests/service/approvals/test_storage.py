@@ -11,8 +11,8 @@ from service.auth.authority import Tampered
 from service.db import models as m
 from service.db.engine import Database
 from tests.service.books_seed import NOW_MS
-from tests.service.trading_seed import USDC, Seeded, seed_withdrawal_of
-from tests.service.workers.test_presign import MASTER, seed_authority
+from tests.service.trading_seed import MASTER, USDC, Seeded, seed_withdrawal_of
+from tests.service.workers.test_presign import seed_authority
 
 
 async def a_withdrawal(db: Database, *, why: Why | None) -> tuple[Seeded, int, int]:

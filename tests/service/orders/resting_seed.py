@@ -5,12 +5,14 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from chains.tx.model import Lane, Plan, PlanId
+from chains.tx.model import Lane, Plan
 from contracts.assets import AssetId
 from contracts.ratio import Ratio
+from service.auth.secrets import MasterKey
+from service.ids import order_plan_id
 from service.journal import reservations
 from service.orders import storage
-from service.orders.model import Order, OrderTry, OrderType, TimeInForce
+from service.orders.model import Order, OrderType, TimeInForce
 from service.orders.storage import insert_order
 from service.orders.view import unquoted
 from service.plans.building import queued_plan
@@ -19,12 +21,14 @@ from tests.service.trading_seed import (
     ASSETS,
     DEADLINE_S,
     FEE,
+    MASTER,
     MIN_BOUGHT,
     SNAPSHOT,
     SOLD,
     STORE,
     USDC,
     USDT,
+    first_try,
     order_calls,
     order_draft,
     seed_key,
@@ -49,12 +53,13 @@ def seed_rest(
     force: TimeInForce = TimeInForce.GTC,
     expires_ms: int | None = NOW_MS + 10**9,
     of: tuple[Owner, str] | None = None,
+    master: MasterKey = MASTER,
 ) -> Rests:
     """A limit order that sells 1,000 USDC for USDT at 0.995, with its hold. `of` an owner and a key that are there."""
     owner = seed_owner(c, number) if of is None else of[0]
     key_id = seed_key(c, owner, f"key-{number}") if of is None else of[1]
     draft = replace(
-        order_draft(owner, PlanId("none"), key_id=key_id, client_id=f"rest-{number}"),
+        order_draft(owner, key_id=key_id, client_id=f"rest-{number}"),
         type=kind,
         time_in_force=force,
         price=PRICE,
@@ -62,12 +67,11 @@ def seed_rest(
         stop_price=PRICE if kind in (OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT) else None,
         stop_price_text="0.995",
         count_gas=False,
-        plan_id=None,
         expires_ms=expires_ms,
         quote=unquoted("ethereum", ASSETS.markets["USDCUSDT"], ASSETS.native),
     )
     STORE.open_lane(c, Lane(chain_id=ETHEREUM, wallet=owner.address), 0)
-    order = insert_order(c, draft, now_ms=NOW_MS)
+    order = insert_order(c, draft, master=master, now_ms=NOW_MS)
     reservations.hold_for_order(
         c,
         account_id=owner.account_id,
@@ -80,22 +84,17 @@ def seed_rest(
     return Rests(owner=owner, key_id=key_id, order=order)
 
 
-def start(c: Connection, rests: Rests, *, name: str = "try-1") -> tuple[Order, Plan]:
-    """Its next try: approval and swap queued, the hold the plan's."""
+def start(c: Connection, rests: Rests, *, seen: Order | None = None, master: MasterKey = MASTER) -> tuple[Order, Plan]:
+    """Its next try: approval and swap queued, the hold the plan's. `seen`: the order as it is believed to be."""
     lane = Lane(chain_id=ETHEREUM, wallet=rests.owner.address)
-    plan_id = PlanId(f"order:{rests.order.id}:{name}")
+    now = seen or order_now(c, rests)
+    number = now.tries + 1
+    plan_id = order_plan_id(now.id, number)
     calls = order_calls(rests.owner)
     plan = queued_plan(plan_id, lane, calls=calls, created_ms=NOW_MS, valid_until_ms=DEADLINE_S * 1000)
     STORE.add_plan(c, plan)
-    tried = OrderTry(
-        plan_id=plan_id,
-        order_id=rests.order.id,
-        max_sold=SOLD,
-        min_bought=MIN_BOUGHT,
-        deadline_s=DEADLINE_S,
-        created_ms=NOW_MS,
-    )
-    order = storage.start_try(c, rests.order, tried, quote=SNAPSHOT, now_ms=NOW_MS)
+    tried = first_try(plan, now.id, number=number)
+    order = storage.start_try(c, now, tried, quote=SNAPSHOT, master=master, now_ms=NOW_MS)
     reservations.move_to_plan(
         c,
         order.id,

@@ -24,6 +24,7 @@ from tests.service.orders.resting_seed import HELD, Rests, held_now, order_now, 
 from tests.service.trading_seed import (
     DEADLINE_S,
     FEE,
+    MASTER,
     confirm,
     mine,
     observer,
@@ -34,9 +35,9 @@ from tests.service.trading_seed import (
 )
 
 
-def ended(c: Connection, rests: Rests, *, outcome: Outcome, name: str = "try-1", number: int = 1) -> None:
+def ended(c: Connection, rests: Rests, *, outcome: Outcome, number: int = 1) -> None:
     """A try whose approval went well and whose swap ended so, confirmed."""
-    _, plan = start(c, rests, name=name)
+    _, plan = start(c, rests)
     told = observer(FakeClock(NOW_MS))
     approval, swap = reserve(c, plan)
     for tx, what, at in ((approval, Outcome.SUCCEEDED, number), (swap, outcome, number + 1)):
@@ -62,7 +63,7 @@ async def test_a_reverted_try_rests_again_with_the_hold_the_gas_and_a_pause_unti
         found = storage.order_by_plan(c, first)
         assert found is not None
         assert found.id == order.id
-        again, _ = start(c, rests, name="try-2")
+        again, _ = start(c, rests)
         assert (again.tries, again.reason, again.retry_after_ms) == (2, None, None)
         assert [tried.plan_id for tried in storage.tries_of(c, order.id)] == [first, again.plan_id]
 
@@ -91,7 +92,13 @@ async def test_a_swap_of_an_earlier_try_that_succeeds_after_all_fills_the_restin
             send(c, tx, number=number)
         # As if another process had put it back to rest: the plan is no longer the order's.
         storage.rest_again(
-            c, order_now(c, rests), plan_id=plan.id, retry_after_ms=NOW_MS, reason="swap_reverted", now_ms=NOW_MS
+            c,
+            order_now(c, rests),
+            plan_id=plan.id,
+            retry_after_ms=NOW_MS,
+            reason="swap_reverted",
+            master=MASTER,
+            now_ms=NOW_MS,
         )
         for tx, number in ((approval, 1), (swap, 2)):
             moves = swap_moves(rests.owner) if tx is swap else ()
@@ -111,7 +118,7 @@ async def test_an_order_has_only_so_many_reverts(db: Database) -> None:
         rests = seed_rest(c)
         for count in range(MOST_REVERTS):
             assert order_now(c, rests).is_resting
-            ended(c, rests, outcome=Outcome.REVERTED, name=f"try-{count}", number=1 + 2 * count)
+            ended(c, rests, outcome=Outcome.REVERTED, number=1 + 2 * count)
         order = order_now(c, rests)
         assert (order.state, order.reason) == (OrderState.EXPIRED, "tries_used")
         assert held_now(c, rests) == {}
@@ -183,7 +190,7 @@ async def test_of_a_cancel_and_a_try_one_wins(db: Database) -> None:
         rests = seed_rest(c, number=0xA1)
         cancel(c, rests.order, reason="asked", now_ms=NOW_MS)
         with pytest.raises(StaleState):
-            start(c, rests)
+            start(c, rests, seen=rests.order)
 
     def tried_first(c: Connection) -> None:
         rests = seed_rest(c, number=0xA2)
@@ -247,10 +254,10 @@ async def test_resting_orders_are_paged_oldest_first_and_a_stop_is_triggered_onc
         first = storage.resting(c, ETHEREUM, limit=1)
         assert [order.id for order in first] == ids[:1]
         assert [order.id for order in storage.resting(c, ETHEREUM, after_id=ids[0])] == ids[2:]
-        fired = storage.trigger(c, found[0].order, now_ms=NOW_MS + 5)
+        fired = storage.trigger(c, found[0].order, master=MASTER, now_ms=NOW_MS + 5)
         assert (fired.triggered_ms, fired.is_resting) == (NOW_MS + 5, True)
         with pytest.raises(StaleState):
-            storage.trigger(c, found[0].order, now_ms=NOW_MS + 6)
+            storage.trigger(c, found[0].order, master=MASTER, now_ms=NOW_MS + 6)
         assert storage.count_open(c, found[0].owner.account_id) == 1
         assert c.execute(select(func.count()).select_from(m.order_plans)).scalar_one() == 1
 

@@ -16,6 +16,7 @@ from service.auth.restrictions import AllowedCall, Restrictions
 from service.auth.secrets import MasterKey
 from service.journal import reservations
 from service.markets.abi_text import parse_sent_function
+from service.plans.binding import calls_hash
 from service.plans.building import queued_plan
 from service.transactions.model import Terms, Transaction, TransactionKind
 from service.transactions.storage import insert_transaction
@@ -111,17 +112,25 @@ def terms_of(owner: Owner, key_id: str, kind: TransactionKind, **change: Any) ->
 
 
 def seed_transaction(
-    c: Connection, kind: TransactionKind, *, authority: Any = None, usd: int | None = None, **change: Any
+    c: Connection,
+    kind: TransactionKind,
+    *,
+    authority: Any = None,
+    usd: int | None = None,
+    resets: bool = False,
+    **change: Any,
 ) -> Seeded:
-    """Accepted as it is, queued, with its reservation."""
+    """Accepted as it is, queued, with its reservation; with resets of the allowances before it is approved."""
     owner, key_id = authority or seed_authority(c)
     terms = terms_of(owner, key_id, kind, **change)
     lane = Lane(chain_id=ETHEREUM, wallet=owner.address)
     calls = [erc20.approve_call(USDC.token_address, terms.contract, amount=raw) for raw in terms.approvals.values()]
+    calls = [*(erc20.approve_call(USDC.token_address, terms.contract, amount=0) for _ in calls if resets), *calls]
     plan = queued_plan(terms.plan_id, lane, calls=[*calls, terms.call], created_ms=NOW_MS, valid_until_ms=None)
     if STORE.lane(c, lane) is None:
         STORE.open_lane(c, lane, 0)
     STORE.add_plan(c, plan)
+    terms = replace(terms, calls_hash=calls_hash(plan.id, plan.intents))
     reservations.hold(
         c,
         account_id=owner.account_id,

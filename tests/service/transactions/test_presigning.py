@@ -229,6 +229,10 @@ async def test_before_a_call_only_its_own_exact_approvals_are_signed(
 ) -> None:
     found = await seeded(sqlite_db, TransactionKind.CONTRACT)
     await refused(sqlite_db, with_call(found.plan.intents[0], call), why)
-    await presign(sqlite_db).check(
-        with_call(found.plan.intents[0], erc20.approve_call(USDC.token_address, VAULT, amount=0))
-    )
+
+
+async def test_a_reset_before_an_approval_may_be_signed(sqlite_db: Database) -> None:
+    found = await seeded(sqlite_db, TransactionKind.CONTRACT, resets=True)
+    assert len(found.plan.intents) == 3
+    for intent in found.plan.intents:
+        await presign(sqlite_db).check(intent)

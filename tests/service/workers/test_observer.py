@@ -6,6 +6,9 @@ from sqlalchemy import Connection
 from chains.tx.model import AttemptKind, Intent, Outcome, Tx
 from chains.types import TxHash
 from contracts.assets import AssetId
+from service.audit.acts import SIGNING_REFUSED
+from service.audit.model import INSTALLATION
+from service.audit.reading import Wanted, newest
 from service.db.engine import Database
 from service.journal import books, reservations
 from service.orders import fills
@@ -14,7 +17,7 @@ from service.orders.model import Order, OrderState
 from service.plans import progress
 from service.withdrawals import storage as withdrawals
 from service.withdrawals.model import Withdrawal, WithdrawalState
-from service.workers.observer import HELD_AFTER_FOREIGN, HELD_AFTER_REORG, PlanWithoutSubject
+from service.workers.observer import HELD_AFTER_FOREIGN, HELD_AFTER_REORG
 from tests.clock import FakeClock
 from tests.service.books_seed import ETHEREUM, NOW_MS, make_plan
 from tests.service.trading_seed import (
@@ -374,12 +377,16 @@ async def test_sending_the_same_bytes_again_is_no_news(sqlite_db: Database) -> N
     await sqlite_db.run(work)
 
 
-async def test_a_plan_that_nobody_asked_for_is_an_error(sqlite_db: Database) -> None:
+async def test_a_plan_that_nobody_asked_for_ends_no_worker_and_is_told_to_the_operator(sqlite_db: Database) -> None:
     def work(c: Connection) -> None:
         seeded = seed_withdrawal(c)
         stray = make_plan("stray", seeded.plan.lane)
-        with pytest.raises(PlanWithoutSubject):
-            observer().on_rejected(c, stray, "why not")
+        STORE.add_plan(c, stray)
+        STORE.reject_plan(c, stray.id, "presign_refused: nobody asked for it")
+        observer().on_rejected(c, stray, "presign_refused: nobody asked for it")
+        [entry] = newest(c, Wanted(act=SIGNING_REFUSED), limit=9)
+        assert (entry.subject, entry.account_id, entry.chain) == ("stray", None, INSTALLATION)
+        assert withdrawal_of(c, seeded).state is WithdrawalState.PROCESSING
 
     await sqlite_db.run(work)
 

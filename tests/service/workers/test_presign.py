@@ -26,7 +26,6 @@ from service.auth.keys import (
     parse_network,
     revoke_key,
 )
-from service.auth.secrets import MasterKey
 from service.db import models as m
 from service.db.engine import Database
 from service.orders.model import OrderState
@@ -39,17 +38,18 @@ from tests.service.trading_seed import (
     BOB,
     DEADLINE_S,
     DEPLOYMENTS,
+    MASTER,
     MIN_BOUGHT,
     SOLD,
     USDC,
     USDT,
     Seeded,
+    order_calls,
     seed_order_of,
     seed_withdrawal_of,
     swap_of,
 )
 
-MASTER = MasterKey()
 MALLORY = address_of(0xBAD)
 ROUTER = swap_of(Owner(account_id=1, wallet_id=1, address=BOB)).router
 Seed = Callable[..., Seeded]
@@ -83,8 +83,7 @@ def seed_authority(c: Connection) -> tuple[Owner, str]:
 async def seeded(db: Database, seed: Seed = seed_order_of, **values: Any) -> Seeded:
     def work(c: Connection) -> Seeded:
         owner, key_id = seed_authority(c)
-        cleared = {"master": MASTER} if seed is seed_withdrawal_of else {}
-        return seed(c, owner, key_id=key_id, **(cleared | values))
+        return seed(c, owner, key_id=key_id, **({"master": MASTER} | values))
 
     return await db.run(work)
 
@@ -167,11 +166,14 @@ async def test_a_swap_that_is_not_the_orders_is_refused(sqlite_db: Database, cha
     await refused(sqlite_db, with_call(order.plan.intents[1], call), "not the order's")
 
 
-async def test_a_swap_in_several_legs_may_be_signed_when_together_they_are_the_orders(sqlite_db: Database) -> None:
-    order = await seeded(sqlite_db)
-    for legs in ((SOLD - 7, 7), (1, SOLD - 3, 2)):
-        call = encode_swap(split(swap_of(order.owner), *legs), deployments=DEPLOYMENTS, assets=ASSETS)
-        await presign(sqlite_db).check(with_call(order.plan.intents[1], call))
+@pytest.mark.parametrize("legs", [(SOLD - 7, 7), (1, SOLD - 3, 2)])
+async def test_a_swap_in_several_legs_may_be_signed_when_together_they_are_the_orders(
+    sqlite_db: Database, legs: tuple[int, ...]
+) -> None:
+    owner = Owner(account_id=1, wallet_id=1, address=address_of(0xA11CE))
+    swap = encode_swap(split(swap_of(owner), *legs), deployments=DEPLOYMENTS, assets=ASSETS)
+    order = await seeded(sqlite_db, calls=[order_calls(owner)[0], swap])
+    await presign(sqlite_db).check(order.plan.intents[1])
 
 
 async def test_a_swap_whose_legs_together_sell_more_or_less_than_the_order_is_refused(sqlite_db: Database) -> None:
@@ -215,9 +217,11 @@ async def test_an_approval_that_is_not_exact_or_not_for_a_router_is_refused(
 
 
 async def test_a_reset_to_zero_may_be_signed(sqlite_db: Database) -> None:
-    order = await seeded(sqlite_db)
-    call = erc20.approve_call(USDC.token_address, ROUTER, amount=0)
-    await presign(sqlite_db).check(with_call(order.plan.intents[0], call))
+    owner = Owner(account_id=1, wallet_id=1, address=address_of(0xA11CE))
+    reset = erc20.approve_call(USDC.token_address, ROUTER, amount=0)
+    order = await seeded(sqlite_db, calls=[reset, *order_calls(owner)])
+    for intent in order.plan.intents:
+        await presign(sqlite_db).check(intent)
 
 
 async def test_after_the_deadline_nothing_of_the_order_is_signed(sqlite_db: Database) -> None:

@@ -21,7 +21,7 @@ async def test_the_book_is_what_rests_after_each_change(db: Database, clock: Fak
     for party in world.parties:
         await world.rest(party, MARKET, OrderType.LIMIT, terms(world, 110), lifetime_ms=None)
         await world.rest(party, MARKET, OrderType.TAKE_PROFIT_LIMIT, terms(world, 110, stop=stop), lifetime_ms=60_000)
-    book = RestingBook(CHAIN_ID)
+    book = RestingBook(CHAIN_ID, world.master)
 
     async def is_equal() -> bool:
         found = await db.read(book.read_changes)
@@ -34,16 +34,23 @@ async def test_the_book_is_what_rests_after_each_change(db: Database, clock: Fak
 
     def change(c: Connection) -> None:
         storage.close_resting(c, first, state=OrderState.CANCELED, reason="asked", now_ms=clock.now_ms())
-        storage.trigger(c, second, now_ms=clock.now_ms())
+        storage.trigger(c, second, master=world.master, now_ms=clock.now_ms())
         # In the same millisecond as it was made.
-        storage.put_off(c, third, retry_after_ms=clock.now_ms() + 1, reason="funds: none", now_ms=clock.now_ms())
+        storage.put_off(
+            c,
+            third,
+            retry_after_ms=clock.now_ms() + 1,
+            reason="funds: none",
+            master=world.master,
+            now_ms=clock.now_ms(),
+        )
 
     await db.run(change)
     assert await is_equal()
     assert len(book) == 3
     # What did not change is not read again.
-    _, read = await db.read(book.read_changes)
-    assert not read
+    changes = await db.read(book.read_changes)
+    assert not changes.orders
 
 
 async def test_what_is_on_its_way_is_told_until_a_block_has_it(db: Database, clock: FakeClock) -> None:

@@ -21,6 +21,7 @@ from service.orders import storage
 from service.orders.keeper.deciding import Terms, Why
 from service.orders.keeper.looks import Looked
 from service.orders.model import OrderState, OrderType
+from service.orders.sealing import order_mac
 from tests.clock import FakeClock
 from tests.service.markets.state.v2chain import ASSETS, CONFIG
 from tests.service.orders.keeper.chain import down
@@ -78,6 +79,13 @@ async def the_order(world: World) -> Any:
 
 async def write(world: World, work: Any) -> None:
     await world.db.run(work)
+
+
+def resealed(c: Connection, world: World, **values: Any) -> None:
+    """The one order, as if it had been accepted so."""
+    [order] = storage.resting(c, CONFIG.chain_id)
+    mac = order_mac(world.master, replace(order, **values))
+    c.execute(update(orders).values(**values, mac=mac))
 
 
 async def test_an_order_inside_its_limit_is_executed_at_the_first_look(world: World) -> None:
@@ -277,7 +285,7 @@ async def test_a_token_that_keeps_a_part_of_what_is_transferred_is_not_traded(wo
 
 async def test_a_market_that_is_not_listed_any_more_executes_nothing(world: World) -> None:
     await rest(world, terms(world, 99))
-    await write(world, lambda c: c.execute(update(orders).values(market="OLDUSDC")))
+    await write(world, lambda c: resealed(c, world, market="OLDUSDC"))
     assert (await look(world)).held_back[Why.UNLISTED] == 1
 
 

@@ -175,7 +175,12 @@ class World:
         """Block that the chain ever had."""
         self._store = SqlTxStore()
         self._observer = ChainObserver(
-            CONFIRMED_CONFIG, ASSETS, deployments=DEPLOYMENTS, store=self._store, clock=clock
+            CONFIRMED_CONFIG,
+            ASSETS,
+            deployments=DEPLOYMENTS,
+            store=self._store,
+            master=self.master,
+            clock=clock,
         )
         self.keeper = self.new_keeper()
 
@@ -270,7 +275,7 @@ class World:
         """Add up what looks did."""
         assert done is not None
         looks = self.counts.looks
-        for name in ("quoted", "executed", "triggered", "expired"):
+        for name in ("quoted", "executed", "triggered", "expired", "altered"):
             setattr(looks, name, getattr(looks, name) + getattr(done, name))
         looks.held_back += done.held_back
 
@@ -344,7 +349,6 @@ class World:
             max_sold=bound.max_sold,
             min_bought=bound.min_bought,
             quote=_snapshot(market),
-            plan_id=None,
             time_in_force=TimeInForce.GTC,
             price=terms.price,
             price_text="1",
@@ -362,7 +366,7 @@ class World:
         gas_wei = 500_000 * GAS_PRICE_WEI
 
         def accept(c: Connection) -> Order:
-            order = insert_order(c, draft, now_ms=now_ms)
+            order = insert_order(c, draft, master=self.master, now_ms=now_ms)
             reservations.hold_for_order(
                 c,
                 account_id=party.account_id,

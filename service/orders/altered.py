@@ -1,0 +1,108 @@
+"""Ending orders whose rows are not as the service wrote them, and what is kept of that for the operator.
+
+Guarantees: in the caller's unit of work: an order that rests is closed (CANCELED, `altered`) and what it held is free,
+with an entry in the installation's audit chain, since whose it is cannot be believed; one that cannot even be read is
+closed as well. What a plan of it holds stays with the plan, until its transactions have ended. Not guaranteed: that it
+is found at once: it is looked at when it is new to its keeper, before it is acted on, and before a signature.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from chains.tx.store import StaleState
+from service.accounts.wallets import get_wallet
+from service.audit.acts import ORDER_ALTERED
+from service.audit.appending import append
+from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
+from service.auth.authority import Tampered
+from service.auth.secrets import MasterKey
+from service.db.models import orders
+from service.journal import books, reservations
+from service.orders import sealing, storage
+from service.orders.events import EVENT
+from service.orders.model import Order, OrderState
+from service.orders.reasons import ALTERED
+from service.orders.view import order_document
+
+NO_MAC: Final = "it has no MAC: it was not accepted here, or before orders had one"
+WRONG_MAC: Final = "it is not as the service wrote it"
+TRY_ALTERED: Final = "its try is not as the service wrote it"
+UNREAD: Final = "its row makes no sense"
+
+_log: Final = structlog.get_logger("cambist.integrity")
+
+
+def why_altered(c: Connection, order: Order, *, master: MasterKey) -> str | None:
+    """Why nothing may be done for an open order that rests; None: it is as the service wrote it."""
+    if order.mac is None:
+        return NO_MAC
+    if not sealing.is_intact(master, order):
+        return WRONG_MAC
+    return storage.why_rolled_back(c, order)
+
+
+def sound(c: Connection, order_id: int, *, master: MasterKey) -> Order:
+    """The order as it rests now.
+
+    Raises: StaleState: it does not rest any more. Tampered: it is not as the service wrote it.
+    """
+    order = storage.resting_now(c, order_id)
+    if order is None:
+        raise StaleState(f"order {order_id} does not rest any more")
+    if not sealing.is_intact(master, order):
+        raise Tampered(orders)
+    return order
+
+
+def close_altered(c: Connection, order_id: int, *, why: str | None = None, master: MasterKey, now_ms: int) -> bool:
+    """End an order that rests and is not as it was written. False: it does not rest any more, or nothing is wrong.
+
+    `why` where the caller knows more than the order's own rows say.
+    """
+    try:
+        order = storage.resting_now(c, order_id)
+        found = why if order is None else why_altered(c, order, master=master) or why
+    except Tampered:
+        order, found = None, UNREAD
+    if found is None or not storage.close_unread(c, order_id, reason=ALTERED, now_ms=now_ms):
+        return False
+    reservations.release_order(c, order_id, now_ms)
+    record(c, order_id, why=found, plan_id=None, master=master, now_ms=now_ms)
+    if order is not None and _is_its_accounts(c, order, master=master):
+        _tell(c, order, now_ms=now_ms)
+    return True
+
+
+def _tell(c: Connection, order: Order, *, now_ms: int) -> None:
+    closed = replace(order, state=OrderState.CANCELED, reason=ALTERED, updated_ms=now_ms, mac=None)
+    try:
+        document = order_document(closed)
+    except (ValueError, TypeError, ArithmeticError, LookupError):
+        _log.error("nobody was told that an order was closed: it cannot be shown", order=order.id)
+        return
+    books.emit(c, account_id=order.account_id, kind=EVENT, payload=document, now_ms=now_ms)
+
+
+def record(c: Connection, order_id: int, *, why: str, plan_id: str | None, master: MasterKey, now_ms: int) -> None:
+    """Keep for the operator that an order was closed for what its rows are."""
+    _log.critical("an order was changed in the database, or written there", order=order_id, plan=plan_id, reason=why)
+    entry = NewEntry(
+        act=ORDER_ALTERED,
+        actor=SYSTEM,
+        outcome=Outcome.REFUSED,
+        subject=Subject(kind="order", id=str(order_id)),
+        details={"why": why, "plan": plan_id},
+    )
+    append(c, [entry], master=master, now_ms=now_ms)
+
+
+def _is_its_accounts(c: Connection, order: Order, *, master: MasterKey) -> bool:
+    """Whether who is told of it is who has its wallet, by the wallet's own MAC."""
+    try:
+        wallet = get_wallet(c, order.wallet_id, master=master)
+    except Tampered:
+        return False
+    return wallet is not None and wallet.account_id == order.account_id
