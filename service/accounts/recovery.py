@@ -48,6 +48,11 @@ def use(c: Connection, user_id: int, *, code: str, master: MasterKey, now_ms: in
     return c.execute(update(t).where(*mine, t.c.used_ms.is_(None)).values(used_ms=now_ms, mac=mac)).rowcount == 1
 
 
+def forget(c: Connection, user_id: int) -> None:
+    """End all of them: there is no authenticator that they stand in for."""
+    c.execute(delete(recovery_codes).where(recovery_codes.c.user_id == user_id))
+
+
 def left(c: Connection, user_id: int) -> int:
     """How many are not used."""
     t = recovery_codes

@@ -3,7 +3,8 @@
 Guarantees: a row without its MAC is refused (`authority.Tampered`), as is a seed that was sealed for another row; each
 change is one guarded update of exactly the row that was read, so that of two at once one is refused; a code of an
 authenticator works once; setting the password or an authenticator up or anew, and using a recovery code, ends the
-user's other sessions and the invitations they gave out, and holds withdrawals and widening for `HOLD_MS`.
+user's other sessions and the invitations they gave out, and holds withdrawals and widening for `HOLD_MS`; so does
+forgetting the authenticator.
 Not here: whether a password is right (`passwords`), and how often one may try (`lockout`).
 """
 
@@ -146,6 +147,15 @@ def use_recovery_code(
     if not used:
         raise wrong()
     return _changed(c, credential, master=master, now_ms=now_ms, keep=keep)
+
+
+def reset_totp(c: Connection, credential: Credential, *, master: MasterKey, now_ms: int) -> Credential:
+    """Forget the authenticator and the recovery codes of a user who lost both; all sessions end, and the hold begins.
+
+    Who has the password signs in with it alone until another authenticator is set up, which begins the hold anew.
+    """
+    recovery.forget(c, credential.user_id)
+    return _changed(c, credential, master=master, now_ms=now_ms, keep=None, totp_sealed=None, totp_last_step=None)
 
 
 def wrong(told: Told | None = None) -> ApiError:

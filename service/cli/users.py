@@ -1,4 +1,4 @@
-"""`cambist user`: people who sign in, invited by the owner on this host."""
+"""`cambist user`: people who sign in, for the operator on this host: inviting, listing, and a lost authenticator."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,14 +7,9 @@ import typer
 
 from service.cli.door import act
 from service.cli.options import JsonOption, settings_of_host
-from service.cli.output import moment, print_fields, print_json, stderr, write_private
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, write_private
 
-app = typer.Typer(no_args_is_help=True, help="Invite people to sign in.")
-
-
-@app.callback()
-def group() -> None:
-    """Without it, typer would make the one command the whole group."""
+app = typer.Typer(no_args_is_help=True, help="People who sign in: invite them, see them, help who is locked out.")
 
 
 @app.command(
@@ -47,3 +42,45 @@ def invite(
     print_fields(shown, title="invitation")
     if file is None:
         stderr().print("\n[bold yellow]The invitation is shown this once.[/] Give it to that person alone.")
+
+
+@app.command("list", epilog="Example:\n\n  cambist user list")
+def list_(json: JsonOption = False) -> None:
+    """All users: who can sign in, with an authenticator or not, and their roles."""
+    found: dict[str, Any] = act(settings_of_host(), "user.list", {}, doing="looking")
+    if json:
+        print_json(found)
+        return
+    rows = [
+        (
+            one["user"] + (" (owns this installation)" if one["owns_installation"] else ""),
+            "yes" if one["signs_in"] else "no",
+            f"yes, {one['recovery_codes_left']} recovery codes" if one["totp"] else "no",
+            moment(one["held_until_ms"]),
+            ", ".join(f"{mine['role']} of {mine['account']}" for mine in one["accounts"]) or "-",
+        )
+        for one in found["users"]
+    ]
+    print_table(("user", "signs in", "authenticator", "on hold until", "roles"), rows)
+
+
+@app.command("reset-totp", epilog="Example:\n\n  cambist user reset-totp ada")
+def reset_totp(
+    user: Annotated[str, typer.Argument(help="Who lost the authenticator and all recovery codes.")],
+    json: JsonOption = False,
+) -> None:
+    """Take a user's authenticator and recovery codes away. Be sure who asks: the password alone signs in from then on.
+
+    All sessions of the user end. For 24 hours nothing is withdrawn or widened in their sessions or by their keys.
+    """
+    done: dict[str, Any] = act(settings_of_host(), "user.reset-totp", {"user": user}, doing="resetting")
+    if json:
+        print_json(done)
+        return
+    shown = {
+        "user": done["user"],
+        "sessions ended": str(done["sessions"]),
+        "on hold until": moment(done["held_until_ms"]),
+    }
+    print_fields(shown, title="no authenticator any more")
+    stderr().print("They sign in with the password alone, and set up another: cambist totp enrol")

@@ -133,6 +133,13 @@ ACTS: Final[Mapping[str, Act]] = {
         params=market_acts.CheckPools, run=market_acts.check, shown=("chain", "block", "pools", "differing")
     ),
     "user.invite": Act(params=user_acts.InviteUser, run=user_acts.invite, shown=("user",), asks_chains=False),
+    "user.list": Act(params=NoParams, run=user_acts.list_, asks_chains=False),
+    "user.reset-totp": Act(
+        params=user_acts.NamedUser,
+        run=user_acts.reset_totp,
+        shown=("user", "sessions", "held_until_ms"),
+        asks_chains=False,
+    ),
     "panic.status": Act(params=NoParams, run=panic_acts.status, asks_chains=False),
     "audit.list": Act(params=audit_acts.ListEntries, run=audit_acts.list_, asks_chains=False),
     "audit.verify": Act(params=audit_acts.Verify, run=audit_acts.verify, asks_chains=False),

@@ -12,7 +12,7 @@ import structlog
 from typer.testing import CliRunner
 
 from service.accounts.people import Role
-from service.cli import addresses
+from service.cli import addresses, users
 from service.cli.commands import app
 from service.cli.failures import CommandFailed
 from service.cli.session_file import SignedIn, keep_session
@@ -116,3 +116,21 @@ async def test_the_operator_keeps_the_address_book_on_the_host(
     assert "by the operator" in shown
     assert (await run("address", "remove", str(made["entry"])))["state"] == "removed"
     assert (await run("address", "list"))["addresses"] == []
+
+
+async def test_the_operator_lists_users_and_resets_a_lost_authenticator(
+    ada: Scene, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    def act(settings: object, name: str, params: dict[str, Any], *, doing: str) -> Any:
+        done = perform(ada.service.services, name, params, Operator(uid=1000, name="root"))
+        return asyncio.run_coroutine_threadsafe(done, loop).result(timeout=30)
+
+    monkeypatch.setattr(users, "act", act)
+    monkeypatch.setattr(users, "settings_of_host", lambda: None)
+    assert "yes, 10" in await run("user", "list", as_json=False)
+    assert "cambist totp enrol" in await run("user", "reset-totp", "ada", as_json=False)
+    [listed] = (await run("user", "list"))["users"]
+    assert (listed["totp"], listed["recovery_codes_left"]) == (False, 0)
+    assert listed["held_until_ms"] is not None
