@@ -10,6 +10,7 @@ delete it; backups and the audit log are against that.
 
 import hmac
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -45,13 +46,20 @@ def verify(master: MasterKey, table: Table, row: RowMapping | Mapping[str, Any])
 
 def _encoded(table: Table, row: RowMapping | Mapping[str, Any]) -> bytes:
     parts = [_framed(table.name.encode())]
-    covered = (column for column in table.columns if column.name != COLUMN and not column.info.get(NOT_IN_MAC))
-    for column in sorted(covered, key=lambda column: column.name):
-        name = column.name
-        if row[name] is None and column.info.get(NOT_IN_MAC_WHEN_NULL):
+    for name, framed, may_be_left_out in _covered(table):
+        value = row[name]
+        if value is None and may_be_left_out:
             continue
-        parts += [_framed(name.encode()), _framed(_value(row[name]))]
+        parts += [framed, _framed(_value(value))]
     return b"".join(parts)
+
+
+@cache
+def _covered(table: Table) -> tuple[tuple[str, bytes, bool], ...]:
+    """Each covered column: its name, as it is encoded, and whether null in it is as if it were not there."""
+    found = [column for column in table.columns if column.name != COLUMN and not column.info.get(NOT_IN_MAC)]
+    found.sort(key=lambda column: column.name)
+    return tuple((one.name, _framed(one.name.encode()), bool(one.info.get(NOT_IN_MAC_WHEN_NULL))) for one in found)
 
 
 def _value(value: Any) -> bytes:
