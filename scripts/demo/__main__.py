@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a bot that trades on two chains and withdraws, checked at every step.
+"""`make demo`: from nothing to a bot that trades and withdraws, and a person who makes a key; each step is checked.
 
 python -m scripts.demo             run the bot, then keep everything running until Ctrl-C
 python -m scripts.demo --once      run the bot and end; the exit status says whether every check held
@@ -16,7 +16,9 @@ from pathlib import Path
 
 import httpx
 
-from scripts.demo import bot, folder, keeper
+from scripts.demo import bot, folder, keeper, person
+from scripts.demo.checks import CheckFailed
+from scripts.demo.client import Refused
 from scripts.demo.show import Screen
 from scripts.demo.stack import StackFailed, running_stack
 from scripts.devnet.anvil import AnvilFailed
@@ -32,8 +34,8 @@ FAILURES = (
     PackFailed,
     StackFailed,
     WrongNetwork,
-    bot.CheckFailed,
-    bot.Refused,
+    CheckFailed,
+    Refused,
     httpx.TransportError,
     folder.DemoRunning,
     keeper.KeeperFailed,
@@ -76,6 +78,7 @@ def _foreground(place: Path, screen: Screen, *, stay: bool) -> int:
             folder.mark(place, url=stack.url)
             folder.write_environment(place, stack.environment())
             bot.run(stack.environment(), screen)
+            person.run(stack.environment(), screen)
             _finish(screen, began)
             if stay:
                 _say_what_next(screen, stack.url, place)
@@ -93,6 +96,7 @@ def _detach(place: Path, screen: Screen) -> int:
     environment = keeper.start(place, screen)
     try:
         bot.run(environment, screen)
+        person.run(environment, screen)
     except BaseException:
         folder.stop_demo(place)
         raise

@@ -1,8 +1,8 @@
 """A small trading bot: the example to read first, and to start your own from.
 
-It knows nothing but Cambist's HTTP API: this file needs httpx and the standard library, and `Cambist` below is
-all it takes to sign requests. It looks at balances and prices on two chains, sells and buys on each, tries two
-things that must be refused, withdraws, and then holds its own arithmetic against the final balances, to the wei.
+It knows nothing but Cambist's HTTP API (`scripts/demo/client.py`). It looks at balances and prices on two chains, sells
+and buys on each, has a limit order rest and moves it to the market, tries what must be refused, withdraws, and then
+holds its own arithmetic against the final balances, to the wei.
 
     make demo DETACH=1
     .venv/bin/python -m scripts.demo.bot          # again, as often as you like
@@ -12,26 +12,23 @@ It reads CAMBIST_URL and the three keys from the environment, else from `.cambis
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from scripts.demo.checks import CheckFailed, check, expect
+from scripts.demo.client import Cambist, Json, Refused
 from scripts.demo.folder import demo_folder, read_environment
 from scripts.demo.show import Screen, amount, short, signed
 
-Json = dict[str, Any]
 FILL_TIMEOUT_S = 90.0
 POLL_S = 0.3
 ENDED = {"FILLED", "CANCELED", "REJECTED", "EXPIRED"}
@@ -61,6 +58,9 @@ SHOWN_MARKETS = {
     "ethereum": ("ETHUSDC", "ETHUSDT", "WBTCUSDC", "DAIUSDC"),
     "polygon": ("POLUSDC", "POLUSDT", "WETHUSDC", "USDCEUSDC"),
 }
+RESTING = Trip(chain="ethereum", market="ETHUSDC", sell_base="0.2", buy_with_quote="0")
+FAR_PERCENT, NEAR_PERCENT = 103, 99
+"""Of the price that a limit order rests at, and of the one that it is moved to: inside what the pools pay now."""
 WITHDRAW_CHAIN, WITHDRAW_ASSET, WITHDRAW_AMOUNT = "ethereum", "USDC", "250"
 FORBIDDEN_ADDRESS = "0x000000000000000000000000000000000000dEaD"
 
@@ -68,60 +68,6 @@ FORBIDDEN_ADDRESS = "0x000000000000000000000000000000000000dEaD"
 def path_of(leg: Json) -> str:
     """The assets that a leg of a route goes through."""
     return " → ".join([leg["hops"][0]["token_in"], *(hop["token_out"] for hop in leg["hops"])])
-
-
-class CheckFailed(Exception):
-    """Something did not go as it must."""
-
-
-class Refused(Exception):
-    """The API refused a request; `code` is stable, see docs/errors.md."""
-
-    def __init__(self, problem: Mapping[str, Any]) -> None:
-        super().__init__(f"{problem.get('code')}: {problem.get('detail')}")
-        self.code = str(problem.get("code"))
-        self.detail = str(problem.get("detail"))
-
-
-class Cambist:
-    """One API key. Amounts are text in both directions: never turn money into a float."""
-
-    def __init__(self, url: str, *, key: str = "", secret: str = "") -> None:
-        self._key, self._secret = key, secret
-        self._http = httpx.Client(base_url=url, timeout=20)
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._http.close()
-
-    def get(self, path: str, **query: str) -> Json:
-        """Read something."""
-        return self._send("GET", str(httpx.URL(path, params=query or None)), body=b"")
-
-    def post(self, path: str, document: Json) -> Json:
-        """Order or withdraw something. Sent again after a time-out it is safe: the client id makes it one."""
-        return self._send("POST", path, body=json.dumps(document).encode())
-
-    def _send(self, method: str, target: str, *, body: bytes) -> Json:
-        headers = self._signed(method, target, body=body) if self._key else {}
-        if body:
-            headers["content-type"] = "application/json"
-        response = self._http.request(method, target, content=body, headers=headers)
-        answer: Json = response.json()
-        if response.is_error:
-            raise Refused(answer)
-        return answer
-
-    def _signed(self, method: str, target: str, *, body: bytes) -> dict[str, str]:
-        """The headers that prove who asks for exactly this; docs/requests.md explains each line."""
-        timestamp, nonce = str(time.time_ns() // 1_000_000), secrets.token_hex(16)
-        text = "\n".join([timestamp, nonce, method, target, hashlib.sha256(body).hexdigest()])
-        return {
-            "X-Cambist-Key": self._key,
-            "X-Cambist-Timestamp": timestamp,
-            "X-Cambist-Nonce": nonce,
-            "X-Cambist-Signature": hmac.new(self._secret.encode(), text.encode(), hashlib.sha256).hexdigest(),
-        }
 
 
 def run(environment: Mapping[str, str], screen: Screen) -> None:
@@ -138,6 +84,7 @@ def run(environment: Mapping[str, str], screen: Screen) -> None:
         moved: Moved = {}
         for trip in TRIPS:
             bot.trade(trip, moved)
+        bot.rest(moved)
         bot.be_refused()
         bot.withdraw(moved)
         after = bot.compare(before, moved)
@@ -243,13 +190,50 @@ class _Bot:
             numbers=["sold", "bought", "price", "gas"],
         )
 
+    def rest(self, moved: Moved) -> None:
+        """A limit order far from the price rests, with what it sells set aside; moved in one step, it trades."""
+        chain, market, size = RESTING.chain, RESTING.market, RESTING.sell_base
+        self.screen.chapter(f"A limit order on {chain} that rests, and then trades")
+        (ticker,) = self.nobody.get(f"/v1/{chain}/ticker", market=market)["tickers"]
+        (listed,) = [one for one in self.nobody.get(f"/v1/{chain}/markets")["markets"] if one["symbol"] == market]
+        tick = Decimal(listed["tick"])
+        far, near = (
+            format(Decimal(ticker["bid"]) * percent // (100 * tick) * tick, "f")
+            for percent in (FAR_PERCENT, NEAR_PERCENT)
+        )
+        order = {"market": market, "side": "sell", "type": "limit", "time_in_force": "gtc", "base_amount": size}
+        resting = self.trader.post(f"/v1/{chain}/orders", {**order, "price": far})
+        check(resting["resting"] and resting["state"] == "NEW", f"an order {FAR_PERCENT - 100} % away rests")
+        (held,) = [
+            one for one in self.reader.get(f"/v1/{chain}/balances")["balances"] if one["asset"] == listed["base"]
+        ]
+        check(Decimal(held["reserved"]) >= Decimal(size), "what it sells is set aside")
+        self.screen.fact(
+            f"order {resting['id']}: sell {size} {listed['base']} at {amount(far)} rests;"
+            f" {amount(held['reserved'])} {listed['base']} is set aside, gas included"
+        )
+        replaced = self.trader.post(
+            f"/v1/{chain}/orders/replace",
+            {"cancel_order_id": resting["id"], "mode": "stop_on_failure", "order": {**order, "price": near}},
+        )
+        check(replaced["cancelled"]["state"] == "CANCELED", "the first order is cancelled in the same step")
+        sold = self._filled(RESTING, replaced["placed"], moved)
+        check(Decimal(sold["average_price"]) >= Decimal(near), "a limit order trades at its price or better")
+        self.screen.fact(
+            f"order {sold['id']} in its place, at {amount(near)} or better: filled at {amount(sold['average_price'])}"
+        )
+
     def _order(self, trip: Trip, wanted: Json, moved: Moved) -> Json:
         """Place a market order, wait until it is filled, and note what it moved."""
         body = {**wanted, "type": "market", "slippage_bps": 50, "client_order_id": f"demo-{secrets.token_hex(8)}"}
         order = self.trader.post(f"/v1/{trip.chain}/orders", body)
         again = self.trader.post(f"/v1/{trip.chain}/orders", body)
         check(again["id"] == order["id"], "the same client id gives the same order, not a second one")
-        with self.screen.waiting(f"order {order['id']}: {wanted['side']} {trip.market}, until it is confirmed"):
+        return self._filled(trip, order, moved)
+
+    def _filled(self, trip: Trip, order: Json, moved: Moved) -> Json:
+        """Wait until it is filled, and note what it moved."""
+        with self.screen.waiting(f"order {order['id']}: {order['side']} {trip.market}, until it is confirmed"):
             deadline = time.monotonic() + FILL_TIMEOUT_S
             while order["state"] not in ENDED:
                 check(time.monotonic() < deadline, f"order {order['id']} ends within {FILL_TIMEOUT_S:.0f} s")
@@ -299,24 +283,31 @@ class _Bot:
         }
         payment = self._payment(FORBIDDEN_ADDRESS)
         orders, withdrawals = f"/v1/{TRIPS[0].chain}/orders", f"/v1/{WITHDRAW_CHAIN}/withdrawals"
-        self._expect("permission_denied", "an order with the read key", lambda: self.reader.post(orders, order))
-        self._expect(
-            "permission_denied", "a withdrawal with the trade key", lambda: self.trader.post(withdrawals, payment)
+        expect(self.screen, "permission_denied", "an order with the read key", lambda: self.reader.post(orders, order))
+        expect(
+            self.screen,
+            "permission_denied",
+            "a withdrawal with the trade key",
+            lambda: self.trader.post(withdrawals, payment),
         )
-        self._expect(
+        expect(
+            self.screen,
             "destination_not_allowed",
             f"a withdrawal to {short(FORBIDDEN_ADDRESS)}, not in the allowlist",
             lambda: self.payer.post(withdrawals, payment),
         )
+        self._ask_before()
 
-    def _expect(self, code: str, what: str, attempt: Callable[[], Json]) -> None:
-        try:
-            attempt()
-        except Refused as refused:
-            check(refused.code == code, f"{what} is refused with {code}, not with {refused.code}")
-            self.screen.fact(f"{what}: refused, [yellow]{code}[/]")
-            return
-        raise CheckFailed(f"{what} was accepted")
+    def _ask_before(self) -> None:
+        """A key knows its limits: what of its day is left, and what would be refused, and why."""
+        own = self.trader.get("/v1/key")
+        (day,) = [one for one in own["today"] if one["limit"] == "daily_usd"]
+        self.screen.note(f"the trade key's orders today: {amount(day['used'])} of {amount(day['allowed'])} USD")
+        check(Decimal(day["used"]) > 0, "what was traded is counted")
+        order = {"kind": "order", "chain": TRIPS[0].chain, "market": TRIPS[0].market, "usd": day["allowed"]}
+        answer = self.trader.post("/v1/key/check", order)
+        check(not answer["allowed"], "an order worth the whole day's limit is refused after others")
+        self.screen.note(f"it asks about an order worth {amount(day['allowed'])} USD: {answer['denials'][0]['code']}")
 
     # -- withdrawing --------------------------------------------------------------------------------------
 
@@ -413,12 +404,6 @@ class _Bot:
     def _show_balances(self, found: Holdings) -> None:
         rows = [[chain, asset, amount(format(total, "f"))] for (chain, asset), total in found.items() if total]
         self.screen.table(["chain", "asset", "amount"], rows, numbers=["amount"])
-
-
-def check(holds: bool, claim: str) -> None:
-    """Go on only if it holds."""
-    if not holds:
-        raise CheckFailed(f"this must hold and does not: {claim}")
 
 
 def note(moved: Moved, chain: str, asset: str, change: Decimal) -> None:

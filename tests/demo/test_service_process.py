@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from chains.signing import mnemonic
-from scripts.demo.bot import Cambist as Client
-from scripts.demo.bot import Refused
+from scripts.demo.client import Cambist as Client
+from scripts.demo.client import Refused
 from scripts.demo.stack import Cambist, Stack, make_keys, running_service, wait_until_ready
 from service.cli.failures import ExitStatus
 from tests.faults.proxy import FaultProxy
