@@ -84,8 +84,9 @@ def another(column: Column[Any], value: Any) -> Any:
             return "{}"
         case ((LargeBinary() | Hash32()), _):
             return bytes([(value or bytes(32))[0] ^ 1]) + (value or bytes(32))[1:]
-        case Integer(), _:
-            return (value or 0) + 1
+        case _, int():
+            # Far from what is there: ids of others are taken.
+            return value + 100 if column.primary_key else value + 1
         case _, str():
             return OTHER.get(value, value + "x")
-    return "x"
+    return 1 if isinstance(column.type, Integer) else "x"
