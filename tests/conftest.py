@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.db.engine import Database
 from tests.clock import FakeClock
-from tests.databases import place_migrated
+from tests.databases import place_migrated, remember_compiled_statements
 
 pytest_plugins = ["tests.chainfixtures", "tests.demo.fixtures"]
 
@@ -30,6 +30,12 @@ _BOTH: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)
 def plain_logs() -> None:
     """Lines without colours and frames: structlog's default draws each traceback with all its locals, for seconds."""
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_statements() -> None:
+    """Kept from one test to the next."""
+    remember_compiled_statements()
 
 
 @pytest.fixture

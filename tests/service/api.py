@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 import httpx
 from fastapi import FastAPI
 from sqlalchemy import Connection
+from starlette.routing import BaseRoute
 
 from service.accounts import sessions, totp, users
 from service.accounts.passwords import PasswordHasher
@@ -136,12 +138,26 @@ async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
         made_keys = await services.db.run(lambda c: _keys(c, master, clock.now_ms()))
         # Past the expired key's end.
         clock.advance_ms(1_000)
-        app = create_app(services)
+        app = app_of(services)
         transport = httpx.ASGITransport(app=app, client=CLIENT)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             yield Api(services=services, clock=clock, keys=made_keys, app=app, client=client)
     finally:
         await services.close()
+
+
+def app_of(services: Services) -> FastAPI:
+    """The app, with the routes of the first that this process made.
+
+    They depend on nothing but the routers, and what FastAPI works out of them at their first request (parameters, the
+    page) takes longer than most tests.
+    """
+    app = create_app(services)
+    routes = _routes()
+    if not routes:
+        routes.extend(app.router.routes)
+    app.router.routes = routes
+    return app
 
 
 def code_of(answer: httpx.Response) -> str:
@@ -152,6 +168,11 @@ def code_of(answer: httpx.Response) -> str:
     assert found["status"] == answer.status_code
     assert found["instance"] == f"urn:uuid:{answer.headers['x-request-id']}"
     return str(found["code"])
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    return []
 
 
 def _keys(c: Connection, master: MasterKey, now_ms: int) -> dict[str, Created]:
