@@ -23,12 +23,13 @@ def crash(
     trials: Annotated[int, typer.Option(min=1, help="How many kill trials.")] = 1000,
     seed: Annotated[int, typer.Option(help="Which trials; the same seed gives the same ones.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, each with its own chains.")] = 2,
+    postgres: Annotated[bool, typer.Option(help="On a PostgreSQL server of its own, instead of SQLite.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
 ) -> None:
     """Kill -9 at random points under faults, restart, compare with the chain."""
     from scripts.bench.crash import run  # loads the whole service
 
-    done = run(trials=trials, seed=seed, jobs=jobs, console=Console(), report_file=report)
+    done = run(trials=trials, seed=seed, jobs=jobs, on_postgres=postgres, console=Console(), report_file=report)
     raise typer.Exit(0 if done.held and done.complete else 1)
 
 

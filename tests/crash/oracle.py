@@ -4,19 +4,18 @@ The chain is asked past the proxy and past the product's own client. Findings ar
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
-
-from sqlalchemy import create_engine, select
 
 from chains.tx.model import Outcome, TxState
 from scripts.devnet.calls import Contract
 from scripts.devnet.catalogue import CHAINS
 from scripts.devnet.rpc import DevRpc
-from service.db import models as m
+from tests.crash import ledger, promises
+from tests.crash.databases import rows_of
+from tests.crash.promises import Row, Rows
 from tests.crash.trials import Trial
 from tests.faults.observed import Effect, Recorder, SeenTx
 
@@ -26,6 +25,7 @@ PAID: Final = ("confirmed", "final")
 SETTLED: Final = frozenset(
     {"FILLED", "REJECTED", "EXPIRED", "CANCELED", "confirmed", "final", "rejected", "cancelled", "failed"}
 )
+SUBJECTS: Final = ("orders", "withdrawals", "transactions")
 
 
 class Category(StrEnum):
@@ -34,6 +34,11 @@ class Category(StrEnum):
     LOST_INTENT = "lost intents"
     """Something was answered as accepted and is not there, or did not come to an end."""
     LEAKED_RESERVATION = "leaked reservations"
+    BROKEN_PROMISE = "promises that a restart broke"
+    """An approval, a cooling time, a cancel, what an order holds while it rests."""
+    UNAPPROVED = "payments that nobody approved, or not there yet"
+    BUDGETS = "limits of a day counted wrong"
+    OUTSIDE_LIMIT = "fills outside their limit"
     BOOKS = "books differ from the chain"
     UNRECORDED_SEND = "sends without a durable attempt"
     NONCES = "nonces without their row"
@@ -51,18 +56,21 @@ class Evidence:
     """All there is to look at."""
 
     trial: Trial
-    database: Path
-    acks: Sequence[str]
+    database_url: str
+    promised: Sequence[Mapping[str, Any]]
+    broken: Sequence[str]
+    """What lives did not find kept."""
     result: Mapping[str, Any]
     recorder: Recorder
     node: DevRpc
     wallet: str
-    destination: str
+    names: Mapping[str, str]
+    """Addresses that only this trial has."""
 
 
 def judge(evidence: Evidence) -> list[Finding]:
     """Everything that does not hold."""
-    rows = _rows(evidence.database)
+    rows = rows_of(evidence.database_url)
     mined = _mined(evidence)
     return [
         *_lost(evidence, rows),
@@ -71,22 +79,16 @@ def judge(evidence: Evidence) -> list[Finding]:
         *_nonces(evidence, rows, mined),
         *_recorded(evidence, rows),
         *_reservations(evidence, rows),
-        *_books(evidence, rows),
+        *_promises(evidence, rows),
+        *_found(Category.UNAPPROVED, _unapproved(rows)),
+        *_found(Category.BUDGETS, ledger.miscounted(rows)),
+        *_found(Category.OUTSIDE_LIMIT, ledger.outside_limits(rows)),
+        *_books(evidence, rows, mined),
     ]
 
 
-Row = Mapping[str, Any]
-Rows = Mapping[str, Sequence[Row]]
-
-
-def _rows(database: Path) -> Rows:
-    engine = create_engine(f"sqlite:///{database}")
-    tables = (m.orders, m.withdrawals, m.intents, m.txs, m.attempts, m.reservations, m.outbox, m.plans)
-    try:
-        with engine.connect() as c:
-            return {table.name: [dict(row) for row in c.execute(select(table)).mappings()] for table in tables}
-    finally:
-        engine.dispose()
+def _found(category: Category, texts: Iterable[str]) -> list[Finding]:
+    return [Finding(category=category, text=text) for text in texts]
 
 
 def _mined(evidence: Evidence) -> dict[int, tuple[SeenTx, bool]]:
@@ -101,20 +103,19 @@ def _mined(evidence: Evidence) -> dict[int, tuple[SeenTx, bool]]:
 
 
 def _lost(evidence: Evidence, rows: Rows) -> list[Finding]:
-    found = []
-    subjects = {row["client_id"]: row for row in (*rows["orders"], *rows["withdrawals"])}
-    for line in evidence.acks:
-        client_id, number = line.split()
-        if client_id not in subjects or subjects[client_id]["id"] != int(number):
-            found.append(f"{client_id} was accepted as {number} and is not in the database")
-    found += [f"{name} ended as {row['state']}" for name, row in subjects.items() if row["state"] not in SETTLED]
+    found = [*promises.lost(rows, evidence.promised)]
+    subjects = {row["client_id"]: row for table in SUBJECTS for row in rows[table]}
+    for name, row in subjects.items():
+        if row["state"] not in SETTLED and not ("tries" in row and promises.rests(row)):
+            found.append(f"{name} ended as {row['state']}")
     found += [f"nonce {tx['nonce']} is {tx['state']} at the end" for tx in rows["txs"] if tx["state"] != TxState.FINAL]
+    there = subjects.keys() | {row["name"] for row in rows["book_entries"]} | evidence.result["refused"].keys()
     for subject in evidence.trial.subjects:
-        if subject.client_id not in subjects and subject.client_id not in evidence.result["refused"]:
+        if subject.client_id not in there:
             found.append(f"{subject.client_id} was never taken on nor refused")
-    plans = {row["plan_id"] for row in subjects.values()}
+    plans = {row["plan_id"] for row in (*subjects.values(), *rows["order_plans"])}
     found += [f"plan {plan['id']} belongs to nothing" for plan in rows["plans"] if plan["id"] not in plans]
-    return [Finding(category=Category.LOST_INTENT, text=text) for text in found]
+    return _found(Category.LOST_INTENT, found)
 
 
 def _effects(rows: Rows, mined: Mapping[int, tuple[SeenTx, bool]]) -> list[Finding]:
@@ -152,13 +153,14 @@ def _payments(evidence: Evidence, rows: Rows) -> list[Finding]:
     for row in rows["withdrawals"]:
         if row["state"] in PAID:
             paid[by_id[row["client_id"]].asset] += row["amount"]
+    destination = evidence.names["destination"]
     found = []
     for asset in sorted({subject.asset for subject in evidence.trial.subjects if subject.asset}):
         if asset in ("ETH", "POL"):
-            has = int(evidence.node("eth_getBalance", evidence.destination, "latest"), 16)
+            has = int(evidence.node("eth_getBalance", destination, "latest"), 16)
         else:
             token = Contract(evidence.node, CHAINS[evidence.trial.chain].tokens[asset].address)
-            has = token.view("balanceOf(address)(uint256)", evidence.destination)
+            has = token.view("balanceOf(address)(uint256)", destination)
         has -= THERE_BEFORE
         if has != paid[asset]:
             category = Category.DOUBLE_SEND if has > paid[asset] else Category.LOST_INTENT
@@ -194,20 +196,53 @@ def _recorded(evidence: Evidence, rows: Rows) -> list[Finding]:
 
 
 def _reservations(evidence: Evidence, rows: Rows) -> list[Finding]:
-    """I6."""
+    """I6: what rests holds its funds, and nothing else does."""
     open_ones = [row for row in rows["reservations"] if row["released_ms"] is None]
-    found = [f"{row['raw']} of {row['asset']} is held for {row['plan_id']}" for row in open_ones]
-    if not evidence.result["nothing_reserved"] and not found:
-        found.append("the service says that something is held")
-    return [Finding(category=Category.LEAKED_RESERVATION, text=text) for text in found]
+    resting = {row["id"] for row in rows["orders"] if promises.rests(row)}
+    leaked = [row for row in open_ones if row["order_id"] not in resting]
+    found = [f"{row['raw']} of {row['asset']} is held for {row['plan_id'] or row['order_id']}" for row in leaked]
+    held: Counter[str] = Counter()
+    for row in open_ones:
+        held[row["asset"]] += row["raw"]
+    told = {asset: int(raw) for asset, raw in evidence.result["held"].items()}
+    if told != dict(held):
+        found.append(f"the service says that {told} is held, its rows {dict(held)}")
+    return _found(Category.LEAKED_RESERVATION, found)
 
 
-def _books(evidence: Evidence, rows: Rows) -> list[Finding]:
-    """I3, and events without a gap."""
+def _promises(evidence: Evidence, rows: Rows) -> list[Finding]:
+    found = [*evidence.broken, *promises.broken(rows, evidence.promised)]
+    if evidence.result["audit"]["broken"] is not None:
+        found.append(f"the audit log: {evidence.result['audit']['broken']}")
+    states = {row["client_id"]: row for row in rows["withdrawals"]}
+    for client_id in evidence.result["waited"]:
+        # A day later: nobody decides about it any more.
+        if states[client_id]["state"] != "rejected":
+            found.append(f"{client_id} waited for a day, and is {states[client_id]['state']}")
+    return _found(Category.BROKEN_PROMISE, found)
+
+
+def _unapproved(rows: Rows) -> Iterator[str]:
+    clearances = {row["withdrawal_id"]: row for row in rows["clearances"]}
+    cooling = {row["address"] for row in rows["book_entries"]}
+    begun = {row["plan_id"] for row in rows["intents"] if row["state"] == "placed"}
+    for row in rows["withdrawals"]:
+        clearance = clearances.get(row["id"])
+        state = None if clearance is None else clearance["state"]
+        if state not in ("clear", "approved") and (row["state"] in PAID or row["plan_id"] in begun):
+            yield f"{row['client_id']} has a nonce, and its clearance is {state}"
+        if row["destination"] in cooling:
+            yield f"{row['client_id']} was accepted to an address that cools"
+
+
+def _books(evidence: Evidence, rows: Rows, mined: Mapping[int, tuple[SeenTx, bool]]) -> list[Finding]:
+    """I3: as a whole, and of each transaction and order; and events without a gap."""
     found = [f"{row}" for row in evidence.result["wrong_rows"]]
     if not evidence.result["compared_rows"]:
         found.append("nothing was compared")
     sequence = [row["seq"] for row in rows["outbox"]]
     if sorted(sequence) != list(range(1, len(sequence) + 1)):
         found.append("the event sequence has a gap")
-    return [Finding(category=Category.BOOKS, text=text) for text in found]
+    hashes = [tx.hash for tx, _ in mined.values()]
+    found += ledger.unequal(rows, node=evidence.node, chain=evidence.trial.chain, wallet=evidence.wallet, hashes=hashes)
+    return _found(Category.BOOKS, found)

@@ -6,18 +6,18 @@ A `Ground` serves many trials one after another, each with its own database, wal
 import contextlib
 import json
 import secrets
-import shutil
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from chains.signing.signer import UnlockedKey
-from chains.types import address_from_bytes
+from chains.types import Address, address_from_bytes
 from scripts.devnet import artifacts
 from scripts.devnet.catalogue import CHAINS
 from scripts.devnet.cheats import fund_native, fund_token, refresh_feeds, sync_clock
@@ -25,14 +25,17 @@ from scripts.devnet.network import LocalChain, Origin, start_forks
 from scripts.devnet.rpc import DevRpc, RpcError
 from service.auth.secrets import MasterKey
 from tests.crash.child import BURY_BLOCKS, Life, life_to_json
+from tests.crash.databases import Databases
 from tests.crash.oracle import THERE_BEFORE, Category, Evidence, Finding, judge
+from tests.crash.pushing import PoolAt, begin, moved, push
+from tests.crash.subjects import PUSH_BPS
 from tests.crash.trials import K7, SEND, Kill, Trial
 from tests.crash.zygote import TIMED_OUT, Zygote
+from tests.e2e.vaults import place_vault
 from tests.faults.proxy import FaultProxy
 from tests.faults.remote import ThreadedProxy
 from tests.faults.rules import Phase, Rule, Silence, rule_to_json
 
-DATABASE: Final = "cambist.sqlite"
 ETHER: Final = 10**18
 FUNDING_DEPTH: Final = 20
 KILLED: Final = (-signal.SIGKILL, -signal.SIGALRM)
@@ -53,6 +56,9 @@ class Verdict:
     findings: tuple[Finding, ...]
     killed_at: tuple[str, ...]
     seconds: float
+    states: Mapping[str, int]
+    """How many requests ended as what, by kind and state."""
+    refused: int
     log: str = ""
 
     @property
@@ -65,6 +71,8 @@ class _Fork:
     chain: LocalChain
     rpc: DevRpc
     stack: contextlib.ExitStack
+    pools: Sequence[PoolAt]
+    """Where they were at first."""
     used: int = 0
 
 
@@ -74,8 +82,7 @@ class Ground:
 
     zygote: Zygote
     origins: Mapping[str, Origin]
-    template: Path
-    """A migrated, empty database: migrating takes longer than most trials."""
+    databases: Databases
     _forks: dict[str, _Fork] = field(default_factory=dict)
 
     def run(self, trial: Trial, *, look: Look = judge) -> Verdict:
@@ -104,7 +111,7 @@ class Ground:
         return True
 
     def _run(self, trial: Trial, *, look: Look) -> Verdict:
-        began = time.monotonic()
+        began, kinds = time.monotonic(), {subject.client_id: subject.kind for subject in trial.subjects}
         fork = self._fork(trial.chain)
         with tempfile.TemporaryDirectory(prefix="cambist-crash-") as name:
             folder = Path(name)
@@ -112,11 +119,15 @@ class Ground:
             with ThreadedProxy(proxy):
                 findings, killed_at = self._lives(trial, folder, fork, proxy=proxy, look=look)
             log = (folder / "log").read_text() if findings and (folder / "log").exists() else ""
+            told = folder / "result.json"
+            result = json.loads(told.read_text()) if told.exists() else {"states": {}, "refused": {}}
         return Verdict(
             trial=trial,
             findings=tuple(findings),
             killed_at=tuple(killed_at),
             seconds=time.monotonic() - began,
+            states=Counter(f"{kinds.get(name, 'new')} {state}" for name, state in result["states"].items()),
+            refused=len(result["refused"]),
             log=log[-20_000:],
         )
 
@@ -128,22 +139,26 @@ class Ground:
     def _lives(
         self, trial: Trial, folder: Path, fork: _Fork, *, proxy: FaultProxy, look: Look
     ) -> tuple[list[Finding], list[str]]:
-        key, destination = secrets.token_bytes(32), address_from_bytes(secrets.token_bytes(20))
+        key = secrets.token_bytes(32)
         wallet = UnlockedKey(key).address
-        self._prepare(trial, folder, fork, wallet=wallet, destination=destination)
+        names = {name: address_from_bytes(secrets.token_bytes(20)) for name in ("destination", "cooling", "spender")}
+        names["usdc"] = Address(CHAINS[trial.chain].tokens["USDC"].address)
+        database_url = self.databases.make(folder / "data")
+        self._prepare(trial, folder, fork, wallet=wallet, names=names)
         killed_at: list[str] = []
         first = True
         for kill in (*trial.kills, None):
             life = Life(
                 folder=str(folder),
                 chain=trial.chain,
+                market="ETHUSDC" if trial.chain == "ethereum" else "POLUSDC",
+                database_url=database_url,
                 node_url=fork.chain.rpc_url,
                 proxy_url=proxy.url,
                 key=key.hex(),
-                destination=destination,
-                subjects=[
-                    {"kind": s.kind, "body": dict(s.body), "asset": s.asset, "raw": s.raw} for s in trial.subjects
-                ],
+                names=names,
+                pushed=[asdict(pool) for pool in moved(fork.pools, trial.chain, bps=trial.direction * PUSH_BPS)],
+                subjects=[asdict(subject) for subject in trial.subjects],
                 rules=[rule_to_json(rule) for rule in trial.rules],
                 kill=_armed(kill),
                 kill_after_ms=None if kill is None else kill.after_ms,
@@ -160,8 +175,21 @@ class Ground:
             first = False
             if trial.blocks_down:
                 fork.rpc("anvil_mine", hex(trial.blocks_down))
-        evidence = self._evidence(trial, folder, fork, proxy=proxy, wallet=wallet, destination=destination)
-        return look(evidence), killed_at
+        evidence = Evidence(
+            trial=trial,
+            database_url=database_url,
+            promised=_lines(folder / "promises"),
+            broken=_lines(folder / "broken"),
+            result=json.loads((folder / "result.json").read_text()),
+            recorder=proxy.recorder,
+            node=fork.rpc,
+            wallet=wallet,
+            names=names,
+        )
+        try:
+            return look(evidence), killed_at
+        finally:
+            self.databases.drop(database_url)
 
     def _one(self, life: Life, kill: Kill | None, *, proxy: FaultProxy) -> dict[str, Any]:
         self.zygote.begin(life_to_json(life))
@@ -187,35 +215,24 @@ class Ground:
             watcher.join()
             proxy.remove(held)
 
-    def _evidence(
-        self, trial: Trial, folder: Path, fork: _Fork, *, proxy: FaultProxy, wallet: str, destination: str
-    ) -> Evidence:
-        acks = folder / "acks"
-        return Evidence(
-            trial=trial,
-            database=folder / "data" / DATABASE,
-            acks=acks.read_text().splitlines() if acks.exists() else [],
-            result=json.loads((folder / "result.json").read_text()),
-            recorder=proxy.recorder,
-            node=fork.rpc,
-            wallet=wallet,
-            destination=destination,
-        )
-
-    def _prepare(self, trial: Trial, folder: Path, fork: _Fork, *, wallet: str, destination: str) -> None:
+    def _prepare(self, trial: Trial, folder: Path, fork: _Fork, *, wallet: str, names: dict[str, Address]) -> None:
+        rpc, spec = fork.rpc, CHAINS[trial.chain]
         MasterKey.create(folder / "master.key")
-        (folder / "data").mkdir(mode=0o700)
-        shutil.copyfile(self.template, folder / "data" / DATABASE)
-        fund_native(fork.rpc, wallet, 1000 * ETHER)
-        fund_token(fork.rpc, trial.chain, "USDC", wallet, 100_000 * 10**6)
+        fund_native(rpc, wallet, 1000 * ETHER)
+        fund_token(rpc, trial.chain, "USDC", wallet, 100_000 * 10**6)
+        fund_token(rpc, trial.chain, spec.wrapped, wallet, 10 * ETHER)
         # An order needs a price that Chainlink confirms; the fork may be older than its feeds' heartbeat by now.
-        fork.rpc("evm_setAutomine", True)
-        refresh_feeds(fork.rpc, CHAINS[trial.chain])
-        fork.rpc("evm_setAutomine", False)
+        rpc("evm_setAutomine", True)
+        refresh_feeds(rpc, spec)
+        names["vault"] = place_vault(rpc)
+        push(rpc, trial.chain, fork.pools)
+        rpc("evm_setAutomine", False)
+        rpc("anvil_setERC20Allowance", wallet, names["spender"], names["usdc"], hex(10**9))
         # Anvil 1.7.1 does not take back accounts and slots that did not exist before the blocks that it reorganises.
-        fund_native(fork.rpc, destination, THERE_BEFORE)
-        fund_token(fork.rpc, trial.chain, "USDC", destination, THERE_BEFORE)
-        fork.rpc("anvil_mine", hex(FUNDING_DEPTH))
+        for name in ("destination", "cooling", "vault"):
+            fund_native(rpc, names[name], THERE_BEFORE)
+            fund_token(rpc, trial.chain, "USDC", names[name], THERE_BEFORE)
+        rpc("anvil_mine", hex(FUNDING_DEPTH))
 
     def _fork(self, name: str) -> _Fork:
         fork = self._forks.get(name)
@@ -227,22 +244,28 @@ class Ground:
             forks = stack.enter_context(start_forks(artifacts.ensure(), {name: self.origins[name]}))
             rpc = DevRpc(forks.chains[name].rpc_url)
             stack.callback(rpc.close)
+            rpc("evm_setAutomine", True)
+            pools = begin(rpc, name)
             rpc("evm_setAutomine", False)
             sync_clock(rpc)
-            fork = self._forks[name] = _Fork(chain=forks.chains[name], rpc=rpc, stack=stack)
+            fork = self._forks[name] = _Fork(chain=forks.chains[name], rpc=rpc, stack=stack, pools=pools)
         fork.used += 1
         return fork
 
 
 @contextlib.contextmanager
-def ground(origins: Mapping[str, Origin], template: Path) -> Iterator[Ground]:
+def ground(origins: Mapping[str, Origin], databases: Databases) -> Iterator[Ground]:
     """A ground with a zygote of its own."""
     with Zygote() as zygote:
-        made = Ground(zygote=zygote, origins=origins, template=template)
+        made = Ground(zygote=zygote, origins=origins, databases=databases)
         try:
             yield made
         finally:
             made.close()
+
+
+def _lines(file: Path) -> Sequence[Any]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _armed(kill: Kill | None) -> str | None:

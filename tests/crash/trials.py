@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tests.crash.subjects import Setting, Subject, bought_first, draw_subject, executed_first
 from tests.faults.emulation import BOR, GETH, Emulation
 from tests.faults.rules import (
     Delay,
@@ -27,24 +28,17 @@ K7: Final = "K7"
 """Killed from outside when the proxy holds the answer to a send."""
 AT_RANDOM: Final = "random"
 """Killed from outside after some time."""
-NAMED: Final = ("K1", "K2", "K3", "K4", "K5", "K6", "K8", "K8b", "K9", "K10", "K11", "K12", "K14", "K14b", "K17")
+NAMED: Final = (
+    *("K1", "K2", "K3", "K4", "K5", "K6", "K8", "K8b", "K9", "K10", "K11", "K12", "K14", "K14b", "K17", "K18", "K19"),
+    *("K20", "K21"),
+)
 POINTS: Final = (*NAMED, K7, AT_RANDOM)
-LONGEST_RANDOM_MS: Final = 900
+ONCE: Final = frozenset({"K1", "K2", "K9", "K10", "K14", "K17", "K18", "K19"})
+"""A life may well come there no second time."""
+LONGEST_RANDOM_MS: Final = 1_500
 """From the start of a life: setting up and settling take about so long."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """One thing asked for over HTTP, again and again under one client id until it is answered."""
-
-    kind: str
-    body: Mapping[str, str]
-    asset: str = ""
-    raw: int = 0
-
-    @property
-    def client_id(self) -> str:
-        return self.body.get("client_withdrawal_id") or self.body["client_order_id"]
+MOST_COMMITS: Final = 60
+"""A life has more of them than that, but asks for everything in the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +52,14 @@ class Kill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """`kills` has one entry a life; one more life follows and goes to the end. `blocks_down` are mined in between."""
+    """`kills` has one entry a life; one more life follows and goes to the end. `blocks_down` are mined in between.
+
+    `direction`: where the pools' price is pushed, 1 up, -1 down.
+    """
 
     seed: int
     chain: str
+    direction: int
     subjects: Sequence[Subject]
     kills: Sequence[Kill]
     fault: str
@@ -72,7 +70,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        kinds = "+".join(subject.kind for subject in self.subjects)
+        kinds = "+".join(f"{subject.kind} {subject.then}".rstrip() for subject in self.subjects)
         return f"seed {self.seed}: {kinds} on {self.chain}, {', '.join(k.point for k in self.kills)}, {self.fault}" + (
             ", reorg" if self.reorg else ""
         )
@@ -131,12 +129,17 @@ def draw(seed: int, *, point: str | None = None, fault: str | None = None) -> Tr
     replacing = any(kill.point in ("K9", "K10") for kill in kills)
     drawn = chance.choice(sorted(CALLED_UNDERPRICED if replacing else FAULTS))
     fault = drawn if fault is None or replacing else fault
-    subjects = [_subject(chance, chain, seed=seed, index=index) for index in range(chance.choice((1, 1, 2, 3)))]
-    if any(kill.point == "K17" for kill in kills):
-        subjects[0] = _buy(chain, raw=20_000_000 + seed % 10_000, index=0)  # an approval, then the swap
+    setting = Setting(chance=chance, chain=chain, seed=seed, direction=chance.choice((1, -1)))
+    subjects = [draw_subject(setting, index=index) for index in range(chance.choice((1, 2, 2, 3, 4)))]
+    points = {kill.point for kill in kills}
+    if "K17" in points:
+        subjects[0] = bought_first(setting, raw=20_000_000 + seed % 10_000)
+    elif points & {"K18", "K19"}:
+        subjects[0] = executed_first(setting)
     return Trial(
         seed=seed,
         chain=chain,
+        direction=setting.direction,
         subjects=subjects,
         kills=kills,
         fault=fault,
@@ -152,35 +155,6 @@ def _kill(chance: random.Random, point: str) -> Kill:
         return Kill(point=point, after_ms=chance.randrange(20, LONGEST_RANDOM_MS))
     if point == "K14b":  # passed with every new block, from the first look on
         return Kill(point=point, count=chance.choice((1, 2, 3, 5)))
-    return Kill(
-        point=point, count=chance.choice((1, 1, 1, 2)) if point not in ("K1", "K2", "K9", "K10", "K14", "K17") else 1
-    )
-
-
-def _subject(chance: random.Random, chain: str, *, seed: int, index: int) -> Subject:
-    # Amounts differ, so that each effect on the chain can be told from the others.
-    raw = 10_000_000 + 10 * (seed % 100_000) + index
-    match chance.choice(("native", "token", "sell", "buy")):
-        case "native":
-            symbol = "ETH" if chain == "ethereum" else "POL"
-            return _withdrawal(symbol, f"0.{raw:018d}", raw=raw, index=index)
-        case "token":
-            return _withdrawal("USDC", f"{raw // 10**6}.{raw % 10**6:06d}", raw=raw, index=index)
-        case "sell":
-            market, digits = ("ETHUSDC", 3) if chain == "ethereum" else ("POLUSDC", 0)
-            body = {"market": market, "side": "sell", "base_amount": f"0.{raw}" if digits else f"{raw // 10**5}.{raw}"}
-            return Subject(kind="sell", body=body | {"type": "market", "client_order_id": f"order-{index}"})
-        case _:
-            return _buy(chain, raw=raw, index=index)
-
-
-def _withdrawal(asset: str, amount: str, *, raw: int, index: int) -> Subject:
-    body = {"asset": asset, "amount": amount, "client_withdrawal_id": f"withdrawal-{index}"}
-    return Subject(kind="withdrawal", body=body, asset=asset, raw=raw)
-
-
-def _buy(chain: str, *, raw: int, index: int) -> Subject:
-    market = "ETHUSDC" if chain == "ethereum" else "POLUSDC"
-    amount = f"{raw // 10**6}.{raw % 10**6:06d}"
-    body = {"market": market, "side": "buy", "type": "market", "quote_amount": amount}
-    return Subject(kind="buy", body=body | {"client_order_id": f"order-{index}"})
+    if point in ("K20", "K21"):
+        return Kill(point=point, count=chance.randint(1, MOST_COMMITS))
+    return Kill(point=point, count=1 if point in ONCE else chance.choice((1, 1, 1, 2)))
