@@ -50,6 +50,10 @@ class ForkableChain:
     def ref(self, number: int) -> BlockRef:
         return self.blocks[number].ref
 
+    def has(self, block: BlockRef) -> bool:
+        """Whether it is on the chain as it is now."""
+        return block.number < len(self.blocks) and self.ref(block.number) == block
+
     async def head(self) -> Header:
         self.requests.append(1)
         return self.blocks[self._height]
