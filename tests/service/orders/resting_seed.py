@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from chains.tx.model import Lane, Plan
+from chains.tx.model import Lane, Outcome, Plan, PlanId
 from contracts.assets import AssetId
 from contracts.ratio import Ratio
 from service.auth.secrets import MasterKey
@@ -16,6 +16,7 @@ from service.orders.model import Order, OrderType, TimeInForce
 from service.orders.storage import insert_order
 from service.orders.view import unquoted
 from service.plans.building import queued_plan
+from tests.clock import FakeClock
 from tests.service.books_seed import ETHEREUM, NOW_MS, Owner, seed_owner
 from tests.service.trading_seed import (
     ASSETS,
@@ -28,10 +29,17 @@ from tests.service.trading_seed import (
     STORE,
     USDC,
     USDT,
+    confirm,
     first_try,
+    mine,
+    observer,
     order_calls,
     order_draft,
+    receipt_of,
+    reserve,
     seed_key,
+    send,
+    swap_moves,
 )
 
 PRICE: Final = Ratio.of(MIN_BOUGHT, SOLD)
@@ -107,6 +115,20 @@ def start(c: Connection, rests: Rests, *, seen: Order | None = None, master: Mas
     return order, plan
 
 
+def settle(c: Connection, rests: Rests, plan_id: PlanId, *, outcome: Outcome, number: int = 1) -> None:
+    """Approval and swap of its try, mined and confirmed; the swap ended so."""
+    plan, told = STORE.plan(c, plan_id), observer(FakeClock(NOW_MS))
+    assert plan is not None
+    approval, swap = reserve(c, plan)
+    for tx, what, at in ((approval, Outcome.SUCCEEDED, number), (swap, outcome, number + 1)):
+        mined_tx, intent = mine(c, tx, send(c, tx, number=at), outcome=what)
+        moves = swap_moves(rests.owner) if tx is swap and what is Outcome.SUCCEEDED else ()
+        receipt = receipt_of(mined_tx, intent, moves=moves)
+        told.on_mined(c, intent, mined_tx, receipt)
+        done, intent = confirm(c, tx)
+        told.on_confirmed(c, intent, done, receipt)
+
+
 def order_now(c: Connection, rests: Rests) -> Order:
     found = storage.order_by_id(c, rests.order.id, wallet_id=rests.owner.wallet_id)
     if found is None:
@@ -118,4 +140,4 @@ def held_now(c: Connection, rests: Rests) -> dict[AssetId, int]:
     return dict(reservations.held(c, rests.owner.wallet_id, ETHEREUM))
 
 
-__all__ = ["HELD", "PRICE", "USDT", "Rests", "held_now", "order_now", "seed_rest", "start"]
+__all__ = ["HELD", "PRICE", "USDT", "Rests", "held_now", "order_now", "seed_rest", "settle", "start"]

@@ -20,7 +20,7 @@ from service.orders.closing import cancel, cancel_of_key
 from service.orders.model import OrderState, OrderType, TimeInForce
 from tests.clock import FakeClock
 from tests.service.books_seed import ETHEREUM, NOW_MS, tx_hash
-from tests.service.orders.resting_seed import HELD, Rests, held_now, order_now, seed_rest, start
+from tests.service.orders.resting_seed import HELD, Rests, held_now, order_now, seed_rest, settle, start
 from tests.service.trading_seed import (
     DEADLINE_S,
     FEE,
@@ -38,15 +38,7 @@ from tests.service.trading_seed import (
 def ended(c: Connection, rests: Rests, *, outcome: Outcome, number: int = 1) -> None:
     """A try whose approval went well and whose swap ended so, confirmed."""
     _, plan = start(c, rests)
-    told = observer(FakeClock(NOW_MS))
-    approval, swap = reserve(c, plan)
-    for tx, what, at in ((approval, Outcome.SUCCEEDED, number), (swap, outcome, number + 1)):
-        mined_tx, intent = mine(c, tx, send(c, tx, number=at), outcome=what)
-        moves = swap_moves(rests.owner) if tx is swap and what is Outcome.SUCCEEDED else ()
-        receipt = receipt_of(mined_tx, intent, moves=moves)
-        told.on_mined(c, intent, mined_tx, receipt)
-        done, intent = confirm(c, tx)
-        told.on_confirmed(c, intent, done, receipt)
+    settle(c, rests, plan.id, outcome=outcome, number=number)
 
 
 async def test_a_reverted_try_rests_again_with_the_hold_the_gas_and_a_pause_until_its_deadline(db: Database) -> None:
