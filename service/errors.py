@@ -182,6 +182,7 @@ _ROWS: Final = (
     ("own_request", 403, "Somebody else has to decide about this", "Another owner or approver of the account decides."),
     ("conflict_client_id", 409, "The client id was used for something else", "Take a new client id."),
     ("destination_unsafe", 400, "The destination would lose the coins", "Give the address of a wallet."),
+    ("call_cooling", 403, "What the key may call cools still", "Wait until the time that the message says."),
     ("call_not_allowed", 403, "The key may not call this", "Ask the owner for a key whose calls list it."),
     ("call_refused", 403, "Nobody may call this", "Use an order, a withdrawal, a wrap or a revocation for it."),
     ("out_too_large", 409, "More would leave than is declared", "Declare more in `max_out` if that is what you want."),

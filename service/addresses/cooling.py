@@ -1,4 +1,5 @@
-"""How long a new entry of an account's address book waits before withdrawals may go to it.
+"""How long a new entry of an account's address book waits before withdrawals may go to it; and as long, what a key that
+was made in a session may call anew: a contract that is called may keep what it is sent.
 
     24 h, until the owner says otherwise     longer: at once     shorter: once the time of before has passed
 
@@ -76,6 +77,11 @@ def set_cooling(c: Connection, account_id: int, *, cooling_ms: int, now_ms: int,
         if c.execute(mine.values(stored)).rowcount != 1:
             raise ApiError("try_again", "the cooling time was changed at the same moment")
     return rule_of(c, account_id, now_ms=now_ms, master=master)
+
+
+def end_of(c: Connection, account_id: int, *, now_ms: int, master: MasterKey) -> int:
+    """When what is added to the account now has cooled. Raises: authority.Tampered."""
+    return latest_ms(c, now_ms) + rule_of(c, account_id, now_ms=now_ms, master=master).cooling_ms
 
 
 def latest_ms(c: Connection, now_ms: int) -> int:

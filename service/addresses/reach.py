@@ -28,6 +28,17 @@ def destinations_of(
     return frozenset(Destination(chain_id=chain_id, address=entry.address) for entry in in_force)
 
 
+def check_call_cooled(key: ApiKey, *, now_ms: int) -> None:
+    """That the key lists what it may call for long enough (`cooling`). Raises: ApiError: call_cooling."""
+    if key.calls_from_ms is not None and now_ms < key.calls_from_ms:
+        seconds = -(-(key.calls_from_ms - now_ms) // 1_000)
+        raise ApiError(
+            "call_cooling",
+            f"what this key may call was added lately and cools until {key.calls_from_ms} (milliseconds UTC,"
+            f" {seconds} s from now)",
+        )
+
+
 def check_cooled(
     c: Connection, key: ApiKey, *, chain_id: ChainId, address: Address, now_ms: int, master: MasterKey
 ) -> None:

@@ -73,6 +73,8 @@ class NewKey:
     lapses_ms: int | None = None
     """Until when it waits to be activated; None: it is in use at once."""
     rotation: "Rotation | None" = None
+    calls_from_ms: int | None = None
+    """From when on it may call what it lists; None: at once."""
 
     @property
     def rights(self) -> "Rights":
@@ -136,6 +138,7 @@ class ApiKey:
     lapses_ms: int | None = None
     rotation: Rotation | None = None
     last_used_ms: int | None = None
+    calls_from_ms: int | None = None
     sealed: bytes | None = field(repr=False)
     public_key: bytes | None = field(repr=False)
 

@@ -105,6 +105,7 @@ def create_key(c: Connection, new: NewKey, *, master: MasterKey, now_ms: int) ->
         "rotates_key_id": None if new.rotation is None else new.rotation.key_id,
         "rotation_overlap_ms": None if new.rotation is None else new.rotation.overlap_ms,
         "last_used_ms": now_ms,
+        "calls_from_ms": new.calls_from_ms,
         **_stored_rights(new.rights),
     }
     stored = row | {"mac": authority.mac(master, api_keys, row)}
@@ -144,9 +145,18 @@ def revoke_key(c: Connection, key_id: str, *, master: MasterKey, now_ms: int) ->
 
 
 def change_key(
-    c: Connection, key: ApiKey, *, label: str, rights: Rights, master: MasterKey, now_ms: int
-) -> ApiKey:  # fmt: skip
+    c: Connection,
+    key: ApiKey,
+    *,
+    label: str,
+    rights: Rights,
+    calls_from_ms: int | None = None,
+    master: MasterKey,
+    now_ms: int,
+) -> ApiKey:
     """Give a key other rights and another label. Whether it needs a confirmation is `service.keys.changing`'s to say.
+
+    `calls_from_ms`: from when on it calls what it lists, where that changes.
 
     Raises:
         InvalidKey: it would break a rule above. InvalidName: the label. KeyLabelTaken.
@@ -154,19 +164,25 @@ def change_key(
     key_model.check_rights(rights, now_ms=now_ms)
     if label != key.label:
         _check_label(c, key.account_id, label)
-    return _write(c, key.id, {"label": names.checked(label), **_stored_rights(rights)}, master=master)
+    values = {"label": names.checked(label), **_stored_rights(rights)}
+    cooling = {} if calls_from_ms is None else {"calls_from_ms": calls_from_ms}
+    return _write(c, key.id, values | cooling, master=master)
 
 
-def activate_key(c: Connection, key: ApiKey, *, master: MasterKey, now_ms: int) -> ApiKey:
+def activate_key(
+    c: Connection, key: ApiKey, *, calls_from_ms: int | None = None, master: MasterKey, now_ms: int
+) -> ApiKey:
     """Put a key in use that waits for it; the key that it is made in place of ends after the overlap.
 
-    The caller has seen that it waits; of two that have, the second one's unit of work is refused.
+    `calls_from_ms` as in `change_key`. The caller has seen that it waits; of two that have, the second one's unit of
+    work is refused.
     """
     if key.rotation is not None and (old := load_key(c, key.rotation.key_id, master=master)) is not None:
         end_ms = now_ms + key.rotation.overlap_ms
         if old.revoked_ms is None and (old.expires_ms is None or end_ms < old.expires_ms):
             _write(c, old.id, {"expires_ms": end_ms}, master=master)
-    return _write(c, key.id, {"lapses_ms": None, "last_used_ms": now_ms}, master=master)
+    cooling = {} if calls_from_ms is None else {"calls_from_ms": calls_from_ms}
+    return _write(c, key.id, {"lapses_ms": None, "last_used_ms": now_ms} | cooling, master=master)
 
 
 def note_use(c: Connection, key_id: str, *, used_ms: int, master: MasterKey) -> None:
@@ -184,11 +200,15 @@ def refuse_if_changed(c: Connection, key: ApiKey) -> None:
     Raises: ApiError: key_revoked, try_again.
     """
     t = api_keys.c
-    rights = (t.can_read, t.can_trade, t.can_withdraw, t.ip_allowlist, t.expires_ms, t.restrictions, t.lapses_ms)
-    row = c.execute(select(t.revoked_ms, *rights).where(t.id == key.id)).mappings().one_or_none()
+    rights = (t.can_read, t.can_trade, t.can_withdraw, t.ip_allowlist, t.expires_ms, t.restrictions)
+    row = (
+        c.execute(select(t.revoked_ms, t.lapses_ms, t.calls_from_ms, *rights).where(t.id == key.id))
+        .mappings()
+        .one_or_none()
+    )
     if row is None or row["revoked_ms"] is not None:
         raise ApiError("key_revoked", "this key was revoked")
-    loaded = _stored_rights(key.rights) | {"lapses_ms": key.lapses_ms}
+    loaded = _stored_rights(key.rights) | {"lapses_ms": key.lapses_ms, "calls_from_ms": key.calls_from_ms}
     if any(row[name] != value for name, value in loaded.items()):
         raise ApiError("try_again", "what this key may do was changed while the request was looked at")
 
@@ -275,6 +295,7 @@ def _key(row: RowMapping, master: MasterKey) -> ApiKey:
         if row["rotates_key_id"] is None
         else Rotation(key_id=row["rotates_key_id"], overlap_ms=row["rotation_overlap_ms"]),
         last_used_ms=row["last_used_ms"],
+        calls_from_ms=row["calls_from_ms"],
         sealed=row["secret_sealed"],
         public_key=row["public_key"],
     )

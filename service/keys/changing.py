@@ -2,7 +2,8 @@
 
 Guarantees: whatever widens needs the authenticator's code and no hold, and whatever does not needs neither
 (`widening`); a change that does both is one that widens. A key that has ended stays as it is. A key that gets the trade
-permission gets the usual limits for what nobody limits. The change and its entry in the audit log commit together.
+permission gets the usual limits for what nobody limits. What it may call cools as an address does where it is more than
+before, all of it. The change and its entry in the audit log commit together.
 A permission that is taken ends what it was needed for and was not signed: resting orders here, plans right before they
 would be signed (`service.workers.presign`).
 Not guaranteed: that what was accepted before another right was narrowed does not happen; revoking ends that.
@@ -14,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from service.accounts.confirming import confirm, offer
+from service.addresses import cooling
 from service.audit.acts import KEY_CHANGED
 from service.auth import keys
 from service.auth.keys import ApiKey, KeyState, Permission, Rights
@@ -61,7 +63,16 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
         wider = [name for name, direction in judged.items() if direction is Direction.WIDER]
         narrower = [name for name, direction in judged.items() if direction is Direction.NARROWER]
         label = key.label if asked.label is None else asked.label
-        changed = keys.change_key(c, key, label=label, rights=rights, master=master, now_ms=now_ms)
+        cools = judged["limits.calls"] is Direction.WIDER
+        changed = keys.change_key(
+            c,
+            key,
+            label=label,
+            rights=rights,
+            calls_from_ms=cooling.end_of(c, key.account_id, now_ms=now_ms, master=master) if cools else None,
+            master=master,
+            now_ms=now_ms,
+        )
         if wider:
             confirm(c, caller, offered, master=master, now_ms=now_ms, what=f"widening {', '.join(wider)}")
         details = {"wider": wider, "narrower": narrower, **described(services, changed)}

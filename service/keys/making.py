@@ -3,10 +3,11 @@
     make ── waiting ── activate, with the authenticator's code ──> active
                └── LAPSE_MS ──> lapsed, for good
 
-Guarantees: a key made here does nothing until it is activated, and is activated once, however many ask at once; it has
-no right that its maker's role may not give; members who are no owners use the account's number of keys up neither each
-nor all together, so that an owner can make one; a successor has exactly the rights of the key that it is made for, and
-that key goes on until the successor is activated and the overlap has passed. Each is in the audit log, with its commit.
+Guarantees: a key made here does nothing until it is activated, and is activated once, however many ask at once; what it
+may call cools from then on, as an address does; it has no right that its maker's role may not give; members who are no
+owners use the account's number of keys up neither each nor all together, so that an owner can make one; a successor has
+exactly the rights of the key that it is made for, and that key goes on until the successor is activated and the overlap
+has passed. Each is in the audit log, with its commit.
 Not guaranteed: that limits of a day are shared while two keys overlap: each has its own.
 """
 
@@ -19,6 +20,7 @@ from service.accounts import memberships, people, wallets
 from service.accounts.confirming import confirm, offer
 from service.accounts.people import Role
 from service.accounts.wallets import Wallet
+from service.addresses import cooling
 from service.audit.acts import KEY_ACTIVATED, KEY_MADE, KEY_ROTATED
 from service.auth import keys
 from service.auth.budgets import DAY_MS
@@ -33,6 +35,7 @@ from service.auth.keys import (
     Permission,
     Rotation,
 )
+from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.build import Services
 from service.errors import ApiError
@@ -111,7 +114,8 @@ async def activate(services: Services, caller: SessionCaller, key_id: str, *, to
         if state is not KeyState.WAITING:
             raise ApiError("key_not_waiting", f"this key is {state}")
         confirm(c, caller, offered, master=master, now_ms=now_ms, what="activating a key")
-        activated = keys.activate_key(c, key, master=master, now_ms=now_ms)
+        calls_from_ms = _calls_from(c, key, master=master, now_ms=now_ms)
+        activated = keys.activate_key(c, key, calls_from_ms=calls_from_ms, master=master, now_ms=now_ms)
         record(c, services, caller, activated, act=KEY_ACTIVATED, now_ms=now_ms, details=described(services, activated))
         return shown(c, services, activated)
 
@@ -152,6 +156,8 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
             made_by=caller.user_id,
             lapses_ms=now_ms + LAPSE_MS,
             rotation=Rotation(key_id=old.id, overlap_ms=asked.overlap_hours * HOUR_MS),
+            # The same calls, which have cooled or go on to.
+            calls_from_ms=old.calls_from_ms,
         )
         made = _create(c, services, new, role=role, now_ms=now_ms)
         details = {"successor": made.key.id, "overlap_hours": asked.overlap_hours}
@@ -160,6 +166,13 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
 
     with refusals():
         return await services.db.run(write)
+
+
+def _calls_from(c: Connection, key: ApiKey, *, master: MasterKey, now_ms: int) -> int | None:
+    """From when on a key that is activated now calls what it lists: a contract is a way out as an address is."""
+    if key.rotation is not None or not key.restrictions.calls:
+        return key.calls_from_ms
+    return cooling.end_of(c, key.account_id, now_ms=now_ms, master=master)
 
 
 def _end_of_successor(old: ApiKey, asked_ms: int | None, *, now_ms: int) -> int | None:

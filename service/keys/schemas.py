@@ -126,6 +126,8 @@ class KeyOut(Document):
     """Until when it can be activated; null: it was."""
     last_used_ms: Millis | None
     """To the hour; a new key counts as used when it was made."""
+    calls_from_ms: Millis | None
+    """From when on it may call what `limits.calls` lists; null: at once, or when it was activated and cooled."""
     revoked_ms: Millis | None
 
 

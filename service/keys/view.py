@@ -46,6 +46,7 @@ def shown(c: Connection, services: Services, key: ApiKey) -> KeyOut:
         idle_end_ms=key.idle_end_ms(idle),
         lapses_ms=key.lapses_ms,
         last_used_ms=key.last_used_ms,
+        calls_from_ms=key.calls_from_ms,
         revoked_ms=key.revoked_ms,
     )
 

@@ -16,6 +16,7 @@ from chains.types import Address, CallRequest
 from contracts.assets import AssetId
 from contracts.foreign_calls import why_never
 from service.accounts.holds import refuse_if_maker_held
+from service.addresses import reach
 from service.approvals import alone
 from service.audit.acts import TRANSACTION_PLACED
 from service.audit.model import Subject
@@ -162,7 +163,9 @@ def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, c
     """That the key may ask for it, and that nothing of the wallet is in its way. Raises: ApiError."""
     require(caveats_of(caller.key), *facts_of(terms, runtime.assets))
     if terms.kind is TransactionKind.CONTRACT:
-        refuse_if_maker_held(c, caller.key, master=services.master, now_ms=services.clock.now_ms())
+        now_ms = services.clock.now_ms()
+        refuse_if_maker_held(c, caller.key, master=services.master, now_ms=now_ms)
+        reach.check_call_cooled(caller.key, now_ms=now_ms)
         own = frozenset(c.execute(select(wallets.c.address)).scalars())
         never = why_never(terms.call, assets=runtime.assets, deployments=runtime.deployments, wallets=own)
         if never is not None:

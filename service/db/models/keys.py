@@ -63,6 +63,8 @@ api_keys: Final = Table(
     Column("rotation_overlap_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     # Coarse (`service.auth.last_use`); null: not since there is this column.
     Column("last_used_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    # From when on it may call what it lists (`service.addresses.cooling`); null: at once.
+    Column("calls_from_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("mac", LargeBinary(32), nullable=False),
     UniqueConstraint("account_id", "label"),
     CheckConstraint("algorithm IN ('hmac-sha256', 'ed25519')", name="algorithm"),

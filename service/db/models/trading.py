@@ -163,4 +163,6 @@ withdrawals: Final = Table(
         name="state",
     ),
     Index("ix_withdrawals_account", "account_id", "id"),
+    # Each destination once, without a look at every withdrawal to it (`service.addresses.book`).
+    Index("ix_withdrawals_destination", "account_id", "destination"),
 )

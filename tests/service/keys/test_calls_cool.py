@@ -1,0 +1,150 @@
+"""A contract that a key may call is a way out: what is added in a session cools as an address of the book does."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import Connection
+
+from service.addresses.cooling import DEFAULT_MS
+from service.auth import keys
+from service.auth.callers import Caller
+from service.auth.keymemory import WalletRef
+from service.build import ChainRuntime, Services
+from service.db.engine import Database
+from service.errors import ApiError
+from service.transactions.model import TransactionKind
+from service.transactions.placement import check_allowed
+from tests.clock import FakeClock
+from tests.service.approvals.scene import Scene, scene
+from tests.service.auth.seed import DAY_MS
+from tests.service.books_seed import NOW_MS
+from tests.service.trading_seed import ASSETS, DEPLOYMENTS
+from tests.service.transactions.seed import MASTER, seed_authority, terms_of
+
+CALL = "ethereum:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed:deposit(uint256)"
+OTHER = "ethereum:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed:stake()"
+
+
+@pytest.fixture
+async def at(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene(tmp_path) as made:
+        yield made
+
+
+async def make(at: Scene, *calls: str, label: str = "staker") -> str:
+    body = {
+        "label": label,
+        "permissions": ["read", "withdraw"],
+        "ip_allowlist": ["127.0.0.1/32"],
+        "expires_ms": at.service.clock.now_ms() + 30 * DAY_MS,
+        "limits": {"calls": list(calls)},
+    }
+    made = await at.ask("POST", "/v1/keys", body, by="ann")
+    assert made.status_code == 201, made.text
+    return str(made.json()["key"]["key"])
+
+
+async def activate(at: Scene, key_id: str) -> dict[str, Any]:
+    done = await at.ask("POST", f"/v1/keys/{key_id}/activate", {"totp_code": at.code("ann")}, by="ann")
+    assert done.status_code == 200, done.text
+    return dict(done.json())
+
+
+async def change(at: Scene, key_id: str, *calls: str) -> dict[str, Any]:
+    body = {"limits": {"calls": list(calls)}, "totp_code": at.code("ann")}
+    done = await at.ask("PATCH", f"/v1/keys/{key_id}", body, by="ann")
+    assert done.status_code == 200, done.text
+    return dict(done.json())
+
+
+async def test_the_calls_of_a_key_cool_from_its_activation_and_not_from_its_making(at: Scene) -> None:
+    """Making needs no code: the time to notice begins with the code."""
+    key_id = await make(at, CALL)
+    at.service.clock.advance_ms(2 * DAY_MS)
+    active = await activate(at, key_id)
+    assert active["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+
+
+async def test_a_key_that_calls_nothing_has_nothing_to_wait_for(at: Scene) -> None:
+    assert (await activate(at, await make(at)))["calls_from_ms"] is None
+
+
+async def test_one_more_call_cools_again_and_one_less_does_not(at: Scene) -> None:
+    key_id = await make(at, CALL)
+    first = await activate(at, key_id)
+    at.service.clock.advance_ms(3 * DAY_MS)
+    wider = await change(at, key_id, CALL, OTHER)
+    assert wider["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS > first["calls_from_ms"]
+    narrower = await change(at, key_id, OTHER)
+    assert narrower["calls_from_ms"] == wider["calls_from_ms"]
+    higher = await change(at, key_id, OTHER + "=0.5")
+    assert higher["calls_from_ms"] > wider["calls_from_ms"]
+
+
+async def test_the_accounts_own_cooling_time_counts(at: Scene) -> None:
+    longer = {"cooling_hours": 48, "totp_code": at.code("ann")}
+    assert (await at.ask("PUT", "/v1/address-cooling", longer, by="ann")).status_code == 200
+    active = await activate(at, await make(at, CALL))
+    assert active["calls_from_ms"] == at.service.clock.now_ms() + 2 * DAY_MS
+
+
+async def test_a_successor_goes_on_where_the_key_stood_and_waits_for_what_it_gets_beyond(at: Scene) -> None:
+    key_id = await make(at, CALL)
+    active = await activate(at, key_id)
+    at.service.clock.advance_ms(3 * DAY_MS)
+    made = (await at.ask("POST", f"/v1/keys/{key_id}/rotate", {}, by="ann")).json()["key"]["key"]
+    assert (await activate(at, made))["calls_from_ms"] == active["calls_from_ms"]
+    again = (await at.ask("POST", f"/v1/keys/{made}/rotate", {}, by="ann")).json()["key"]["key"]
+    wider = await change(at, again, CALL, OTHER)
+    assert wider["calls_from_ms"] > at.service.clock.now_ms()
+    assert (await activate(at, again))["calls_from_ms"] == wider["calls_from_ms"]
+
+
+async def test_a_call_is_refused_until_it_has_cooled(sqlite_db: Database) -> None:
+    clock = FakeClock(now_ms=NOW_MS)
+    services = cast("Services", SimpleNamespace(master=MASTER, clock=clock))
+    runtime = cast("ChainRuntime", SimpleNamespace(assets=ASSETS, deployments=DEPLOYMENTS))
+    owner, key_id = await sqlite_db.run(seed_authority)
+    loaded = await sqlite_db.read(lambda c: keys.load_key(c, key_id, master=MASTER))
+    assert loaded is not None
+    caller = Caller(
+        key=replace(loaded, calls_from_ms=NOW_MS + 1_000),
+        wallet=WalletRef(id=owner.wallet_id, address=owner.address, label="main"),
+        client_ip=ip_address("127.0.0.1"),
+        nonce="n",
+        timestamp_ms=NOW_MS,
+    )
+
+    def ask(kind: TransactionKind) -> Any:
+        terms = terms_of(owner, key_id, kind)
+        return sqlite_db.read(lambda c: check_allowed(c, services, runtime, caller=caller, terms=terms))
+
+    with pytest.raises(ApiError) as refused:
+        await ask(TransactionKind.CONTRACT)
+    assert refused.value.code == "call_cooling"
+    # A wrap goes nowhere.
+    await ask(TransactionKind.WRAP)
+    clock.advance_ms(1_000)
+    await ask(TransactionKind.CONTRACT)
+
+
+async def test_calls_that_began_to_cool_after_a_request_was_let_in_stop_it(sqlite_db: Database) -> None:
+    _, key_id = await sqlite_db.run(seed_authority)
+    loaded = await sqlite_db.read(lambda c: keys.load_key(c, key_id, master=MASTER))
+    assert loaded is not None
+
+    def widen(c: Connection) -> None:
+        now = NOW_MS
+        keys.change_key(
+            c, loaded, label="bot", rights=loaded.rights, calls_from_ms=now + 1, master=MASTER, now_ms=now
+        )  # fmt: skip
+        keys.refuse_if_changed(c, loaded)
+
+    with pytest.raises(ApiError) as refused:
+        await sqlite_db.run(widen)
+    assert refused.value.code == "try_again"
