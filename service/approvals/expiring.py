@@ -1,7 +1,8 @@
 """Withdrawals that nobody approved in time: rejected, their funds released.
 
 Guarantees: found by their rows, so that a restart loses none; each in a unit of work of its own, so that of several
-processes one does it; one that is late is not approved any more, whether this has run or not (`deciding`).
+processes one does it; one that cannot be ended (its chain is not described, its row was edited) keeps no other one; one
+that is late is not approved any more, whether this has run or not (`deciding`).
 """
 
 import asyncio
@@ -28,7 +29,7 @@ EVERY_S: Final = 30.0
 LATE_S: Final = 3 * EVERY_S
 """Without a sign of life for so long, the loop is called late."""
 AT_ONCE: Final = 200
-"""Withdrawals looked at in one round."""
+"""Withdrawals read at once."""
 LOOP: Final = "approvals"
 EXPIRED: Final = "approval_expired: nobody approved it in time"
 
@@ -49,22 +50,29 @@ async def run_expiring(services: Services, stop: asyncio.Event) -> None:
 
 async def expire_late(services: Services) -> int:
     """End what is late; how many those were."""
-    ended = 0
-    for withdrawal_id, account_id in await services.db.read(lambda c: _late(c, services.clock.now_ms())):
-        try:
-            ended += await services.db.run(
-                lambda c, one=withdrawal_id, account=account_id: _expire(c, services, one, account)  # type: ignore[misc]
-            )
-        except (StaleState, LookupError) as exc:
-            # Decided at this moment, or of a chain that is not described any more.
-            _log.info("a late approval stays", withdrawal=withdrawal_id, reason=str(exc))
-        except Tampered as exc:
-            # Of this one nothing is believed; the others go on.
-            _log.error("an authority row was changed", withdrawal=withdrawal_id, reason=str(exc))
+    ended = after_id = 0
+    while page := await services.db.read(
+        lambda c, after=after_id: _late(c, services.clock.now_ms(), after_id=after)  # type: ignore[misc]
+    ):
+        for withdrawal_id, account_id in page:
+            ended += await _ended(services, withdrawal_id, account_id)
+        after_id = page[-1][0]
     return ended
 
 
-def _late(c: Connection, now_ms: int) -> list[tuple[int, int]]:
+async def _ended(services: Services, withdrawal_id: int, account_id: int) -> int:
+    try:
+        return await services.db.run(lambda c: _expire(c, services, withdrawal_id, account_id))
+    except (StaleState, LookupError) as exc:
+        # Decided at this moment, or of a chain that is not described any more.
+        _log.info("a late approval stays", withdrawal=withdrawal_id, reason=str(exc))
+    except Tampered as exc:
+        # Of this one nothing is believed; the others go on.
+        _log.error("an authority row was changed", withdrawal=withdrawal_id, reason=str(exc))
+    return 0
+
+
+def _late(c: Connection, now_ms: int, *, after_id: int) -> list[tuple[int, int]]:
     t = clearances.join(withdrawals, withdrawals.c.id == clearances.c.withdrawal_id)
     rows = c.execute(
         select(clearances.c.withdrawal_id, clearances.c.account_id)
@@ -72,6 +80,7 @@ def _late(c: Connection, now_ms: int) -> list[tuple[int, int]]:
         .where(
             clearances.c.state == ClearState.PENDING,
             clearances.c.expires_ms <= now_ms,
+            clearances.c.withdrawal_id > after_id,
             withdrawals.c.state == WithdrawalState.AWAITING_APPROVAL,
         )
         .order_by(clearances.c.withdrawal_id)
