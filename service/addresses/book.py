@@ -14,9 +14,9 @@ Not here: confirming with a code (`service.accounts.confirming`) and the audit e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.exc import IntegrityError
 
 from chains.types import ChainId
@@ -119,9 +119,22 @@ def known_addresses(c: Connection, account_id: int, *, master: MasterKey) -> Seq
     # These two only warn: a row that was written into the database here grants nothing.
     of_keys = select(key_destinations.c.address).join(api_keys).where(api_keys.c.account_id == account_id).distinct()
     found += [Known(address=address, what="a key's destination") for address in c.execute(of_keys).scalars()]
-    paid = select(withdrawals.c.destination).where(withdrawals.c.account_id == account_id).distinct()
-    found += [Known(address=address, what="withdrawn to before") for address in c.execute(paid).scalars()]
+    found += [
+        Known(address=address, what="withdrawn to before") for address in c.execute(paid_once(account_id)).scalars()
+    ]
     return found
+
+
+def paid_once(account_id: int) -> Select[Any]:
+    """Every address that the account withdrew to, once, each by one step in the index: however many withdrawals there
+    are to it, none of them is read."""
+    w = withdrawals.alias("w")
+    first = select(func.min(w.c.destination).label("address")).where(w.c.account_id == account_id)
+    paid = first.cte("paid", recursive=True)
+    after = select(func.min(w.c.destination)).where(w.c.account_id == account_id, w.c.destination > paid.c.address)
+    step = select(after.scalar_subquery()).where(paid.c.address.is_not(None))
+    steps = paid.union_all(step)
+    return select(steps.c.address).where(steps.c.address.is_not(None))
 
 
 def _check_new(c: Connection, asked: Asked, examined: Examined, *, name: str, master: MasterKey) -> None:
