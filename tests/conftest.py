@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -24,6 +25,15 @@ pytest_plugins = ["tests.chainfixtures", "tests.demo.fixtures"]
 
 _TEMPLATE: Final = "cambist_template"
 _BOTH: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+# Examples that are the same at each run: what a commit broke fails at that commit, and nothing fails for being slow
+# beside others. `--hypothesis-profile=explore` goes where nobody was: run it now and then, and keep as an `@example`
+# what it finds.
+_EVERYWHERE: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _EVERYWHERE, derandomize=True, max_examples=40)
+settings.register_profile("whole", _EVERYWHERE, derandomize=True, max_examples=100)
+settings.register_profile("explore", _EVERYWHERE, max_examples=1_000)
+settings.load_profile("whole")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,8 @@ class RememberingDialect(SQLiteDialect_pysqlite):
 
 def remember_compiled_statements() -> None:
     """From now on, in this process."""
-    registry.register("sqlite.pysqlite", __name__, RememberingDialect.__name__)
+    for name in ("sqlite", "sqlite.pysqlite"):
+        registry.register(name, __name__, RememberingDialect.__name__)
 
 
 async def place_migrated(path: Path) -> None:
