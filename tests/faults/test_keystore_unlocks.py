@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 UNLOCKS: Final = 50
 WATCHED: Final = 4
 """Unlocks waited for; as many threads as there would be without a bound have started long before."""
@@ -36,6 +38,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.deep
 def test_F87_fifty_unlocks_at_once_take_the_memory_of_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path / "keys")], capture_output=True, text=True, timeout=120, check=False

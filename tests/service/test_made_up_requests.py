@@ -5,6 +5,8 @@ With a chain: `tests/e2e/test_made_up_requests.py`.
 
 from pathlib import Path
 
+import pytest
+
 from service.app import OPENAPI_PATH
 from tests.service.api import api
 from tests.service.fuzzing import Fuzzed, judge, made_up
@@ -18,6 +20,7 @@ def kind_for(request: Fuzzed) -> str:
     return "session of owner" if request.needs == "session" else "nothing" if request.needs == "public" else "all"
 
 
+@pytest.mark.deep
 async def test_no_made_up_request_gets_an_undocumented_answer(tmp_path: Path) -> None:
     async with api(tmp_path, registration="open") as service:
         made = await callers(service)
