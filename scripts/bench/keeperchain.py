@@ -5,7 +5,8 @@ engine, a look of the keeper; at times a reorg. What is held against what:
 
     receipts  Transfer logs of each filled order's transaction, summed for its wallet, against the limit price
     tries     the limits of each try's calldata, against the limit price
-    rests     what the contracts quote at the head for orders that rest and could be executed, three heads in a row
+    rests     what the contracts quote at the head for orders that rest and could be executed, three heads in a row;
+              a price that the feeds contradict is not one (the guard refuses it)
     books     opening and journal against the chain's balances, to the wei
 
 The clock is the chain's: a block takes its twelve seconds, however fast it is made.
@@ -25,20 +26,17 @@ from sqlalchemy import Connection, select
 
 from chains.errors import ChainError
 from chains.signing.signer import UnlockedKey
-from chains.types import Address, BlockRef, TxHash
+from chains.types import Address, BlockHash, BlockRef, TxHash
 from contracts.abi import load_abi
 from contracts.assets import Asset
 from contracts.errors import QuoteError
 from contracts.quoting import best_quote
 from contracts.ratio import Ratio
 from scripts.bench.churn import Churn
-from scripts.devnet.cheats import fund_native, fund_token
+from scripts.bench.keeperwallets import fund, stack_of
+from scripts.devnet.catalogue import CHAINS
+from scripts.devnet.cheats import feed_answer
 from scripts.devnet.network import LocalChain
-from scripts.devnet.rpc import DevRpc
-from service.accounts.people import ensure_account
-from service.accounts.registration import register_wallet
-from service.auth.key_model import NewKey, Permission
-from service.auth.keys import create_key
 from service.build import Services, build
 from service.db.models import fills, order_plans, orders
 from service.journal.reconcile import Verdict, reconcile_chain
@@ -46,7 +44,7 @@ from service.markets.trades import Side
 from service.orders.keeper.book import busy_wallets, on_its_way
 from service.workers.keeper import keeper_of
 from tests.clock import FakeClock
-from tests.e2e.harness import ApiKey, Stack, client_of, settings_for
+from tests.e2e.harness import Stack, settings_for
 
 WALLETS: Final = 4
 BLOCK_MS: Final = 12_000
@@ -54,7 +52,6 @@ DEPTH: Final = 10
 """Confirmed: deeper than any reorg here, since a deeper one is for a person."""
 DEEPEST: Final = 8
 MARKETS: Final = ("WETHUSDC", "WBTCUSDC", "WETHUSDT", "WBTCWETH")
-FUNDS: Final = {"ETH": "100", "WETH": "60", "WBTC": "2", "USDC": "150000", "USDT": "150000"}
 SIZES: Final = {"WETH": (3, 400), "WBTC": (1, 14)}
 """Of base, in hundredths and in thousandths."""
 MOST_RESTING: Final = 40
@@ -67,6 +64,8 @@ MOST_GAS: Final = 1_500_000
 """More than any route here is estimated at, approvals included."""
 MAX_DEVIATION_BPS: Final = 5_000
 """Order flow makes prices at random: guards have tests of their own."""
+SAFE_DEVIATION: Final = Fraction(4, 10)
+"""From what the feeds say: within it the guard surely passes. Flow may leave a pool without liquidity, at any price."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +111,8 @@ class _Proof:
         self._runtime = services.chains["ethereum"]
         self._keeper = keeper_of(services, self._runtime)
         self._heads: Counter[int] = Counter()
+        self._feeds: tuple[BlockHash | None, dict[str, int]] = (None, {})
+        """What they say in US dollars, by whose they are, at a block."""
         self.done = Proven()
 
     @classmethod
@@ -134,11 +135,11 @@ class _Proof:
             for number in range(WALLETS):
                 key = UnlockedKey(rng.randbytes(32))
                 services.keyring.add(key)
-                await asyncio.to_thread(_fund, rpc, key.address)
+                await asyncio.to_thread(fund, rpc, key.address)
                 await asyncio.to_thread(rpc, "anvil_mine", hex(2 * DEPTH))
                 clock.advance_ms(2 * DEPTH * BLOCK_MS)
                 await runtime.engine.step()
-                stacks.append(await _stack(services, key, rpc, number=number))
+                stacks.append(await stack_of(services, key, rpc, number=number))
         except BaseException:
             await services.close()
             raise
@@ -294,11 +295,25 @@ class _Proof:
         except (QuoteError, ChainError):
             return False
         got = found.amount_out if row.side == Side.SELL else found.amount_in
+        if not await self._is_guarded(base, quote, price=Fraction(got, row.base_amount), block=block):
+            return False
         if row.count_gas:
             gas = await self._gas_worth(quote, block)
             got += -gas if row.side == Side.SELL else gas
         worth, price = Fraction(got, row.base_amount), _fraction(row.price)
         return worth >= price * (1 + MARGIN) if row.side == Side.SELL else worth <= price * (1 - MARGIN)
+
+    async def _is_guarded(self, base: Asset, quote: Asset, *, price: Fraction, block: BlockRef) -> bool:
+        """Whether a price (quote base units for one of base) is surely near enough to the feeds' for the guard."""
+        if self._feeds[0] != block.hash:
+            spec = CHAINS["ethereum"]
+            names = {spec.tokens[symbol].prices for market in MARKETS for symbol in (market[:4], market[4:])}
+            answers = await asyncio.to_thread(lambda: {one: feed_answer(self._churn.rpc, spec, one) for one in names})
+            self._feeds = (block.hash, answers)
+        tokens = CHAINS["ethereum"].tokens
+        usd = [self._feeds[1][tokens[asset.symbol].prices] for asset in (base, quote)]
+        said = Fraction(usd[0] * 10**quote.decimals, usd[1] * 10**base.decimals)
+        return abs(price / said - 1) <= SAFE_DEVIATION
 
     async def _gas_worth(self, quote: Asset, block: BlockRef) -> int:
         """Quote base units that a swap's gas is worth, at the dearest."""
@@ -378,42 +393,3 @@ def _text(value: Fraction, places: int) -> str:
     """Decimal text, rounded down."""
     scaled = str(int(value * 10**places)).rjust(places + 1, "0")
     return scaled if not places else f"{scaled[:-places]}.{scaled[-places:]}"
-
-
-def _fund(rpc: DevRpc, address: Address) -> None:
-    decimals = {"ETH": 18, "WETH": 18, "WBTC": 8, "USDC": 6, "USDT": 6}
-    for symbol, amount in FUNDS.items():
-        raw = int(amount) * 10 ** decimals[symbol]
-        if symbol == "ETH":
-            fund_native(rpc, address, raw)
-        else:
-            fund_token(rpc, "ethereum", symbol, address, raw)
-
-
-async def _stack(services: Services, key: UnlockedKey, rpc: DevRpc, *, number: int) -> Stack:
-    """An account with this wallet and a trade key."""
-    now_ms = services.clock.now_ms()
-    account = await services.db.run(
-        lambda c: ensure_account(c, f"bench {number}", owner=f"owner {number}", master=services.master, now_ms=now_ms)
-    )
-    wallet = await register_wallet(
-        services, account_id=account.id, address=key.address, label="main", signer="keystore"
-    )
-    new = NewKey(
-        account_id=account.id,
-        wallet_id=wallet.id,
-        label="trade",
-        permissions=frozenset({Permission.READ, Permission.TRADE}),
-    )
-    made = await services.db.run(lambda c: create_key(c, new, master=services.master, now_ms=now_ms))
-    if made.secret is None:
-        raise AssertionError("an HMAC key has a secret")
-    held = ApiKey(id=made.key.id, secret=made.secret.encode())
-    return Stack(
-        services=services,
-        client=client_of(services),
-        wallet=wallet,
-        keys={"read": held, "trade": held},
-        rpcs={"ethereum": rpc},
-        signing_key=key,
-    )
