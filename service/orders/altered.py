@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select, update
 
+from chains.tx.model import PlanId
 from chains.tx.store import StaleState
 from service.accounts.wallets import get_wallet
 from service.audit.acts import ORDER_ALTERED
@@ -19,7 +20,7 @@ from service.audit.appending import append
 from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
-from service.db.models import orders
+from service.db.models import fills, order_plans, orders
 from service.journal import books, reservations
 from service.orders import sealing, storage
 from service.orders.events import EVENT
@@ -41,7 +42,25 @@ def why_altered(c: Connection, order: Order, *, master: MasterKey) -> str | None
         return NO_MAC
     if not sealing.is_intact(master, order):
         return WRONG_MAC
-    return storage.why_rolled_back(c, order)
+    return why_rolled_back(c, order)
+
+
+def why_rolled_back(c: Connection, order: Order) -> str | None:
+    """What tells that an order that rests is an older version of itself; None: nothing does."""
+    t = order_plans
+    made = c.execute(select(func.count(), func.max(t.c.number)).where(t.c.order_id == order.id)).one()
+    if tuple(made) != (order.tries, order.tries or None):
+        return f"it counts {order.tries} tries, and there are {made[0]}"
+    if c.execute(select(fills.c.id).where(fills.c.order_id == order.id).limit(1)).first() is not None:
+        return "it has been filled"
+    return None
+
+
+def end_unread(c: Connection, plan_id: PlanId, *, reason: str, now_ms: int) -> None:
+    """End the order of which the plan is a try, whatever its row has."""
+    of_plan = select(order_plans.c.order_id).where(order_plans.c.plan_id == plan_id).scalar_subquery()
+    values = {"state": OrderState.CANCELED, "reason": reason, "mac": None, "updated_ms": now_ms}
+    c.execute(update(orders).where(orders.c.id == of_plan, orders.c.state == OrderState.NEW).values(values))
 
 
 def sound(c: Connection, order_id: int, *, master: MasterKey) -> Order:
@@ -67,13 +86,20 @@ def close_altered(c: Connection, order_id: int, *, why: str | None = None, maste
         found = why if order is None else why_altered(c, order, master=master) or why
     except Tampered:
         order, found = None, UNREAD
-    if found is None or not storage.close_unread(c, order_id, reason=ALTERED, now_ms=now_ms):
+    if found is None or not _close_unread(c, order_id, reason=ALTERED, now_ms=now_ms):
         return False
     reservations.release_order(c, order_id, now_ms)
     record(c, order_id, why=found, plan_id=None, master=master, now_ms=now_ms)
     if order is not None and _is_its_accounts(c, order, master=master):
         _tell(c, order, now_ms=now_ms)
     return True
+
+
+def _close_unread(c: Connection, order_id: int, *, reason: str, now_ms: int) -> bool:
+    """End an order that rests, whatever its row has; False: it does not rest any more."""
+    rests = (orders.c.state == OrderState.NEW) & orders.c.plan_id.is_(None)
+    values = {"state": OrderState.CANCELED, "reason": reason, "mac": None, "updated_ms": now_ms}
+    return c.execute(update(orders).where(orders.c.id == order_id, rests).values(values)).rowcount == 1
 
 
 def _tell(c: Connection, order: Order, *, now_ms: int) -> None:

@@ -7,7 +7,7 @@ Guarantees: of an order with its MAC every column but those marked `NOT_IN_MAC` 
 made anew only for an order that had it (`storage`), and one that has ended has none, so that setting its state back
 grants nothing.
 Not guaranteed: freshness. Who has an older copy of an open order's row can put it back whole; tries and fills that are
-still there tell on it (`storage.why_rolled_back`).
+still there tell on it (`altered.why_rolled_back`).
 """
 
 import hmac

@@ -27,7 +27,7 @@ from contracts.assets import AssetId
 from contracts.deployments import Venue
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
-from service.db.models import fills, intents, order_plans, orders, txs
+from service.db.models import intents, order_plans, orders, txs
 from service.markets.trades import Side
 from service.orders import sealing
 from service.orders.model import (
@@ -285,30 +285,6 @@ def trigger(c: Connection, order: Order, *, master: MasterKey, now_ms: int) -> O
 def close_resting(c: Connection, order: Order, *, state: OrderState, reason: str, now_ms: int) -> Order:
     """End an order that rests. Raises: StaleState: it does not rest any more."""
     return _change(c, order, _RESTS, now_ms=now_ms, state=state, reason=reason, mac=None)
-
-
-def close_unread(c: Connection, order_id: int, *, reason: str, now_ms: int) -> bool:
-    """End an order that rests, whatever its row has; False: it does not rest any more."""
-    values = {"state": OrderState.CANCELED, "reason": reason, "mac": None, "updated_ms": now_ms}
-    return c.execute(update(orders).where(orders.c.id == order_id, _RESTS).values(values)).rowcount == 1
-
-
-def end_unread(c: Connection, plan_id: PlanId, *, reason: str, now_ms: int) -> None:
-    """End the order of which the plan is a try, whatever its row has."""
-    of_plan = select(order_plans.c.order_id).where(order_plans.c.plan_id == plan_id).scalar_subquery()
-    values = {"state": OrderState.CANCELED, "reason": reason, "mac": None, "updated_ms": now_ms}
-    c.execute(update(orders).where(orders.c.id == of_plan, orders.c.state == OrderState.NEW).values(values))
-
-
-def why_rolled_back(c: Connection, order: Order) -> str | None:
-    """What tells that an order that rests is an older version of itself; None: nothing does."""
-    t = order_plans
-    made = c.execute(select(func.count(), func.max(t.c.number)).where(t.c.order_id == order.id)).one()
-    if tuple(made) != (order.tries, order.tries or None):
-        return f"it counts {order.tries} tries, and there are {made[0]}"
-    if c.execute(select(fills.c.id).where(fills.c.order_id == order.id).limit(1)).first() is not None:
-        return "it has been filled"
-    return None
 
 
 def list_orders(

@@ -28,9 +28,10 @@ from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
 from service.journal import reservations
+from service.orders.altered import end_unread
 from service.orders.lifecycle import OrderLifecycle
 from service.orders.reasons import ALTERED, NOT_SIGNED
-from service.orders.storage import end_unread, order_by_plan
+from service.orders.storage import order_by_plan
 from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
 from service.transactions import lifecycle as transactions
