@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 import orjson
@@ -23,6 +23,8 @@ from service.cli.session_file import SignedIn
 TIMEOUT_S: Final = 30.0
 AGENT: Final = "cambist"
 """What a list of sessions calls this client."""
+IN_TARGET: Final = "/?&=%:@,+~!$'()*;"
+"""What stays as it is in a target; anything else that a person typed is escaped, so that it is signed as it is sent."""
 MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""
 
@@ -70,6 +72,7 @@ class Api:
         return self._send("DELETE", path, body=orjson.dumps(document) if document else b"")
 
     def _send(self, method: str, target: str, *, body: bytes) -> dict[str, Any]:
+        target = quote(target, safe=IN_TARGET)
         headers = {"User-Agent": AGENT} | self._credentials(method, target, body=body)
         if body:
             headers["Content-Type"] = "application/json"

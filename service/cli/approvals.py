@@ -50,7 +50,7 @@ def list_(
 
 @app.command(epilog="Example:\n\n  cambist approval show 7")
 def show(withdrawal: IdArgument, account: AccountOption = None, json: JsonOption = False) -> None:
-    """One of them, decoded."""
+    """A withdrawal that waits or has waited, decoded."""
     with Api(load_session()) as api:
         _show(api.get(f"/v1/approvals/{withdrawal}", _of(account)), json=json)
 

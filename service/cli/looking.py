@@ -10,14 +10,16 @@ from service.cli.api import Api
 from service.cli.failures import ExitStatus
 from service.cli.json_arguments import json_argument
 from service.cli.options import JsonOption
-from service.cli.output import print_fields, print_json, print_table, shortened, stderr
+from service.cli.output import print_fields, print_json, print_table, shortened, stderr, stdout
 from service.cli.profile import load_profile, server_url
 from service.cli.trading import ChainArgument, ProfileOption, block_title
 
 MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""
 
-contract = typer.Typer(no_args_is_help=True, help="Read contracts; to call one that changes something: transaction.")
+contract = typer.Typer(
+    no_args_is_help=True, help="Read contracts. What changes something is `cambist transaction call`."
+)
 
 
 def ping(json: JsonOption = False) -> None:
@@ -121,8 +123,8 @@ def read(
         return
     # What a contract answers is whatever its author wants a terminal to see.
     rows = [[one["name"] or "-", one["type"], escape(repr(one["value"]))] for one in answer["outputs"]]
-    title = f"{answer['function']} of {answer['to']}, {block_title(answer)}"
-    print_table(["output", "type", "value"], rows, title=escape(title))
+    stdout().print(escape(f"{answer['function']} of {answer['to']} on {block_title(answer)}"))
+    print_table(["output", "type", "value"], rows)
 
 
 def _show_reconciliation(answer: dict[str, Any]) -> None:

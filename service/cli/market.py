@@ -18,7 +18,15 @@ from service.cli.failures import ExitStatus
 from service.cli.options import JsonOption, settings_of_host
 from service.cli.output import moment, print_json, print_table, shortened, stdout
 from service.cli.profile import load_profile, server_url
-from service.cli.trading import BaseOption, ChainArgument, ProfileOption, QuoteOption, Side, block_title, trade_params
+from service.cli.trading import (
+    BaseOption,
+    ChainArgument,
+    ProfileOption,
+    QuoteOption,
+    SideArgument,
+    block_title,
+    trade_params,
+)
 
 WATCH_MIN_S: Final = 1.0
 AXIS_CELLS: Final = 16
@@ -211,7 +219,7 @@ def pools(chain: ChainArgument, market: MarketArgument, json: JsonOption = False
 def routes(
     chain: ChainArgument,
     market: MarketArgument,
-    side: Annotated[Side, typer.Argument()],
+    side: SideArgument,
     base: BaseOption = None,
     quote_amount: QuoteOption = None,
     profile: ProfileOption = None,

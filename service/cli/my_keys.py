@@ -182,7 +182,10 @@ def change(
     key: KeyArgument,
     label: Annotated[str | None, typer.Option(help="Another name.")] = None,
     permission: Annotated[list[Permission] | None, typer.Option(help="All that it may do; repeat.")] = None,
-    ip: IpOption = None,
+    ip: Annotated[
+        list[str] | None,
+        typer.Option(help="All that it may come from, as 203.0.113.7 or 2001:db8::/64; repeat; or anywhere."),
+    ] = None,
     expires: Annotated[str | None, typer.Option(help="Lifetime from now, as 12h or 90d, or never.")] = None,
     chain: ChainOption = None,
     asset: AssetOption = None,

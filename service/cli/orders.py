@@ -18,6 +18,7 @@ from service.cli.trading import (
     ProfileOption,
     QuoteOption,
     Side,
+    SideArgument,
     SlippageOption,
     money,
     trade_params,
@@ -58,6 +59,12 @@ ExpiresOption = Annotated[int | None, typer.Option("--expires-ms", help="When it
 GasOption = Annotated[
     bool | None, typer.Option("--count-gas/--no-count-gas", help="Whether gas counts as part of the price.")
 ]
+ImpactOption = Annotated[
+    int | None, typer.Option("--max-price-impact-bps", min=0, help="Most that it may move the price, in basis points.")
+]
+VenueOption = Annotated[
+    str | None, typer.Option(help="Only through this venue's pools, as uniswap_v3; else the best way over all.")
+]
 ClientIdOption = Annotated[
     str | None, typer.Option(help="Your own id; the same id never trades twice. A fresh one by default.")
 ]
@@ -72,7 +79,7 @@ ClientIdOption = Annotated[
 def place(
     chain: ChainArgument,
     market: MarketArgument,
-    side: Annotated[Side, typer.Argument()],
+    side: SideArgument,
     base: BaseOption = None,
     quote: QuoteOption = None,
     kind: KindOption = Kind.MARKET,
@@ -82,6 +89,8 @@ def place(
     expires_ms: ExpiresOption = None,
     count_gas: GasOption = None,
     slippage_bps: SlippageOption = None,
+    max_impact_bps: ImpactOption = None,
+    venue: VenueOption = None,
     client_id: ClientIdOption = None,
     test: Annotated[bool, typer.Option("--test", help="Check everything, send nothing.")] = False,
     wait: WaitOption = False,
@@ -102,6 +111,8 @@ def place(
         expires_ms=expires_ms,
         count_gas=count_gas,
         slippage_bps=slippage_bps,
+        max_impact_bps=max_impact_bps,
+        venue=venue,
         client_id=client_id,
     )
     with Api(load_profile(profile)) as api:
@@ -158,7 +169,7 @@ def replace(
     order: OrderArgument,
     chain: ChainArgument,
     market: MarketArgument,
-    side: Annotated[Side, typer.Argument()],
+    side: SideArgument,
     base: BaseOption = None,
     quote: QuoteOption = None,
     kind: KindOption = Kind.LIMIT,
@@ -168,6 +179,8 @@ def replace(
     expires_ms: ExpiresOption = None,
     count_gas: GasOption = None,
     slippage_bps: SlippageOption = None,
+    max_impact_bps: ImpactOption = None,
+    venue: VenueOption = None,
     client_id: ClientIdOption = None,
     mode: Annotated[Mode, typer.Option(help="Both or neither, or each for itself.")] = Mode.STOP_ON_FAILURE,
     profile: ProfileOption = None,
@@ -186,6 +199,8 @@ def replace(
         expires_ms=expires_ms,
         count_gas=count_gas,
         slippage_bps=slippage_bps,
+        max_impact_bps=max_impact_bps,
+        venue=venue,
         client_id=client_id,
     )
     named = {"cancel_order_id": int(order)} if order.isdigit() else {"cancel_client_order_id": order}
@@ -306,6 +321,8 @@ def _body(
     expires_ms: int | None,
     count_gas: bool | None,
     slippage_bps: int | None,
+    max_impact_bps: int | None,
+    venue: str | None,
     client_id: str | None,
 ) -> dict[str, Any]:
     """The request of an order; what was not given is left out, and a limit order rests unless it says otherwise."""
@@ -317,6 +334,8 @@ def _body(
         "stop_price": stop_price,
         "expires_ms": expires_ms,
         "count_gas": count_gas,
+        "max_price_impact_bps": max_impact_bps,
+        "venue": venue,
     }
     return (
         trade_params(market, side, base=base, quote=quote, slippage_bps=slippage_bps)

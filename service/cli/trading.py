@@ -27,6 +27,7 @@ class Side(StrEnum):
     SELL = "sell"
 
 
+SideArgument = Annotated[Side, typer.Argument(help="Whether the base asset is bought or sold.")]
 BaseOption = Annotated[str | None, typer.Option("--base", help="Amount of the base asset, as 0.5.")]
 QuoteOption = Annotated[str | None, typer.Option("--quote", help="Amount of the quote asset, instead of --base.")]
 
@@ -49,7 +50,7 @@ def balances(chain: ChainArgument, profile: ProfileOption = None, json: JsonOpti
 def quote(
     chain: ChainArgument,
     market: Annotated[str, typer.Argument(help="Market, as ETHUSDC.")],
-    side: Annotated[Side, typer.Argument()],
+    side: SideArgument,
     base: BaseOption = None,
     quote_amount: QuoteOption = None,
     slippage_bps: SlippageOption = None,

@@ -86,7 +86,10 @@ def list_allowances(
     print_table(["asset", "spender", "name", "may take", "needed now"], rows, title=block_title(answer))
 
 
-@allowances.command("revoke", epilog="Example:\n\n  cambist allowance revoke ethereum USDC 0x68b3…fc45 --wait")
+@allowances.command(
+    "revoke",
+    epilog="Example:\n\n  cambist allowance revoke ethereum USDC 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --wait",
+)
 def revoke(
     chain: ChainArgument,
     asset: Annotated[str, typer.Argument(help="Symbol or asset id, as USDC.")],
@@ -105,8 +108,9 @@ def revoke(
 
 @app.command(
     "call",
-    epilog="Examples:\n\n  cambist transaction call ethereum 0x5aAe…eAed 'deposit(uint256)' 25000000 --approve USDC=25"
-    "\n\n  cambist transaction call ethereum 0x5aAe…eAed 'stake()' --value 0.5 --test",
+    epilog="Examples:\n\n  cambist transaction call ethereum 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+    " 'deposit(uint256)' 25000000 --approve USDC=25\n\n"
+    "  cambist transaction call ethereum 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed 'stake()' --value 0.5 --test",
 )
 def call(
     chain: ChainArgument,
@@ -143,7 +147,7 @@ def call(
 
 @app.command("list", epilog="Example:\n\n  cambist transaction list --json")
 def list_(profile: ProfileOption = None, json: JsonOption = False) -> None:
-    """The wallet's newest."""
+    """The newest transactions of the key's wallet besides orders and withdrawals."""
     with Api(load_profile(profile)) as api:
         answer = api.get("/v1/transactions")
     if json:
@@ -162,7 +166,7 @@ def show(
     profile: ProfileOption = None,
     json: JsonOption = False,
 ) -> None:
-    """One of them."""
+    """One transaction, with what it moved and what it cost."""
     with Api(load_profile(profile)) as api:
         answer = api.get(f"/v1/transactions/{number}")
     if json:

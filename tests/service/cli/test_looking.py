@@ -103,3 +103,17 @@ def test_a_contract_is_read_with_numbers_as_text(cambist: Cambist, as_reader: En
     assert "USD Coin" in call(cambist, "contract", "read", "ethereum", "USDC", "name", "--abi", "erc20", extra=as_reader).stdout  # fmt: skip # noqa: E501
     wrong = call(cambist, "contract", "read", "ethereum", "USDC", "f(uint256[])", "[1", "--json", extra=as_reader)
     assert (wrong.returncode, error_of(wrong)["code"]) == (ExitStatus.USAGE, "bad_argument")
+
+
+def test_what_a_person_types_is_signed_as_it_is_sent(cambist: Cambist, as_reader: Env) -> None:
+    for chain in ("ether eum", "éther", "a/b", "a#b", "a%20b"):
+        done = call(cambist, "balances", chain, "--json", extra=as_reader)
+        assert (done.returncode, error_of(done)["code"] in ("unknown_chain", "not_found")) == (ExitStatus.REFUSED, True)
+
+
+def test_an_order_has_its_own_bounds_and_venue(cambist: Cambist, as_client: Env) -> None:
+    order = ("order", "place", "ethereum", "ETHUSDC", "sell", "--base", "0.1", "--test")
+    bounds = ("--max-price-impact-bps", "500", "--slippage-bps", "50", "--venue")
+    assert answer(cambist, *order, *bounds, "uniswap_v3", extra=as_client)["outcome"] == "trade"
+    done = call(cambist, *order, *bounds, "nowhere", "--json", extra=as_client)
+    assert (done.returncode, error_of(done)["code"]) == (ExitStatus.REFUSED, "invalid_request")
