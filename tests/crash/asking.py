@@ -101,12 +101,10 @@ class Client:
             self._asked[subject.client_id] = MOST_ASKED
 
     async def try_cooling(self) -> str | None:
-        """A withdrawal to an address that cools: None if it was refused for that, else what was answered."""
+        """A withdrawal to an address that cools: None if it was refused for that, or not judged; else the answer."""
         body = {"asset": "USDC", "amount": "1", "address": self.names["cooling"], "client_withdrawal_id": "too-early"}
         answer = await self.stack.post(f"/v1/{self.chain}/withdrawals", body, key="book")
-        if answer.status_code >= 500 or answer.status_code == 429 or answer.json().get("code") == COOLING:
-            return None
-        return answer.text
+        return None if _again(answer) or answer.json().get("code") == COOLING else answer.text
 
     # -- private ------------------------------------------------------------------------------------------
 
