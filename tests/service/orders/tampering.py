@@ -7,7 +7,7 @@ from sqlalchemy import Column, Integer, LargeBinary, Table
 from sqlalchemy.engine import make_url
 
 from service.db.models import NOT_IN_MAC, order_plans, orders
-from service.db.types import U256, Hash32, Json, RatioText
+from service.db.types import U256, Addr, Hash32, Json, RatioText
 
 OTHER: Final = {
     "sell": "buy",
@@ -82,7 +82,7 @@ def another(column: Column[Any], value: Any) -> Any:
             return f"{int(num) + 1}/{den}"
         case Json(), _:
             return "{}"
-        case ((LargeBinary() | Hash32()), _):
+        case ((LargeBinary() | Hash32() | Addr()), _):
             return bytes([(value or bytes(32))[0] ^ 1]) + (value or bytes(32))[1:]
         case _, int():
             # Far from what is there: ids of others are taken.

@@ -19,7 +19,8 @@ from service.transactions.terms import asked_mac, columns
 from service.workers.presign import PreSign
 from tests.clock import FakeClock
 from tests.service.books_seed import address_of
-from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, USDC, USDT
+from tests.service.orders.tampering import copy, write
+from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, STORE, USDC, USDT
 from tests.service.transactions.seed import (
     AMOUNT,
     DEPOSIT,
@@ -229,6 +230,36 @@ async def test_before_a_call_only_its_own_exact_approvals_are_signed(
 ) -> None:
     found = await seeded(sqlite_db, TransactionKind.CONTRACT)
     await refused(sqlite_db, with_call(found.plan.intents[0], call), why)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("of_last", "to"), [(True, 1), (False, 0), (True, 2)])
+async def test_a_plan_with_one_more_call_is_not_signed(
+    sqlite_db: Database, sqlite_url: str, kind: TransactionKind, of_last: bool, to: int
+) -> None:
+    """F79: the call a second time, after it or before it."""
+    found = await seeded(sqlite_db, kind)
+    last = len(found.plan.intents) - 1
+    position = last + to if of_last else -1
+    copy(sqlite_url, m.intents, where=f"position = {last}", id=f"plan_id || '/{position}'", position=str(position))
+    plan = await sqlite_db.read(lambda c: STORE.plan(c, found.plan.id))
+    assert plan is not None
+    assert len(plan.intents) == last + 2
+    for intent in plan.intents:
+        with pytest.raises(PreSignRefused):
+            await presign(sqlite_db).check(intent)
+
+
+async def test_the_digest_of_its_calls_is_not_taken_away_from_a_row(sqlite_db: Database, sqlite_url: str) -> None:
+    """F79: as if it were from before there was one."""
+    found = await seeded(sqlite_db, TransactionKind.WRAP)
+    write(sqlite_url, "UPDATE transactions SET calls_hash = NULL")
+    await refused(sqlite_db, found.plan.intents[0], "integrity check")
+
+
+async def test_one_from_before_there_was_a_digest_of_calls_is_signed(sqlite_db: Database) -> None:
+    found = await forge(sqlite_db, await seeded(sqlite_db, TransactionKind.WRAP), calls_hash=None)
+    await presign(sqlite_db).check(found.plan.intents[0])
 
 
 async def test_a_reset_before_an_approval_may_be_signed(sqlite_db: Database) -> None:

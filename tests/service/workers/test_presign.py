@@ -33,6 +33,7 @@ from service.withdrawals.model import WithdrawalState
 from service.workers.presign import PreSign
 from tests.clock import FakeClock
 from tests.service.books_seed import ETHEREUM, NOW_MS, Owner, address_of
+from tests.service.orders.tampering import copy, tamper, write
 from tests.service.trading_seed import (
     ASSETS,
     BOB,
@@ -41,10 +42,12 @@ from tests.service.trading_seed import (
     MASTER,
     MIN_BOUGHT,
     SOLD,
+    STORE,
     USDC,
     USDT,
     Seeded,
     order_calls,
+    reserve,
     seed_order_of,
     seed_withdrawal_of,
     swap_of,
@@ -302,6 +305,41 @@ async def test_a_withdrawal_is_no_excuse_for_an_approval(sqlite_db: Database) ->
     withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
     call = erc20.approve_call(USDC.token_address, BOB, amount=5_000_000)
     await refused(sqlite_db, with_call(withdrawal.plan.intents[0], call), "no transfer that we know")
+
+
+@pytest.mark.parametrize("position", [1, -1, 7])
+async def test_a_withdrawal_whose_plan_has_another_call_is_not_signed(
+    sqlite_db: Database, sqlite_url: str, position: int
+) -> None:
+    """F79: the same transfer once more, in a plan that was cleared for one."""
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    copy(sqlite_url, m.intents, id=f"plan_id || '/{position}'", position=str(position))
+    plan = await sqlite_db.read(lambda c: STORE.plan(c, withdrawal.plan.id))
+    assert plan is not None
+    for intent in plan.intents:
+        await refused(sqlite_db, intent, "another number of them")
+
+
+async def test_a_transfer_that_had_a_nonce_is_not_signed_for_another_one(sqlite_db: Database, sqlite_url: str) -> None:
+    """F79: sent, then queued again by an edit, with its slot called another's."""
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    await sqlite_db.run(lambda c: reserve(c, withdrawal.plan))
+    for state in ("superseded", "final"):
+        write(sqlite_url, "UPDATE txs SET state = ?", state)
+        await refused(sqlite_db, withdrawal.plan.intents[0], "had a nonce already")
+
+
+@pytest.mark.parametrize("column", ["gas_limit", "max_gas_cost_wei", "position", "id", "wallet", "value_wei"])
+async def test_a_withdrawals_call_edited_in_the_database_is_not_signed(
+    sqlite_db: Database, sqlite_url: str, column: str
+) -> None:
+    """F79."""
+    withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
+    assert tamper(sqlite_url, m.intents.c[column], withdrawal.plan.intents[0].id)
+    plan = await sqlite_db.read(lambda c: STORE.plan(c, withdrawal.plan.id))
+    assert plan is not None
+    with pytest.raises(PreSignRefused):
+        await presign(sqlite_db).check(plan.intents[0])
 
 
 async def test_a_destination_taken_off_the_allowlist_is_refused(sqlite_db: Database) -> None:
