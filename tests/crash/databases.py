@@ -48,11 +48,13 @@ class PostgresDatabases:
     """Of a server, by its URL."""
 
     server: str
+    template: str = TEMPLATE
+    """A migrated, empty one; `make_template` makes it."""
 
     def make(self, folder: Path) -> str:
         folder.mkdir(mode=0o700)
         name = f"crash_{uuid.uuid4().hex}"
-        asyncio.run(self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+        asyncio.run(self._execute(f"CREATE DATABASE {name} TEMPLATE {self.template}"))
         return make_url(self.server).set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
@@ -60,8 +62,8 @@ class PostgresDatabases:
 
     def make_template(self) -> None:
         """Once a server."""
-        asyncio.run(self._execute(f"CREATE DATABASE {TEMPLATE}"))
-        url = make_url(self.server).set(database=TEMPLATE).render_as_string(hide_password=False)
+        asyncio.run(self._execute(f"CREATE DATABASE {self.template}"))
+        url = make_url(self.server).set(database=self.template).render_as_string(hide_password=False)
         asyncio.run(migrate(url))
 
     async def _execute(self, statement: str) -> None:

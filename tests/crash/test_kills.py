@@ -5,7 +5,7 @@
 
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,15 +13,17 @@ from typing import Final
 import pytest
 
 from scripts.devnet.network import Devnet, Origin
-from tests.crash.databases import SqliteFiles
+from tests.crash.databases import PostgresDatabases, SqliteFiles
 from tests.crash.oracle import Evidence, Finding, judge
 from tests.crash.runner import Ground, ground
-from tests.crash.subjects import KINDS
+from tests.crash.subjects import KINDS, Setting, bought_first, draw_subject
 from tests.crash.trials import FAULTS, POINTS, Kill, Trial, draw
 
 TRIALS: Final = 48
 SEED: Final = int(os.environ.get("CAMBIST_CRASH_SEED", "20260"))
 """Set it to see other trials; `make test` always runs the same ones."""
+MIGRATED: Final = "cambist_template"
+"""The database that `postgres_server` comes with."""
 
 pytestmark = pytest.mark.chain
 
@@ -32,12 +34,15 @@ def trial(number: int) -> Trial:
     return draw(SEED + number, point=POINTS[number % len(POINTS)], fault=faults[number % len(faults)])
 
 
+def origin_of(devnet: Devnet, name: str) -> Origin:
+    chain = devnet.chains[name]
+    return Origin(base_url=chain.base_url or chain.rpc_url)
+
+
 @pytest.fixture(scope="module")
 def crash_ground(devnet: Devnet, sqlite_template: Path) -> Iterator[Ground]:
     """One zygote and its forks for all trials of a worker."""
-    origins: Mapping[str, Origin] = {
-        name: Origin(base_url=chain.base_url or chain.rpc_url) for name, chain in devnet.chains.items()
-    }
+    origins = {name: origin_of(devnet, name) for name in devnet.chains}
     with ground(origins, SqliteFiles(template=sqlite_template)) as made:
         yield made
 
@@ -46,6 +51,27 @@ def crash_ground(devnet: Devnet, sqlite_template: Path) -> Iterator[Ground]:
 def test_F01_a_killed_service_pays_once_loses_nothing_and_keeps_its_books(crash_ground: Ground, number: int) -> None:
     verdict = crash_ground.run(trial(number))
     assert verdict.held, f"{verdict.trial.name}\n{verdict.findings}\n{verdict.log}"
+
+
+@pytest.mark.postgres
+def test_F01_on_postgresql_a_life_goes_on_from_where_the_killed_one_stopped(
+    devnet: Devnet, postgres_server: str
+) -> None:
+    databases = PostgresDatabases(server=postgres_server, template=MIGRATED)
+    setting = Setting(chance=random.Random(1), chain="ethereum", seed=1, direction=1)
+    changed = replace(
+        draw(1),
+        chain="ethereum",
+        direction=1,
+        subjects=[bought_first(setting, raw=20_000_001), draw_subject(setting, index=1, kind="limit")],
+        kills=[Kill(point="K12"), Kill(point="K20", count=8), Kill(point="K21", count=8)],
+        fault="none",
+        rules=[],
+    )
+    with ground({"ethereum": origin_of(devnet, "ethereum")}, databases) as here:
+        verdict = here.run(changed)
+    assert verdict.held, f"{verdict.findings}\n{verdict.log}"
+    assert verdict.killed_at == ("K12", "K20", "K21")
 
 
 @pytest.mark.parametrize("fault", ["no simulation of sequences", "none"])
