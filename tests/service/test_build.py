@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from chains.rpc.addresses import parse_endpoints
+from chains.signing.keystore import DEFAULT_SCRYPT_N, Keystore
 from service.auth.secrets import MasterKey
 from service.build import ChainNotConfigured, build
 from service.settings import Settings
@@ -39,3 +41,19 @@ async def test_a_chain_that_is_described_but_has_no_listed_assets_is_refused_by_
     settings = Settings(data_dir=tmp_path / "data", master_key_file=key, chains_file=described, rpc=rpc)
     with pytest.raises(ChainNotConfigured, match="no assets and contracts are listed for base"):
         await build(settings)
+
+
+@pytest.mark.deep  # A second, and 256 MB.
+async def test_a_key_file_costs_who_guesses_its_password_what_geths_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.build.Keystore", Keystore)
+    key = tmp_path / "master.key"
+    MasterKey.create(key)
+    services = await build(Settings(data_dir=tmp_path / "data", master_key_file=key))
+    try:
+        services.keystore.create("password")
+    finally:
+        await services.close()
+    [file] = services.settings.keystore_dir.iterdir()
+    assert orjson.loads(file.read_bytes())["crypto"]["kdfparams"]["n"] == DEFAULT_SCRYPT_N
