@@ -12,6 +12,7 @@ from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.options import JsonOption
 from service.cli.output import moment, print_fields, print_json, print_table, stderr
 from service.cli.profile import load_profile
+from service.cli.session_file import load_session
 from service.cli.trading import ChainArgument, ProfileOption, money
 from service.cli.waiting import SENT_ENDED, TimeoutOption, WaitOption, judge, wait_for
 
@@ -122,18 +123,29 @@ def show(withdrawal: IdArgument, profile: ProfileOption = None, json: JsonOption
         _show(api.get(f"/v1/withdrawals/{withdrawal}"), json=json)
 
 
-@app.command(epilog="Examples:\n\n  cambist withdrawal cancel 7\n\n  cambist withdrawal cancel 7 --self-send")
+@app.command(
+    epilog="Examples:\n\n  cambist withdrawal cancel 7\n\n  cambist withdrawal cancel 7 --self-send\n\n"
+    "  cambist withdrawal cancel 7 --session"
+)
 def cancel(
     withdrawal: IdArgument,
     self_send: Annotated[
         bool, typer.Option("--self-send", help="If it was sent: try to overtake it. What is mined decides.")
     ] = False,
+    in_session: Annotated[
+        bool, typer.Option("--session", help="As who is signed in, an owner of the account, in place of a key.")
+    ] = False,
+    account: Annotated[str | None, typer.Option(help="In a session: the account, if you own several.")] = None,
     profile: ProfileOption = None,
     json: JsonOption = False,
 ) -> None:
     """Cancel a withdrawal, at once while nothing of it is sent."""
-    query = f"?{urlencode({'if_sent': 'self_send'})}" if self_send else ""
-    with Api(load_profile(profile)) as api:
+    if in_session and profile is not None:
+        raise CommandFailed("one_caller_needed", "give --session or --profile", status=ExitStatus.USAGE)
+    given = {"if_sent": "self_send" if self_send else None, "account": account}
+    said = {name: value for name, value in given.items() if value is not None}
+    query = f"?{urlencode(said)}" if said else ""
+    with Api(load_session() if in_session else load_profile(profile)) as api:
         answer = api.delete(f"/v1/withdrawals/{withdrawal}{query}")
     _show(answer, json=json)
     if answer["state"] != "cancelled" and not json:
