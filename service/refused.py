@@ -17,7 +17,7 @@ from service.ratelimits.limits import bucket_of
 
 MAX_KEY_ID: Final = 64
 _STATUSES: Final = frozenset({401, 403})
-_ALSO: Final = frozenset({"sign_in_locked", "limit_price_unknown"})
+_ALSO: Final = frozenset({"sign_in_locked", "limit_price_unknown", "record_tampered"})
 _NOT: Final = frozenset({"authentication_required"})
 """Nothing was tried."""
 

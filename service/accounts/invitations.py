@@ -6,7 +6,6 @@ Guarantees: a token is 256 random bits, shown once, stored as a hash only, works
 """
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, upda
 
 from service.accounts.people import Role
 from service.auth import authority
+from service.auth.authority import Sifted
 from service.auth.secrets import MasterKey
 from service.db.models import invitations
 from service.errors import ApiError
@@ -83,19 +83,21 @@ def use(c: Connection, token: str, *, master: MasterKey, now_ms: int) -> Invitat
     raise ApiError("invitation_invalid", "this invitation is none, was used, or is too old")
 
 
-def waiting(c: Connection, account_id: int, *, master: MasterKey, now_ms: int) -> Sequence[Waiting]:
-    """The invitations into an account that still work, oldest first. Raises: authority.Tampered."""
+def waiting(c: Connection, account_id: int, *, master: MasterKey, now_ms: int) -> Sifted[Waiting]:
+    """The invitations into an account that still work, oldest first, and those whose MAC is wrong, which do not."""
     t = invitations
     mine = select(t).where(t.c.account_id == account_id, t.c.used_ms.is_(None), t.c.expires_ms > now_ms)
-    found: list[Waiting] = []
-    for row in c.execute(mine.order_by(t.c.created_ms, t.c.token_hash)).mappings():
+
+    def make(row: RowMapping) -> Waiting:
         authority.verify(master, t, row)
         into = _into(row)
         assert into is not None  # selected by its account
-        found.append(
-            Waiting(id=_shown(row["token_hash"]), into=into, created_ms=row["created_ms"], expires_ms=row["expires_ms"])
+        return Waiting(
+            id=_shown(row["token_hash"]), into=into, created_ms=row["created_ms"], expires_ms=row["expires_ms"]
         )
-    return found
+
+    mine = mine.order_by(t.c.created_ms, t.c.token_hash)
+    return authority.sift(c, mine, table=t, id_=t.c.token_hash, make=make, called=_shown)
 
 
 def take_back(c: Connection, account_id: int, *, id_: str) -> bool:

@@ -75,7 +75,8 @@ def remove(c: Connection, account_id: int, *, user_id: int, master: MasterKey, n
 def invite(c: Connection, into: Into, *, master: MasterKey, now_ms: int) -> str:
     """The token of a new invitation into an account. Raises: ApiError: too_many."""
     _lock(c, into.account_id)
-    if len(invitations.waiting(c, into.account_id, master=master, now_ms=now_ms)) >= MAX_INVITATIONS:
+    waiting = invitations.waiting(c, into.account_id, master=master, now_ms=now_ms)
+    if len(waiting.intact) + len(waiting.unusable) >= MAX_INVITATIONS:
         raise ApiError("too_many", f"at most {MAX_INVITATIONS} invitations into an account wait to be used")
     return invitations.create(c, None, into=into, master=master, now_ms=now_ms)
 

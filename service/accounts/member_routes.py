@@ -9,7 +9,7 @@ one unit of work; of an account in which the caller has no role nothing is told.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, status
 from sqlalchemy import Connection, select
@@ -35,6 +35,7 @@ from service.accounts.schemas import AccountName
 from service.audit import acts
 from service.audit.model import Subject
 from service.audit.recording import record_by_person
+from service.auth.authority import Sifted
 from service.auth.callers import PersonCaller
 from service.auth.session_caller import SessionCaller
 from service.build import Services
@@ -54,23 +55,29 @@ async def list_members(caller: PersonCaller, services: Here, account: AccountQue
     """Who has which role in the account; for owners, also the invitations that wait."""
     now_ms, master = services.clock.now_ms(), services.master
 
-    def read(c: Connection) -> Members:
+    def read(c: Connection) -> tuple[Members, list[Sifted[Any]], int]:
         mine = memberships.require_role(c, caller, account, one_of=memberships.ANYONE, master=master)
         named = people.get_account(c, mine.account_id)
         assert named is not None  # a membership's foreign key
-        found = people.members(c, mine.account_id, master=master)
+        found = people.sift_members(c, mine.account_id, master=master)
         waiting = invitations.waiting(c, mine.account_id, master=master, now_ms=now_ms)
-        return Members(
+        owns = mine.role is Role.OWNER
+        shown = Members(
             account=named.name,
-            members=[_shown(c, one, caller, now_ms=now_ms) for one in found],
+            members=[_shown(c, one, caller, now_ms=now_ms) for one in found.intact],
             invitations=[
                 InvitationOut(id=one.id, role=one.into.role, created_ms=one.created_ms, expires_ms=one.expires_ms)
-                for one in waiting
-                if mine.role is Role.OWNER
+                for one in waiting.intact
+                if owns
             ],
+            unusable=[*found.unusable, *(waiting.unusable if owns else ())],
         )
+        return shown, [found, waiting], mine.account_id
 
-    return await services.db.read(read)
+    shown, sifted, account_id = await services.db.read(read)
+    for one in sifted:
+        services.refusals.note_unusable(one, account_id=account_id)
+    return shown
 
 
 @router.post("/members", status_code=status.HTTP_201_CREATED)

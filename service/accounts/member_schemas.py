@@ -65,6 +65,8 @@ class Members(Document):
     members: list[MemberOut]
     invitations: list[InvitationOut]
     """For owners; nobody else is shown them."""
+    unusable: list[str] = Field(examples=[[]])
+    """Ids of users, and for owners of invitations, whose rows are not as the service wrote them: they grant nothing."""
 
 
 class Changed(Document):

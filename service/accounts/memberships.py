@@ -18,6 +18,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from service.accounts.people import SEASONED_MS, Account, Membership, Role, membership_of
+from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.db.models import accounts, memberships
@@ -72,12 +73,26 @@ def role_in(c: Connection, user_id: int, account_id: int, *, master: MasterKey) 
 
 
 def accounts_of(c: Connection, user_id: int, *, master: MasterKey) -> Sequence[Belonging]:
-    """The accounts in which the user has a role, oldest first. Raises: authority.Tampered."""
+    """The accounts in which the user has a role, oldest first; not by a membership whose MAC is wrong."""
+    return sift_accounts(c, user_id, master=master)[0]
+
+
+def sift_accounts(c: Connection, user_id: int, *, master: MasterKey) -> tuple[Sequence[Belonging], Sequence[Account]]:
+    """The same, and the accounts of memberships whose MAC is wrong."""
     columns = (accounts.c.id, accounts.c.name, accounts.c.created_ms)
     mine = select(*columns).join(memberships).where(memberships.c.user_id == user_id).order_by(accounts.c.id)
-    found = [Account(**row) for row in c.execute(mine).mappings()]
-    roles = [(account, role_in(c, user_id, account.id, master=master)) for account in found]
-    return [Belonging(account=account, role=role) for account, role in roles if role is not None]
+    roles: list[Belonging] = []
+    unusable: list[Account] = []
+    for row in c.execute(mine).mappings().all():
+        account = Account(**row)
+        try:
+            role = role_in(c, user_id, account.id, master=master)
+        except Tampered:
+            unusable.append(account)
+            continue
+        if role is not None:
+            roles.append(Belonging(account=account, role=role))
+    return roles, unusable
 
 
 def require_role(
@@ -90,12 +105,15 @@ def require_role(
             role_denied: the caller's role there is another one.
         authority.Tampered.
     """
-    mine = accounts_of(c, caller.user_id, master=master)
-    if account is None and len(mine) > 1:
+    mine, unusable = sift_accounts(c, caller.user_id, master=master)
+    # One that was altered leaves open no less which of several is meant.
+    if account is None and len(mine) + len(unusable) > 1:
         raise ApiError("account_required", "you are a member of several accounts; name one as `account`")
     for one in mine:
         if account is None or one.account.name == account:
             return _allowed(c, caller, one, one_of=one_of, master=master)
+    if any(account in (None, one.name) for one in unusable):
+        raise Tampered(memberships)
     raise ApiError("account_not_found", "there is no such account")
 
 

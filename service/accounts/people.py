@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select
 
 from service.accounts import names
 from service.auth import authority
+from service.auth.authority import Sifted
 from service.auth.secrets import MasterKey
 from service.db.models import accounts, memberships, users
 
@@ -114,11 +115,15 @@ def add_member(
 
 
 def members(c: Connection, account_id: int, *, master: MasterKey) -> Sequence[Membership]:
-    """All memberships of an account. Raises: the authority's error for a row whose MAC is wrong."""
-    rows = c.execute(
-        select(memberships).where(memberships.c.account_id == account_id).order_by(memberships.c.user_id)
-    ).mappings()
-    return [_membership(row, master) for row in rows]
+    """All memberships of an account; none whose MAC is wrong: it grants nothing."""
+    return sift_members(c, account_id, master=master).intact
+
+
+def sift_members(c: Connection, account_id: int, *, master: MasterKey) -> Sifted[Membership]:
+    """The same, and the ids of the users whose membership has a wrong MAC."""
+    t = memberships
+    mine = select(t).where(t.c.account_id == account_id).order_by(t.c.user_id)
+    return authority.sift(c, mine, table=t, id_=t.c.user_id, make=lambda row: _membership(row, master))
 
 
 def role_of(c: Connection, user_id: int, *, account_id: int, master: MasterKey) -> Role | None:

@@ -29,9 +29,11 @@ from service.accounts.signing_in import Proof, SecondFactor
 from service.accounts.users import Credential
 from service.audit import acts
 from service.audit.recording import record_by_person
+from service.auth.authority import Sifted
 from service.auth.callers import PersonCaller, PublicCaller
 from service.auth.session_caller import COOKIE, SessionCaller, check_origin, csrf_token
 from service.build import Services
+from service.db.models import sessions as session_rows
 from service.errors import ApiError
 from service.markets.lookup import Here
 from service.ratelimits.buckets import Buckets
@@ -148,7 +150,10 @@ async def me(caller: PersonCaller, services: Here) -> Me:
 @router.get("/sessions")
 async def list_sessions(caller: PersonCaller, services: Here) -> Sessions:
     """The user's open sessions, newest first."""
-    return await services.db.read(lambda c: _listed(services, c, caller))
+    listed = await services.db.read(lambda c: _listed(services, c, caller))
+    altered: Sifted[Session] = Sifted(table=session_rows.name, intact=[], unusable=listed.unusable)
+    services.refusals.note_unusable(altered, account_id=None)
+    return listed
 
 
 @router.delete("/sessions/{session_id}")
@@ -301,7 +306,9 @@ def _listed(services: Services, c: Connection, caller: SessionCaller) -> Session
     found = sessions.list_of(
         c, caller.user_id, master=services.master, now_ms=services.clock.now_ms(), idle_ms=idle_ms
     )  # fmt: skip
-    return Sessions(sessions=[_shown(one, current=caller.session.id) for one in found])
+    return Sessions(
+        sessions=[_shown(one, current=caller.session.id) for one in found.intact], unusable=list(found.unusable)
+    )
 
 
 def _shown(session: Session, *, current: str) -> SessionOut:

@@ -63,6 +63,8 @@ class SignedInOut(Document):
 
 class Sessions(Document):
     sessions: list[SessionOut]
+    unusable: list[str] = Field(examples=[[]])
+    """Ids of sessions whose rows are not as the service wrote them: they work nowhere. Ending one takes it away."""
 
 
 class Membership(Document):

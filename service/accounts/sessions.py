@@ -8,8 +8,7 @@ Not guaranteed: that `last_seen_ms` is exact; it is written once in `SEEN_EVERY_
 """
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from service.auth import authority
+from service.auth.authority import Sifted
 from service.auth.secrets import MasterKey
 from service.db.models import sessions
 
@@ -117,12 +117,13 @@ def touch(c: Connection, session_id: str, *, master: MasterKey, now_ms: int) -> 
     )  # fmt: skip
 
 
-def list_of(c: Connection, user_id: int, *, master: MasterKey, now_ms: int, idle_ms: int) -> Sequence[Session]:
-    """A user's sessions that are not over, newest first. Raises: authority.Tampered."""
-    rows = c.execute(select(sessions).where(sessions.c.user_id == user_id)).mappings()
-    found = [_session(row, master) for row in rows]
-    live = [one for one in found if not one.is_over(now_ms, idle_ms=idle_ms)]
-    return sorted(live, key=lambda one: (one.created_ms, one.id), reverse=True)
+def list_of(c: Connection, user_id: int, *, master: MasterKey, now_ms: int, idle_ms: int) -> Sifted[Session]:
+    """A user's sessions that are not over, newest first, and the ids of those whose MAC is wrong: they work nowhere,
+    and can be ended."""
+    t = sessions
+    mine = select(t).where(t.c.user_id == user_id).order_by(t.c.created_ms.desc(), t.c.id.desc())
+    found = authority.sift(c, mine, table=t, id_=t.c.id, make=lambda row: _session(row, master))
+    return replace(found, intact=[one for one in found.intact if not one.is_over(now_ms, idle_ms=idle_ms)])
 
 
 def end(c: Connection, session_id: str, *, user_id: int) -> bool:

@@ -90,6 +90,15 @@ def list_wallets(c: Connection, account_id: int | None = None, *, master: Master
     return [_wallet(row, master) for row in c.execute(statement).mappings()]
 
 
+def intact_wallets(c: Connection, account_id: int | None = None, *, master: MasterKey) -> Sequence[Wallet]:
+    """The same without those whose MAC is wrong: for looking, where one of them must not hide the others."""
+    statement = select(wallets).order_by(wallets.c.id)
+    if account_id is not None:
+        statement = statement.where(wallets.c.account_id == account_id)
+    found = authority.sift(c, statement, table=wallets, id_=wallets.c.id, make=lambda row: _wallet(row, master))
+    return found.intact
+
+
 def _wallet(row: RowMapping, master: MasterKey) -> Wallet:
     authority.verify(master, wallets, row)
     return Wallet(

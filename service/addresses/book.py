@@ -114,7 +114,7 @@ def known_addresses(c: Connection, account_id: int, *, master: MasterKey) -> Seq
     ]
     found += [
         Known(address=wallet.address, what=f"own wallet {wallet.label!r}")
-        for wallet in wallets.list_wallets(c, account_id, master=master)
+        for wallet in wallets.intact_wallets(c, account_id, master=master)
     ]
     # These two only warn: a row that was written into the database here grants nothing.
     of_keys = select(key_destinations.c.address).join(api_keys).where(api_keys.c.account_id == account_id).distinct()

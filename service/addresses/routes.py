@@ -6,7 +6,7 @@ account's entries nothing is told.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, status
@@ -21,6 +21,7 @@ from service.addresses.schemas import AddressBook, AddressIn, AddressOut, Coolin
 from service.addresses.storage import Entry, EntryState
 from service.audit.model import Subject
 from service.audit.recording import record_by_person
+from service.auth.authority import Sifted
 from service.auth.callers import PersonCaller
 from service.auth.session_caller import SessionCaller
 from service.build import Services
@@ -53,19 +54,26 @@ async def list_addresses(
     """The account's address book, by name, and how long a new entry cools."""
     now_ms, master = services.clock.now_ms(), services.master
 
-    def read(c: Connection) -> AddressBook:
+    def read(c: Connection) -> tuple[AddressBook, Sifted[Entry], int]:
         mine = memberships.require_role(c, caller, account, one_of=memberships.ANYONE, master=master)
-        found = [*storage.entries_of(c, mine.account_id, master=master)]
+        sifted = storage.sift_entries(c, mine.account_id, master=master)
         if include_removed:
-            found += storage.removed_of(c, mine.account_id, limit=MAX_REMOVED, master=master)
+            gone = storage.sift_removed(c, mine.account_id, limit=MAX_REMOVED, master=master)
+            sifted = replace(sifted, intact=[*sifted.intact, *gone.intact], unusable=[*sifted.unusable, *gone.unusable])
         named = people.get_account(c, mine.account_id)
         assert named is not None  # a membership's foreign key
         rule = cooling.rule_of(c, mine.account_id, now_ms=now_ms, master=master)
-        return AddressBook(
-            account=named.name, cooling=_cooling(rule), addresses=_shown(services, c, found, now_ms=now_ms)
+        shown = AddressBook(
+            account=named.name,
+            cooling=_cooling(rule),
+            addresses=_shown(services, c, sifted.intact, now_ms=now_ms),
+            unusable=list(sifted.unusable),
         )
+        return shown, sifted, mine.account_id
 
-    return await services.db.read(read)
+    shown, sifted, account_id = await services.db.read(read)
+    services.refusals.note_unusable(sifted, account_id=account_id)
+    return shown
 
 
 @router.post("/addresses", status_code=status.HTTP_201_CREATED)
@@ -219,7 +227,7 @@ def _shown(services: Services, c: Connection, entries: Sequence[Entry], *, now_m
     """Entries of one account."""
     if not entries:
         return []
-    own = wallets.list_wallets(c, entries[0].account_id, master=services.master)
+    own = wallets.intact_wallets(c, entries[0].account_id, master=services.master)
     adders = {entry.added_by for entry in entries if entry.added_by is not None}
     by_id = c.execute(select(users.c.id, users.c.name).where(users.c.id.in_(adders))).all()
     called = _Names(

@@ -60,6 +60,8 @@ class AddressBook(Document):
     account: AccountName
     cooling: CoolingOut
     addresses: list[AddressOut]
+    unusable: list[str] = Field(examples=[[]])
+    """Ids of entries whose rows are not as the service wrote them: they are no destinations."""
 
 
 class CoolingIn(Document):

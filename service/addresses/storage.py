@@ -10,11 +10,13 @@ Not here: who may do this, and what address is a good one (`adding`).
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
 from chains.types import Address, ChainId
 from service.auth import authority
+from service.auth.authority import Sifted
 from service.auth.secrets import MasterKey
 from service.db.models import book_entries
 from service.errors import ApiError
@@ -91,20 +93,26 @@ def entry_of(c: Connection, account_id: int, *, entry_id: int, master: MasterKey
 def entries_of(
     c: Connection, account_id: int, *, chain_id: ChainId | None = None, master: MasterKey
 ) -> Sequence[Entry]:
-    """What is in the account's book, by name; on one chain or on all."""
+    """What is in the account's book, by name; on one chain or on all. None whose MAC is wrong: it grants nothing."""
+    return sift_entries(c, account_id, chain_id=chain_id, master=master).intact
+
+
+def sift_entries(
+    c: Connection, account_id: int, *, chain_id: ChainId | None = None, master: MasterKey
+) -> Sifted[Entry]:
+    """The same, and the ids of those whose MAC is wrong."""
     t = book_entries
     found = select(t).where(t.c.account_id == account_id, t.c.removed_ms.is_(None)).order_by(t.c.name, t.c.id)
     if chain_id is not None:
         found = found.where(t.c.chain_id == chain_id)
-    return [_entry(row, master) for row in c.execute(found).mappings()]
+    return _sift(c, found, master)
 
 
-def removed_of(c: Connection, account_id: int, *, limit: int, master: MasterKey) -> Sequence[Entry]:
+def sift_removed(c: Connection, account_id: int, *, limit: int, master: MasterKey) -> Sifted[Entry]:
     """The entries that were removed, newest removal first."""
     t = book_entries
     found = select(t).where(t.c.account_id == account_id, t.c.removed_ms.is_not(None))
-    newest = found.order_by(t.c.removed_ms.desc(), t.c.id.desc()).limit(limit)
-    return [_entry(row, master) for row in c.execute(newest).mappings()]
+    return _sift(c, found.order_by(t.c.removed_ms.desc(), t.c.id.desc()).limit(limit), master)
 
 
 def entry_for(
@@ -144,6 +152,11 @@ def _write(c: Connection, row: dict[str, object], *, was: bytes, master: MasterK
     if written is None:
         raise ApiError("try_again", "the entry was changed at the same moment")
     return _entry(written, master)
+
+
+def _sift(c: Connection, statement: Select[Any], master: MasterKey) -> Sifted[Entry]:
+    t = book_entries
+    return authority.sift(c, statement, table=t, id_=t.c.id, make=lambda row: _entry(row, master))
 
 
 def _row(entry: Entry) -> dict[str, object]:

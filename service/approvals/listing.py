@@ -15,6 +15,7 @@ from service.addresses import storage as addresses
 from service.approvals.clearances import Clearance, binding_of, clearance_of
 from service.approvals.deciding import Decider, why_not_theirs
 from service.approvals.model import ClearState
+from service.auth.authority import Sifted, Tampered
 from service.auth.callers import Caller
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
@@ -78,8 +79,11 @@ def list_seen(
     limit: int,
     master: MasterKey,
     now_ms: int,
-) -> Sequence[Seen]:
-    """Those of the account, newest first, below `before_id`; with `pending` only what waits."""
+) -> Sifted[Seen]:
+    """Those of the account, newest first, below `before_id`; with `pending` only what waits.
+
+    One whose clearance, or the entry of whose destination, has a wrong MAC keeps no other one from being seen.
+    """
     t = clearances.join(withdrawals, withdrawals.c.id == clearances.c.withdrawal_id)
     query = (
         select(clearances.c.withdrawal_id)
@@ -99,8 +103,16 @@ def list_seen(
     if before_id is not None:
         query = query.where(clearances.c.withdrawal_id < before_id)
     ids = c.execute(query).scalars().all()
-    seen = [look(c, account_id, withdrawal_id, decider=decider, master=master, now_ms=now_ms) for withdrawal_id in ids]
-    return [one for one in seen if one is not None]
+    seen: list[Seen] = []
+    unusable: list[str] = []
+    for withdrawal_id in ids:
+        try:
+            one = look(c, account_id, withdrawal_id, decider=decider, master=master, now_ms=now_ms)
+        except Tampered:
+            unusable.append(str(withdrawal_id))
+            continue
+        seen += [] if one is None else [one]
+    return Sifted(table=clearances.name, intact=seen, unusable=unusable)
 
 
 def is_within(c: Connection, withdrawal_id: int, scope: Scope | None) -> bool:

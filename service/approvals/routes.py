@@ -29,6 +29,7 @@ from service.approvals.schemas import (
 from service.audit.acts import APPROVAL_POLICY
 from service.audit.model import Subject
 from service.audit.recording import record_by_person
+from service.auth.authority import Sifted
 from service.auth.callers import Caller, EitherCaller, PersonCaller
 from service.auth.restrictions import USD_DECIMALS
 from service.auth.session_caller import SessionCaller
@@ -60,7 +61,7 @@ async def list_approvals(
 ) -> Approvals:
     """Withdrawals of the account that need or needed a second person, newest first; to a key, those it is for."""
 
-    def read(c: Connection) -> list[ApprovalOut]:
+    def read(c: Connection) -> tuple[list[ApprovalOut], Sifted[Seen], int]:
         account_id, decider = _looking(c, services, caller, account)
         now_ms, master = services.clock.now_ms(), services.master
         seen = listing.list_seen(
@@ -74,9 +75,11 @@ async def list_approvals(
             master=master,
             now_ms=now_ms,
         )
-        return [_shown(c, services, one) for one in seen]
+        return [_shown(c, services, one) for one in seen.intact], seen, account_id
 
-    return Approvals(approvals=await services.db.read(read))
+    shown, seen, account_id = await services.db.read(read)
+    services.refusals.note_unusable(seen, account_id=account_id)
+    return Approvals(approvals=shown, unusable=list(seen.unusable))
 
 
 @router.get("/approvals/{withdrawal_id}")

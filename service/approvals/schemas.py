@@ -43,6 +43,10 @@ class ApprovalOut(Document):
 
 class Approvals(Document):
     approvals: list[ApprovalOut]
+    unusable: list[str] = Field(
+        examples=[[]],
+        description="Ids of withdrawals whose stored approval is not as the service wrote it: nothing is signed.",
+    )
 
 
 class ApproveIn(Document):

@@ -51,6 +51,7 @@ TOTP_CONFIRMED: Final = "totp.confirm"
 RECOVERY_USED: Final = "recovery.use"
 RECOVERY_RENEWED: Final = "recovery.renew"
 TOTP_RESET: Final = "totp.reset"
+TAMPERED: Final = "record.tampered"
 
 
 class UnknownAct(LookupError):
@@ -117,6 +118,8 @@ _ROWS: Final = (
      ("user", "held_until_ms")),
     ("request.refused", "Requests or sign-ins that were refused, counted together by code, key or user, and address.",
      ("reason", "route", "count", "first_ms", "last_ms", "also_keys", "sources", "more")),
+    ("record.tampered", "A row that grants authority was left out of a list: it is not as the service wrote it.",
+     ("reason", "count", "first_ms", "last_ms", "sources", "more")),
     ("order.place", "An order accepted.",
      ("client_id", "market", "side", "type", "base_raw", "quote_raw", "max_sold_raw", "min_bought_raw",
       "params_hash", "time_in_force", "price", "stop_price", "expires_ms", "reason", "plan")),

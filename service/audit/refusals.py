@@ -26,9 +26,10 @@ import structlog
 from sqlalchemy import Connection, select
 
 from chains.tx.store import Clock, StoreUnavailable
-from service.audit.acts import REFUSED
+from service.audit.acts import REFUSED, TAMPERED
 from service.audit.appending import append
-from service.audit.model import INSTALLATION, UNKNOWN, Actor, ActorKind, NewEntry, Outcome, Subject
+from service.audit.model import INSTALLATION, SYSTEM, UNKNOWN, Actor, ActorKind, NewEntry, Outcome, Subject
+from service.auth.authority import Sifted
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.db.errors import DatabaseError
@@ -44,6 +45,8 @@ ENTRY_EVERY_S: Final = 15
 """In the long run: 5,760 entries of some 500 bytes a day, below 3 MB, for each payer and process. Payers are accounts,
 users that there are (twice), sign-ins and all others: nobody makes more of them by asking."""
 MAX_SOURCES: Final = 16
+MAX_NAME: Final = 64
+"""Characters of what a row is called."""
 _MS: Final = 1_000
 _OF_SIGN_INS: Final = frozenset(
     {
@@ -75,6 +78,8 @@ class Refusal:
     user: str | None = None
     client_ip: str | None = None
     source: str | None = None
+    record: Subject | None = None
+    """Not a request but a row that fails its integrity check, and was left out of a list."""
     request_id: str | None = None
     route: str | None = None
 
@@ -88,9 +93,13 @@ class Payer(StrEnum):
     TRIED = "tried"
     """A user whose password or code somebody tried: whoever floods that hides nothing of the user's own."""
     SIGN_IN = "sign-in"
+    RECORDS = "records"
+    """Of an account, or of none: rows that were left out of a list."""
     OTHERS = "others"
 
 
+_OF_ACCOUNTS: Final = frozenset({Payer.ACCOUNT, Payer.RECORDS})
+"""Whose entries are in the chain of an account."""
 _Payer = tuple[Payer, int | str]
 _Place = tuple[str | None, ...]
 
@@ -136,6 +145,15 @@ class Refusals:
     def __init__(self, clock: Clock) -> None:
         self._clock: Final = clock
         self._accounts: Final[dict[_Payer, _Account]] = {}
+
+    def note_unusable(self, found: Sifted[Any], *, account_id: int | None) -> None:
+        """Count the rows that a list left out; `account_id` where they are of an account."""
+        for one in found.unusable:
+            record = Subject(kind=found.table, id=one[:MAX_NAME])
+            reason = "the row is not as the service wrote it, and grants nothing"
+            self.note(
+                Refusal(code="record_tampered", reason=reason, actor=SYSTEM, account_id=account_id, record=record)
+            )
 
     def note(self, refusal: Refusal) -> None:
         """Count a refusal."""
@@ -226,6 +244,8 @@ class Refusals:
 
 
 def _payer(refusal: Refusal) -> _Payer:
+    if refusal.record is not None:
+        return Payer.RECORDS, INSTALLATION if refusal.account_id is None else refusal.account_id
     match refusal.actor.kind:
         case ActorKind.KEY if refusal.account_id is not None:
             return Payer.ACCOUNT, refusal.account_id
@@ -240,12 +260,13 @@ def _payer(refusal: Refusal) -> _Payer:
 def _place(refusal: Refusal) -> _Place:
     """What is counted together. That a password was right is not hidden below others that were wrong."""
     of_user = None if refusal.user is None else refusal.reason
-    return (refusal.code, refusal.actor.id, refusal.user, of_user, refusal.source or refusal.client_ip)
+    record = None if refusal.record is None else f"{refusal.record.kind} {refusal.record.id}"
+    return (refusal.code, refusal.actor.id, refusal.user, of_user, record, refusal.source or refusal.client_ip)
 
 
 def _chain(due: _Due) -> int:
     kind, whose = due.payer
-    return int(whose) if kind is Payer.ACCOUNT else INSTALLATION
+    return int(whose) if kind in _OF_ACCOUNTS else INSTALLATION
 
 
 def _entries(c: Connection, due: _Due) -> Sequence[NewEntry]:
@@ -257,18 +278,23 @@ def _entries(c: Connection, due: _Due) -> Sequence[NewEntry]:
     return entries
 
 
+def _what(refusal: Refusal) -> str:
+    record = refusal.record
+    return refusal.actor.id or refusal.user or ("-" if record is None else f"{record.kind}:{record.id}")
+
+
 def _own_entry(counter: _Counter, *, known: set[str]) -> NewEntry:
     first = counter.first
     keys = sorted(counter.claimed & known)
-    subject = None
+    subject = first.record
     if first.user is not None:
         subject = Subject(kind="user", id=first.user)
     elif keys:
         subject = Subject(kind="key", id=keys[0])
     return NewEntry(
-        act=REFUSED,
+        act=REFUSED if first.record is None else TAMPERED,
         actor=first.actor,
-        outcome=Outcome.REFUSED,
+        outcome=Outcome.REFUSED if first.record is None else Outcome.DONE,
         code=first.code,
         subject=subject,
         account_id=first.account_id,
@@ -288,8 +314,7 @@ def _own_entry(counter: _Counter, *, known: set[str]) -> NewEntry:
 def _common_entry(due: _Due) -> NewEntry:
     """One entry for many. Claimed key ids are left out: nobody looked whether there are such keys."""
     sources = [
-        f"{one.first.code} {one.first.actor.id or one.first.user or '-'} {one.first.client_ip} x{one.count}"
-        for one in due.merged[:MAX_SOURCES]
+        f"{one.first.code} {_what(one.first)} {one.first.client_ip} x{one.count}" for one in due.merged[:MAX_SOURCES]
     ]
     details: dict[str, Any] = {
         "count": sum(one.count for one in due.merged) + due.more,
@@ -299,11 +324,12 @@ def _common_entry(due: _Due) -> NewEntry:
         "more": sum(one.count for one in due.merged[MAX_SOURCES:]) + due.more,
     }
     kind, whose = due.payer
-    account_id = int(whose) if kind is Payer.ACCOUNT else None
+    account_id = (int(whose) or None) if kind in _OF_ACCOUNTS else None
+    of_rows = kind is Payer.RECORDS
     return NewEntry(
-        act=REFUSED,
-        actor=Actor(kind=ActorKind.USER, id=str(whose)) if kind is Payer.PERSON else UNKNOWN,
-        outcome=Outcome.REFUSED,
+        act=TAMPERED if of_rows else REFUSED,
+        actor=Actor(kind=ActorKind.USER, id=str(whose)) if kind is Payer.PERSON else SYSTEM if of_rows else UNKNOWN,
+        outcome=Outcome.DONE if of_rows else Outcome.REFUSED,
         code="several",
         subject=Subject(kind="user", id=str(whose)) if kind is Payer.TRIED else None,
         account_id=account_id,

@@ -9,20 +9,25 @@ delete it; backups and the audit log are against that.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
-from sqlalchemy import RowMapping, Table
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table
 
 from contracts.ratio import Ratio
 from service.auth.secrets import MasterKey
 from service.db.models import NOT_IN_MAC, NOT_IN_MAC_WHEN_NULL
 
+T = TypeVar("T")
+
 COLUMN: Final = "mac"
 _LENGTH_BYTES: Final = 4
+_UNREADABLE: Final = (ValueError, TypeError, LookupError)
+"""What reading a column raises whose value is none of its type (`service.db.types`)."""
 
 
 class Tampered(Exception):
@@ -40,8 +45,62 @@ def mac(master: MasterKey, table: Table, row: RowMapping | Mapping[str, Any]) ->
 
 def verify(master: MasterKey, table: Table, row: RowMapping | Mapping[str, Any]) -> None:
     """Raises: Tampered."""
-    if not hmac.compare_digest(mac(master, table, row), bytes(row[COLUMN])):
+    stored = row[COLUMN]
+    try:
+        right = mac(master, table, row)
+    except TypeError as exc:
+        # A value of a kind that no column has.
+        raise Tampered(table) from exc
+    if not isinstance(stored, bytes | memoryview) or not hmac.compare_digest(right, bytes(stored)):
         raise Tampered(table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sifted(Generic[T]):
+    """What a list is made of: the rows that are as they were written, and what the others are called.
+
+    Of those nothing else is believed, and they grant nothing; they do not keep the others from being seen.
+    """
+
+    table: str
+    intact: Sequence[T]
+    unusable: Sequence[str]
+
+
+def sift(
+    c: Connection,
+    statement: Select[Any],
+    *,
+    table: Table,
+    id_: ColumnElement[Any],
+    make: Callable[[RowMapping], T],
+    called: Callable[[Any], str] = str,
+) -> Sifted[T]:
+    """A statement's rows, in its order. A row is `called` by its `id_`; `make` raises `Tampered`."""
+    named: list[tuple[Any, RowMapping | None]]
+    try:
+        # As a rule all can be read; a value that is none of its column's type spoils the whole answer.
+        named = [(row[id_], row) for row in c.execute(statement).mappings().all()]
+    except _UNREADABLE:
+        found = c.execute(statement.with_only_columns(id_)).scalars().all()
+        named = [(one, _alone(c, statement.where(id_ == one))) for one in found]
+    intact: list[T] = []
+    unusable: list[str] = []
+    for name, row in named:
+        try:
+            if row is None:
+                raise Tampered(table)
+            intact.append(make(row))
+        except Tampered:
+            unusable.append(called(name))
+    return Sifted(table=table.name, intact=intact, unusable=unusable)
+
+
+def _alone(c: Connection, statement: Select[Any]) -> RowMapping | None:
+    try:
+        return c.execute(statement).mappings().one_or_none()
+    except _UNREADABLE:
+        return None
 
 
 def _encoded(table: Table, row: RowMapping | Mapping[str, Any]) -> bytes:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from chains.types import Address, ChainId
 from service.accounts import names
 from service.auth import authority, key_model, restrictions
+from service.auth.authority import Sifted
 from service.auth.key_model import (
     Algorithm,
     ApiKey,
@@ -62,6 +63,7 @@ __all__ = [
     "parse_network",
     "refuse_if_changed",
     "revoke_key",
+    "sift_keys",
 ]
 
 SECRET_BYTES: Final = 32
@@ -129,11 +131,16 @@ def load_key(c: Connection, key_id: str, *, master: MasterKey) -> ApiKey | None:
 
 
 def list_keys(c: Connection, account_id: int | None = None, *, master: MasterKey) -> Sequence[ApiKey]:
-    """The keys of an account, or of all accounts, oldest first, revoked ones included. Raises: authority.Tampered."""
+    """The keys of an account, or of all accounts, oldest first, revoked ones included; none whose MAC is wrong."""
+    return sift_keys(c, account_id, master=master).intact
+
+
+def sift_keys(c: Connection, account_id: int | None = None, *, master: MasterKey) -> Sifted[ApiKey]:
+    """The same, and the ids of those whose MAC is wrong: nobody can use them."""
     statement = select(api_keys).order_by(api_keys.c.created_ms, api_keys.c.id)
     if account_id is not None:
         statement = statement.where(api_keys.c.account_id == account_id)
-    return [_key(row, master) for row in c.execute(statement).mappings()]
+    return authority.sift(c, statement, table=api_keys, id_=api_keys.c.id, make=lambda row: _key(row, master))
 
 
 def revoke_key(c: Connection, key_id: str, *, master: MasterKey, now_ms: int) -> ApiKey | None:

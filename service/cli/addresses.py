@@ -11,7 +11,7 @@ import typer
 from service.cli.api import Api
 from service.cli.door import act
 from service.cli.options import JsonOption, settings_of_host
-from service.cli.output import moment, print_fields, print_json, print_table, stderr
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, warn_unusable
 from service.cli.session_file import load_session
 from service.cli.session_input import CodeOption, with_code
 
@@ -40,6 +40,7 @@ def list_(account: AccountOption = None, json: JsonOption = False) -> None:
         for one in found["addresses"]
     ]
     print_table(("id", "name", "chain", "address", "state", ""), rows, title="address book")
+    warn_unusable(found)
 
 
 @app.command(epilog="Example:\n\n  cambist address add ethereum 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed exchange")
@@ -83,6 +84,7 @@ def list_mine(account: AccountOption = None, json: JsonOption = False) -> None:
         for one in found["addresses"]
     ]
     print_table(("id", "name", "chain", "address", "state", ""), rows, title=f"address book of {found['account']}")
+    warn_unusable(found)
     stderr().print(_cooling(found["cooling"]))
 
 

@@ -27,7 +27,7 @@ from service.cli.key_options import (
     public_key,
 )
 from service.cli.options import JsonOption, settings_of_host
-from service.cli.output import moment, print_fields, print_json, print_table, stderr, write_private
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, warn_unusable, write_private
 
 app = typer.Typer(
     no_args_is_help=True, help="API keys, by the operator of this host. Your own, when signed in: `cambist my-key`."
@@ -144,6 +144,7 @@ def list_(json: JsonOption = False) -> None:
             for key in answer["keys"]
         ],
     )
+    warn_unusable(answer)
 
 
 @app.command(epilog="Example:\n\n  cambist key revoke ck_0123456789abcdef")

@@ -10,7 +10,7 @@ import typer
 from service.cli.api import Api
 from service.cli.failures import CommandFailed
 from service.cli.options import JsonOption
-from service.cli.output import moment, print_fields, print_json, print_table, stderr, write_private
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, warn_unusable, write_private
 from service.cli.secret_input import read_secret
 from service.cli.session_file import load_session
 from service.cli.session_input import CodeOption, with_code
@@ -51,6 +51,7 @@ def list_(account: AccountOption = None, json: JsonOption = False) -> None:
         for one in found["members"]
     ]
     print_table(("user", "role", "since", "new until", ""), rows, title=f"members of {found['account']}")
+    warn_unusable(found)
     if found["invitations"]:
         waiting = [(one["id"], one["role"], moment(one["expires_ms"])) for one in found["invitations"]]
         print_table(("id", "role", "until"), waiting, title="\ninvitations")

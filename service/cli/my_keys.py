@@ -32,7 +32,7 @@ from service.cli.key_options import (
     public_key,
 )
 from service.cli.options import JsonOption
-from service.cli.output import moment, print_fields, print_json, print_table, stderr, write_private
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, warn_unusable, write_private
 from service.cli.session_file import load_session
 from service.cli.session_input import CodeOption, code_for, with_code
 
@@ -162,6 +162,7 @@ def list_(
         for key in answer["keys"]
     ]
     print_table(["key", "label", "wallet", "may", "from", "expires", "last used", "state"], rows)
+    warn_unusable(answer)
 
 
 @app.command(epilog="Example:\n\n  cambist my-key show bot")

@@ -50,6 +50,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     stdout().print(table)
 
 
+def warn_unusable(answer: Mapping[str, Any]) -> None:
+    """What a list left out because its rows are not as the service wrote them."""
+    if left_out := answer.get("unusable"):
+        stderr().print(
+            f"[bold red]Altered in the database, and of no use to anybody:[/] {', '.join(left_out)}."
+            " The operator looks into it: cambist audit verify"
+        )
+
+
 def print_fields(fields: Mapping[str, str], *, title: str = "") -> None:
     """Name and value, a line each."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, show_header=False)

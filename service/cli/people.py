@@ -14,7 +14,7 @@ import typer
 from service.cli.api import Api
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.options import JsonOption
-from service.cli.output import moment, print_fields, print_json, print_table, stderr, write_private
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, warn_unusable, write_private
 from service.cli.secret_input import read_secret
 from service.cli.session_file import SignedIn, forget_session, keep_session, load_session, private_url
 from service.cli.session_input import CodeOption, PasswordOption, code_for, factor_for
@@ -255,3 +255,4 @@ def _show_sessions(answer: dict[str, Any], *, json: bool) -> None:
         for one in answer["sessions"]
     ]
     print_table(["session", "kind", "from", "client", "last seen", "expires"], rows)
+    warn_unusable(answer)

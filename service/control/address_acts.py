@@ -35,8 +35,8 @@ class RemoveAddress(OfAccount):
 async def list_(services: Services, params: OfAccount) -> dict[str, Any]:
     """The account's book, by name."""
     account_id = await the_account(services, params.account)
-    found = await services.db.read(lambda c: storage.entries_of(c, account_id, master=services.master))
-    return {"addresses": [_document(services, entry) for entry in found]}
+    found = await services.db.read(lambda c: storage.sift_entries(c, account_id, master=services.master))
+    return {"addresses": [_document(services, entry) for entry in found.intact], "unusable": list(found.unusable)}
 
 
 async def add(services: Services, params: AddAddress) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from chains.types import ChainId, InvalidAddress, parse_address
 from service.accounts import wallets
 from service.accounts.names import InvalidName
 from service.auth import keys
+from service.auth.authority import Sifted, Tampered
 from service.auth.budgets import DAY_MS
 from service.auth.keys import Algorithm, ApiKey, Destination, InvalidKey, KeyLabelTaken, NewKey, Permission
 from service.build import Services
@@ -81,10 +82,18 @@ async def list_(services: Services, params: Params) -> dict[str, Any]:
     """All keys, without secrets."""
     now_ms = services.clock.now_ms()
 
-    def read(c: Connection) -> list[dict[str, Any]]:
-        return [_document(c, services, key, now_ms=now_ms) for key in keys.list_keys(c, master=services.master)]
+    def read(c: Connection) -> dict[str, Any]:
+        found = keys.sift_keys(c, master=services.master)
+        listed, unusable = [], list(found.unusable)
+        for key in found.intact:
+            try:
+                listed.append(_document(c, services, key, now_ms=now_ms))
+            except Tampered:
+                # Its wallet or its destinations.
+                unusable.append(key.id)
+        return {"keys": listed, "unusable": unusable}
 
-    return {"keys": await services.db.read(read)}
+    return await services.db.read(read)
 
 
 async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
@@ -93,8 +102,10 @@ async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
     rejecter = ending.rejecter_of(services)
 
     def run(c: Connection) -> dict[str, Any]:
-        named = [key for key in keys.list_keys(c, master=services.master) if params.key in (key.id, key.label)]
+        found = keys.sift_keys(c, master=services.master)
+        named = [key for key in found.intact if params.key in (key.id, key.label)]
         if not named:
+            _refuse_unusable(found, params.key)
             raise ActFailed("no_such_key", f"there is no key {params.key!r}", hint="cambist key list")
         ended = ending.end_key(c, services, named[0].id, rejecter=rejecter, now_ms=now_ms)
         assert ended is not None  # read above, in this unit of work
@@ -104,6 +115,15 @@ async def revoke(services: Services, params: RevokeKey) -> dict[str, Any]:
     answer = await services.db.run(run)
     ending.wake(services)
     return answer
+
+
+def _refuse_unusable(found: Sifted[ApiKey], named: str) -> None:
+    if named in found.unusable:
+        raise ActFailed(
+            "record_tampered",
+            f"the row of {named} is not as the service wrote it: no request of the key is accepted",
+            hint=f"What it has open: cambist panic on --key {named}. Then look into the database.",
+        )
 
 
 def _document(c: Connection, services: Services, key: ApiKey, *, now_ms: int) -> dict[str, Any]:

@@ -73,8 +73,10 @@ async def _target(services: Services, params: PauseTarget) -> Target:
     if params.wallet is not None:
         return Target(scope=Scope.WALLET, subject=(await find_wallet(services, params.wallet)).address)
     if params.key is not None:
-        listed = await services.db.read(lambda c: keys.list_keys(c, master=services.master))
-        for key in listed:
+        listed = await services.db.read(lambda c: keys.sift_keys(c, master=services.master))
+        if params.key in listed.unusable:
+            return Target(scope=Scope.KEY, subject=params.key)
+        for key in listed.intact:
             if params.key in (key.id, key.label):
                 return Target(scope=Scope.KEY, subject=key.id)
         raise ActFailed("no_such_key", f"there is no key {params.key!r}", hint="cambist key list")

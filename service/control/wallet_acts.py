@@ -122,7 +122,7 @@ async def list_(services: Services, params: Params) -> dict[str, Any]:
 
 async def find_wallet(services: Services, named: str) -> Wallet:
     """A wallet by label or address. Raises: ActFailed: there is none, or several accounts have one of that label."""
-    every = await services.db.read(lambda c: wallets.list_wallets(c, master=services.master))
+    every = await services.db.read(lambda c: wallets.intact_wallets(c, master=services.master))
     found = [wallet for wallet in every if wallet.label == named or wallet.address.lower() == named.lower()]
     if len(found) > 1:
         raise ActFailed(

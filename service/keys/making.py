@@ -73,7 +73,7 @@ async def make(services: Services, caller: SessionCaller, asked: KeyIn) -> KeyMa
         caller.check_open(c)
         member = memberships.require_role(c, caller, asked.account, one_of=memberships.TRADERS, master=master)
         access.check_may_give(member.role, permissions)
-        wallet = _wallet(wallets.list_wallets(c, member.account_id, master=master), asked.wallet)
+        wallet = _wallet(wallets.intact_wallets(c, member.account_id, master=master), asked.wallet)
         new = NewKey(
             account_id=member.account_id,
             wallet_id=wallet.id,
@@ -208,8 +208,11 @@ def _text(value: Any) -> str:
 
 
 def _create(c: Connection, services: Services, new: NewKey, *, role: Role, now_ms: int) -> Created:
-    all_of = keys.list_keys(c, new.account_id, master=services.master)
-    _check_room(services, all_of, "the account has", live=MAX_LIVE, a_day=MAX_A_DAY, now_ms=now_ms)
+    found = keys.sift_keys(c, new.account_id, master=services.master)
+    all_of = found.intact
+    # What is not to be read counts as one that has not ended.
+    room = MAX_LIVE - len(found.unusable)
+    _check_room(services, all_of, "the account has", live=room, a_day=MAX_A_DAY, now_ms=now_ms)
     if role is not Role.OWNER:
         members = people.members(c, new.account_id, master=services.master)
         owners = {None, *(one.user_id for one in members if one.role is Role.OWNER)}

@@ -1,5 +1,6 @@
 """Routes of keys: `/v1/keys` for people in a session, `/v1/key` for a key about itself."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, status
@@ -8,8 +9,9 @@ from sqlalchemy import Connection
 from service.accounts import memberships
 from service.audit.acts import KEY_REVOKED
 from service.auth import keys
+from service.auth.authority import Sifted, Tampered
 from service.auth.callers import KeyCaller, PersonCaller
-from service.auth.keys import KeyState
+from service.auth.keys import ApiKey, KeyState
 from service.keys import access, changing, ending, making, own
 from service.keys.outcomes import record
 from service.keys.schemas import (
@@ -45,15 +47,25 @@ async def make_key(body: KeyIn, caller: PersonCaller, services: Here) -> KeyMade
 async def list_keys(caller: PersonCaller, services: Here, account: AccountQuery = None, ended: bool = False) -> Keys:
     """The keys of an account, oldest first; with `ended` also those that are over."""
 
-    def read(c: Connection) -> Keys:
+    def read(c: Connection) -> tuple[list[KeyOut], Sifted[ApiKey], int]:
         master = services.master
         member = memberships.require_role(c, caller, account, one_of=memberships.ANYONE, master=master)
         now_ms, idle = services.clock.now_ms(), idle_ms(services)
         live = (KeyState.ACTIVE, KeyState.WAITING)
-        found = keys.list_keys(c, member.account_id, master=master)
-        return Keys(keys=[shown(c, services, key) for key in found if ended or key.state(now_ms, idle_ms=idle) in live])
+        found = keys.sift_keys(c, member.account_id, master=master)
+        listed, unusable = [], list(found.unusable)
+        for key in found.intact:
+            if ended or key.state(now_ms, idle_ms=idle) in live:
+                try:
+                    listed.append(shown(c, services, key))
+                except Tampered:
+                    # Its wallet or its destinations.
+                    unusable.append(key.id)
+        return listed, replace(found, unusable=unusable), member.account_id
 
-    return await services.db.read(read)
+    listed, found, account_id = await services.db.read(read)
+    services.refusals.note_unusable(found, account_id=account_id)
+    return Keys(keys=listed, unusable=list(found.unusable))
 
 
 @router.get("/keys/{key_id}")

@@ -139,6 +139,8 @@ class KeyMade(Document):
 
 class Keys(Document):
     keys: list[KeyOut]
+    unusable: list[str] = Field(examples=[[]])
+    """Ids of keys whose rows are not as the service wrote them: nobody can use them, and nothing of them is told."""
 
 
 class Revoked(Document):

@@ -67,8 +67,13 @@ async def test_a_membership_changed_in_the_database_grants_nothing(
         return account.id
 
     account_id = await sqlite_db.run(work)
+    altered = int(str(changed.get("user_id", 3)))
     with pytest.raises(Tampered):
-        await sqlite_db.read(lambda c: people.members(c, account_id, master=MASTER))
+        await sqlite_db.read(lambda c: people.role_of(c, altered, account_id=account_id, master=MASTER))
+    # The others are seen, and this one is named.
+    found = await sqlite_db.read(lambda c: people.sift_members(c, account_id, master=MASTER))
+    assert [one.role for one in found.intact] == [Role.OWNER]
+    assert found.unusable == [str(altered)]
 
 
 async def test_a_wallet_comes_back_by_id_address_and_account(db: Database) -> None:

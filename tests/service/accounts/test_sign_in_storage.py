@@ -127,6 +127,31 @@ async def test_an_invitation_used_twice_at_once_is_accepted_once(db: Database, m
     assert sum(isinstance(one, invitations.Invitation) for one in results) == 1
 
 
+@pytest.mark.parametrize("change", ["password", "recovery code", "reset"])
+async def test_an_authenticator_that_waited_to_be_confirmed_is_forgotten_with_a_change(
+    db: Database, master: MasterKey, change: str
+) -> None:
+    """Whoever had a session may have begun it, and would else put it in use after they were shut out."""
+
+    def work(c: Connection) -> str:
+        _, codes = with_totp(c, master)
+        seed = users.begin_totp(c, named(c, master), master=master, now_ms=NOW_MS)
+        credential = named(c, master)
+        match change:
+            case "password":
+                users.set_password(c, credential, password_hash="new", keep="s", master=master, now_ms=NOW_MS)
+            case "recovery code":
+                users.use_recovery_code(c, credential, code=codes[0], keep="s", master=master, now_ms=NOW_MS)
+            case _:
+                users.reset_totp(c, credential, master=master, now_ms=NOW_MS)
+        code = totp.code_at(seed, totp.step_at(NOW_MS))
+        with pytest.raises(ApiError) as refused:
+            users.confirm_totp(c, named(c, master), code=code, keep="s", master=master, now_ms=NOW_MS)
+        return refused.value.code
+
+    assert await db.run(work) == "totp_not_begun"
+
+
 async def test_a_change_ends_the_other_sessions_and_holds_for_a_day(db: Database, master: MasterKey) -> None:
     def work(c: Connection) -> tuple[list[str], Credential]:
         credential = make_user(c, master)
@@ -136,7 +161,7 @@ async def test_a_change_ends_the_other_sessions_and_holds_for_a_day(db: Database
             c, credential, password_hash="new", keep="two", master=master, now_ms=NOW_MS
         )  # fmt: skip
         listed = sessions.list_of(c, credential.user_id, master=master, now_ms=NOW_MS, idle_ms=LIVES.idle_ms)
-        return [one.id for one in listed], changed
+        return [one.id for one in listed.intact], changed
 
     left, changed = await db.run(work)
     assert left == ["two"]
@@ -220,7 +245,7 @@ async def test_a_user_has_so_many_sessions_and_the_least_used_makes_room(
         for number in range(sessions.MAX_A_USER + 2):
             make_session(c, master, user_id, f"s{number:02}", NOW_MS + number)
         listed = sessions.list_of(c, user_id, master=master, now_ms=NOW_MS + 100, idle_ms=LIVES.idle_ms)
-        return [one.id for one in listed]
+        return [one.id for one in listed.intact]
 
     names = await sqlite_db.run(work)
     assert len(names) == sessions.MAX_A_USER

@@ -108,7 +108,7 @@ async def test_a_new_member_is_removed_without_a_code_also_during_the_hold(at: S
         credential = users.credential_of(c, at.user_ids["ben"], master=at.master)
         assert credential is not None
         now_ms = at.service.clock.now_ms()
-        [mine] = sessions.list_of(c, credential.user_id, master=at.master, now_ms=now_ms, idle_ms=DAY_MS)
+        [mine] = sessions.list_of(c, credential.user_id, master=at.master, now_ms=now_ms, idle_ms=DAY_MS).intact
         users.set_password(c, credential, password_hash="x", keep=mine.id, master=at.master, now_ms=now_ms)
 
     await at.service.services.db.run(hold)

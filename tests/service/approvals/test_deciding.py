@@ -219,7 +219,7 @@ async def test_a_key_sees_and_rejects_only_what_it_is_for(at: Scene) -> None:
         ("other-asset", Restrictions(assets=frozenset({AssetId("eip155:1/slip44:60")}))),
     ):
         await at.key(label, made_by="ben", restrictions=limits)
-        assert (await at.ask("GET", whole, by=label, key=True)).json() == {"approvals": []}
+        assert (await at.ask("GET", whole, by=label, key=True)).json() == {"approvals": [], "unusable": []}
         assert code_of(await at.ask("GET", f"/v1/approvals/{made.id}", by=label, key=True)) == "approval_not_found"
         rejected = await at.ask("POST", f"/v1/approvals/{made.id}/reject", {}, by=label, key=True)
         assert code_of(rejected) == "key_restricted"
@@ -245,7 +245,7 @@ async def test_a_key_of_another_wallet_of_the_account_sees_and_decides_nothing_o
     )
     await at.key("second", made_by="ben")
     at.wallet = first
-    assert (await at.ask("GET", "/v1/approvals", by="second", key=True)).json() == {"approvals": []}
+    assert (await at.ask("GET", "/v1/approvals", by="second", key=True)).json() == {"approvals": [], "unusable": []}
     assert code_of(await at.ask("GET", f"/v1/approvals/{made.id}", by="second", key=True)) == "approval_not_found"
     for act, body in (("approve", {"binding": await at.binding(made.id, by="ben")}), ("reject", {})):
         refused = await at.ask("POST", f"/v1/approvals/{made.id}/{act}", body, by="second", key=True)
@@ -299,7 +299,7 @@ async def test_what_nobody_approves_in_time_is_rejected_and_its_funds_are_free(a
     assert code_of(await at.approve(made.id, by="ben")) == "approval_closed"
     seen = await at.ask("GET", f"/v1/approvals/{made.id}", by="ben")
     assert (seen.json()["state"], seen.json()["may_approve"]) == ("expired", False)
-    assert (await at.ask("GET", "/v1/approvals", by="ben")).json() == {"approvals": []}
+    assert (await at.ask("GET", "/v1/approvals", by="ben")).json() == {"approvals": [], "unusable": []}
     assert await expire_late(at.service.services) == 1
     assert await expire_late(at.service.services) == 0
     assert (await state(at, made.id))[0] == "rejected"

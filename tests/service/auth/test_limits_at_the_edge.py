@@ -74,6 +74,25 @@ async def test_bots_that_share_an_address_do_not_use_it_up_with_signed_requests(
         assert code_of(await service.client.get(BALANCES)) == "authentication_required"
 
 
+async def test_a_key_that_goes_on_over_its_limit_uses_its_address_up(tmp_path: Path) -> None:
+    """Each such request makes the work of checking its signature."""
+    async with api(tmp_path, ip_weight_per_minute=3 * COST, key_weight_per_minute=COST) as service:
+
+        async def another() -> httpx.Response:
+            headers = service.signed("trade", "GET", BALANCES)
+            return await service.client.get(BALANCES, headers=headers)
+
+        assert await read(service) == PASSED
+        assert [await read(service) for _ in range(2)] == ["rate_limited"] * 2
+        # What passed was given back: there is room for one more.
+        assert code_of(await another()) == "permission_denied"
+        assert await read(service) == "rate_limited"
+        full = await another()
+        assert (code_of(full), full.headers["x-ratelimit-limit"]) == ("rate_limited", str(3 * COST))
+        service.clock.advance_ms(60_000)
+        assert code_of(await another()) == "permission_denied"
+
+
 async def test_a_key_of_a_tier_has_its_weight(tmp_path: Path, sqlite_db: Database, clock: FakeClock) -> None:
     settings = Settings(
         data_dir=tmp_path / "data",

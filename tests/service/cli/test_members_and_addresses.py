@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from service.accounts.people import Role
@@ -134,3 +135,11 @@ async def test_the_operator_lists_users_and_resets_a_lost_authenticator(
     [listed] = (await run("user", "list"))["users"]
     assert (listed["totp"], listed["recovery_codes_left"]) == (False, 0)
     assert listed["held_until_ms"] is not None
+
+
+async def test_a_list_says_which_rows_were_altered(ada: Scene, run: Run) -> None:
+    made = await run("my-address", "add", "ethereum", EXCHANGE, "exchange", code=True)
+    book = text("UPDATE book_entries SET name = 'mine'")
+    await ada.service.services.db.run(lambda c: c.execute(book) and None)
+    assert await run("my-address", "list") == {**await run("my-address", "list"), "unusable": [str(made["id"])]}
+    assert "Altered in the database" in await run("my-address", "list", as_json=False)

@@ -35,7 +35,7 @@ def test_the_panic_switch_works(settings: Settings) -> None:
 
 
 def test_keys_and_transactions_are_listed(settings: Settings) -> None:
-    assert act(settings, "key.list", {}, doing="looking") == {"keys": []}
+    assert act(settings, "key.list", {}, doing="looking") == {"keys": [], "unusable": []}
     assert act(settings, "tx.list", {}, doing="looking")["transactions"] == []
 
 

@@ -27,6 +27,7 @@ LOOKS = {
         "market.check",
         "address.list",
         "approval.list",
+        "user.list",
     ),
     *("audit.list", "audit.verify", "audit.page"),
 }

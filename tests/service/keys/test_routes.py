@@ -530,7 +530,7 @@ async def test_keys_of_another_account_are_answered_as_if_they_did_not_exist(ser
         nowhere = await eve.ask(method, f"keys/{unknown}{path}", body)
         assert code_of(there) == code_of(nowhere) == "key_not_found"
         assert there.json()["detail"] == nowhere.json()["detail"]
-    assert (await eve.ask("GET", "keys")).json() == {"keys": []}
+    assert (await eve.ask("GET", "keys")).json() == {"keys": [], "unusable": []}
     assert code_of(await eve.ask("GET", "keys?account=main")) == "account_not_found"
     assert code_of(await eve.ask("POST", "keys", {"label": "k", "permissions": ["read"]})) == "wallet_not_found"
 
