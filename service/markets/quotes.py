@@ -56,9 +56,14 @@ class PricedTrade:
 
 
 async def price_trade(
-    chain: QuotedChain, trade: Trade, *, slippage_bps: int, max_age_s: float | None = None
+    chain: QuotedChain,
+    trade: Trade,
+    *,
+    slippage_bps: int,
+    max_age_s: float | None = None,
+    routed_by: GasPricing | None = None,
 ) -> PricedTrade:
-    """Quote the trade at the head, looked at `max_age_s` ago at most (as `PoolStates.view`).
+    """Quote the trade at the head, looked at `max_age_s` ago at most (as `PoolStates.view`); `routed_by` as `price_at`.
 
     Raises:
         QuoteError: no route, no liquidity, an amount too small.
@@ -70,7 +75,7 @@ async def price_trade(
     fees = await chain.fees.suggested(chain.client, block=view.block)
 
     def work(view: MarketView) -> PricedTrade:
-        return price_at(chain, trade, view, fees=fees, slippage_bps=slippage_bps)
+        return price_at(chain, trade, view, fees=fees, slippage_bps=slippage_bps, routed_by=routed_by)
 
     # That look is the newest there is, so that this is of it, or of a newer one.
     return await chain.states.ask(tokens, work)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from chains.units import format_units
+from contracts.routing.gas import GasPricing
 from service.auth.callers import Caller
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
@@ -25,7 +26,7 @@ from service.markets.quotes import APPROVE_GAS, PricedTrade, snapshot
 from service.markets.trades import Limits, in_base_and_quote
 from service.markets.usd import order_worth
 from service.orders import reasons
-from service.orders.keeper.deciding import Execute, Offer, Terms, allowed, fires, judge
+from service.orders.keeper.deciding import Execute, Terms, allowed, fires, judge
 from service.orders.model import OrderType, TimeInForce
 from service.orders.partial import largest_part
 from service.orders.pricing import (
@@ -35,6 +36,7 @@ from service.orders.pricing import (
     check_trade,
     impact_bound,
     look,
+    offer_of,
     paid,
     priced_whole,
     ready,
@@ -120,7 +122,7 @@ async def _limit(
     limits = allowed(terms, gas_value=0)
     if limits is None:
         raise ApiError("amount_too_small", "at this price the amount costs or brings nothing")
-    whole = await priced_whole(runtime, asked, slippage_bps=slippage_bps)
+    whole = await _whole(runtime, asked, terms=terms, slippage_bps=slippage_bps)
     seen = await look(services, runtime, asked.market, priced=whole)
     check_band(settings, asked, seen)
     refused = _refusal(services, whole, seen, asked=asked)
@@ -164,14 +166,21 @@ async def _limit(
     )
 
 
+async def _whole(runtime: ChainRuntime, asked: Asked, *, terms: Terms, slippage_bps: int) -> PricedTrade | None:
+    """The whole size by the best way net of gas; where gas does not count and that one is outside the limit, by the way
+    that pays most, if that one is inside. So the keeper has it, and what it would send at once does not rest first."""
+    whole = await priced_whole(runtime, asked, slippage_bps=slippage_bps)
+    if whole is None or terms.counts_gas or _inside(whole, terms) is not None:
+        return whole
+    # The head was looked at a moment ago.
+    best = await priced_whole(runtime, asked, slippage_bps=slippage_bps, max_age_s=None, routed_by=GasPricing.free())
+    return whole if best is None or _inside(best, terms) is None else best
+
+
 def _inside(priced: PricedTrade, terms: Terms) -> Limits | None:
     """The limits that the swap carries; None: it is not inside the limit price."""
-    quote = priced.quote
-    offer = Offer(
-        amount_in=quote.amount_in, amount_out=quote.amount_out, guarded=priced.limits, gas_value=priced.gas_value
-    )
     # A part is judged by its own size.
-    found = judge(replace(terms, amount=priced.trade.amount), [offer])
+    found = judge(replace(terms, amount=priced.trade.amount), [offer_of(priced)])
     return found.limits if isinstance(found, Execute) else None
 
 

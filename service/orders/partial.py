@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 from contracts.errors import AmountTooSmall, InsufficientLiquidity, TicksNotLoaded
+from contracts.routing.gas import GasPricing
 from service.build import ChainRuntime
 from service.markets.quotes import PricedTrade, price_at, tokens_of
 from service.markets.state.model import MarketView
@@ -43,12 +44,14 @@ async def largest_part(
     size = trade.base_amount or 0
     fees = await runtime.fees.suggested(runtime.client, block=view.block)
     tokens = tokens_of(runtime, trade)
+    # Who does not count gas has the largest part by the ways that pay most.
+    routed_by = None if terms.counts_gas else GasPricing.free()
     for _ in range(MOST_LOADS):
 
         def look(steps: int, on: MarketView = view) -> PricedTrade | None:
             part = replace(trade, base_amount=min(size, steps * step))
             try:
-                return price_at(runtime, part, on, fees=fees, slippage_bps=slippage_bps)
+                return price_at(runtime, part, on, fees=fees, slippage_bps=slippage_bps, routed_by=routed_by)
             except (InsufficientLiquidity, AmountTooSmall):
                 return None
 

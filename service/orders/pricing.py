@@ -16,9 +16,11 @@ from typing import Final
 
 from chains.errors import ExecutionReverted, RpcRefused
 from chains.types import Address, Header
-from contracts.assets import AssetId, Market
+from chains.units import mul_div_up
+from contracts.assets import APPROVE_RESET, Asset, AssetId, Market
 from contracts.errors import InsufficientLiquidity
 from contracts.ratio import Ratio
+from contracts.routing.gas import GasPricing
 from contracts.swaps import SwapCall
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
@@ -29,6 +31,7 @@ from service.markets.prices import market_ratio_text
 from service.markets.quotes import APPROVE_GAS, PricedTrade, price_trade
 from service.markets.state.model import MarketView, require_fresh
 from service.markets.trades import Limits, in_base_and_quote
+from service.orders.keeper.deciding import Offer
 from service.orders.terms import Asked
 from service.plans.funds import balances_at
 from service.settings import Settings
@@ -84,14 +87,23 @@ def impact_bound(settings: Settings, max_price_impact_bps: int | None) -> int:
     return bound if max_price_impact_bps is None else min(bound, max_price_impact_bps)
 
 
-async def priced_whole(runtime: ChainRuntime, asked: Asked, *, slippage_bps: int) -> PricedTrade | None:
+async def priced_whole(
+    runtime: ChainRuntime,
+    asked: Asked,
+    *,
+    slippage_bps: int,
+    max_age_s: float | None = 0,
+    routed_by: GasPricing | None = None,
+) -> PricedTrade | None:
     """The whole size on a head that is looked at now: allowance and balances are of its block, and the wallet may just
-    have traded. None: the pools cannot fill it.
+    have traded. None: the pools cannot fill it. `routed_by`: as `price_at` has it.
 
     Raises: QuoteError, StaleMarket, ChainError.
     """
     try:
-        return await price_trade(runtime, asked.trade, slippage_bps=slippage_bps, max_age_s=0)
+        return await price_trade(
+            runtime, asked.trade, slippage_bps=slippage_bps, max_age_s=max_age_s, routed_by=routed_by
+        )
     except InsufficientLiquidity:
         return None
 
@@ -140,6 +152,21 @@ def paid(priced: PricedTrade) -> Ratio:
     quote = priced.quote
     base, in_quote = in_base_and_quote(priced.trade.side, sold_raw=quote.amount_in, bought_raw=quote.amount_out)
     return Ratio.of(in_quote, base)
+
+
+def offer_of(priced: PricedTrade) -> Offer:
+    """As it is judged: with the gas of the approvals that will be needed. Allowances are exact: none is left over."""
+    quote, value = priced.quote, priced.gas_value
+    if value is not None:
+        gas = priced.swap_gas + _approvals(quote.sold) * APPROVE_GAS
+        value = mul_div_up(value, gas, priced.swap_gas)
+    return Offer(amount_in=quote.amount_in, amount_out=quote.amount_out, guarded=priced.limits, gas_value=value)
+
+
+def _approvals(sold: Asset) -> int:
+    if sold.is_native:
+        return 0
+    return 2 if APPROVE_RESET in sold.flags else 1
 
 
 def check_band(settings: Settings, asked: Asked, seen: Seen) -> None:

@@ -22,15 +22,13 @@ from sqlalchemy import Connection
 from chains.errors import ChainError, FeeCapExceeded
 from chains.tx.store import Clock, StaleState
 from chains.types import Address, BlockHash, Fees
-from chains.units import mul_div_up
-from contracts.assets import APPROVE_RESET, Asset
 from contracts.errors import ContractError, QuoteError
 from contracts.routing.gas import GasPricing
 from contracts.routing.model import GraphPool
 from contracts.swaps import Swap, decode_swap
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
-from service.markets.quotes import APPROVE_GAS, PricedTrade, price_at
+from service.markets.quotes import PricedTrade, price_at
 from service.markets.state.model import MarketView, StaleMarket, require_fresh
 from service.markets.trades import Trade
 from service.orders import storage
@@ -39,11 +37,12 @@ from service.orders.backoff import retry_after_ms
 from service.orders.events import emit_order
 from service.orders.keeper import moving
 from service.orders.keeper.book import Resting, busy_wallets, on_its_way
-from service.orders.keeper.deciding import Execute, HoldBack, Offer, Rest, Why, judge
+from service.orders.keeper.deciding import Execute, HoldBack, Rest, Why, judge
 from service.orders.keeper.executing import Executor, Sent
 from service.orders.keeper.looks import Candidate, Look, MarketPools
 from service.orders.keeper.needs import KeeperPolicy, KeptChain
 from service.orders.model import Order
+from service.orders.pricing import offer_of
 from service.plans.funds import BalanceUnknown
 
 QUOTES_A_LOOK: Final = 500
@@ -226,7 +225,7 @@ class Trier:
             found = [price(view)]
         except QuoteError:
             return _Judged(decision=Rest(why=Why.NO_ROUTE), view=view, by_head=True)
-        at_head = judge(terms, [_offer(found[0])])
+        at_head = judge(terms, [offer_of(found[0])])
         if not isinstance(at_head, Execute):
             return _Judged(decision=at_head, view=view, by_head=isinstance(at_head, Rest))
         pools = ours.after(view.pools)
@@ -235,7 +234,7 @@ class Trier:
                 found.append(price(replace(view, pools=pools)))
             except QuoteError:
                 return _Judged(decision=Rest(why=Why.NO_ROUTE), view=view)
-        decision = judge(terms, [_offer(priced) for priced in found])
+        decision = judge(terms, [offer_of(priced) for priced in found])
         priced = found[decision.offer] if isinstance(decision, Execute) else None
         return _Judged(decision=decision, view=view, priced=priced)
 
@@ -261,18 +260,3 @@ class Trier:
             _log.info("order was changed meanwhile", chain=self._chain.config.key, order=order.id)
         except Tampered:
             look.done.altered += await self._executor.close_altered(order.id, uow=look.uow)
-
-
-def _offer(priced: PricedTrade) -> Offer:
-    """With the gas of the approvals that will be needed: allowances are exact, so there is none left over."""
-    quote, value = priced.quote, priced.gas_value
-    if value is not None:
-        gas = priced.swap_gas + _approvals(quote.sold) * APPROVE_GAS
-        value = mul_div_up(value, gas, priced.swap_gas)
-    return Offer(amount_in=quote.amount_in, amount_out=quote.amount_out, guarded=priced.limits, gas_value=value)
-
-
-def _approvals(sold: Asset) -> int:
-    if sold.is_native:
-        return 0
-    return 2 if APPROVE_RESET in sold.flags else 1
