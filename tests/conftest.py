@@ -36,9 +36,12 @@ settings.register_profile("explore", _EVERYWHERE, max_examples=1_000)
 settings.load_profile("whole")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def plain_logs() -> None:
-    """Lines without colours and frames: structlog's default draws each traceback with all its locals, for seconds."""
+    """Lines without colours and frames: structlog's default draws each traceback with all its locals, for seconds.
+
+    Before each test, since some set logs up as the service does, and put structlog's defaults back.
+    """
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
 
 
