@@ -27,6 +27,9 @@ from tests.service.documented import Documented, example_of, operations
 EXAMPLES: Final = int(os.environ.get("CAMBIST_FUZZ_EXAMPLES", "2"))
 BASE: Final = "http://127.0.0.1"
 CHAIN: Final = "{chain}"
+NUMBERED: Final = ("order_id", "withdrawal_id", "transaction_id", "entry_id")
+FIRST: Final = 3
+"""Of what the requests before have made: made-up numbers alone would never meet any of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,9 @@ def made_up(page: Mapping[str, Any], *, chain: str, examples: int = EXAMPLES) ->
             for number, case in enumerate(_cases(operation, mode, examples)):
                 if CHAIN in operation.path and number % 4 != 3:
                     case.path_parameters["chain"] = chain
+                for name in NUMBERED:
+                    if f"{{{name}}}" in operation.path and number % 2:
+                        case.path_parameters[name] = 1 + number // 2 % FIRST
                 yield _request(case, operation.path, needs)
 
 
