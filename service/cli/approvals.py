@@ -1,5 +1,7 @@
-"""`cambist approval`: withdrawals that need a second person, by that person in a session; `pending` by the operator."""
+"""`cambist approval`: withdrawals that need a second person, by that person in a session or with a key; `pending` by
+the operator."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,13 +10,18 @@ from service.cli.api import Api
 from service.cli.door import act
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.options import JsonOption, settings_of_host
-from service.cli.output import moment, print_fields, print_json, print_table, stderr
-from service.cli.session_file import load_session
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, warn_unusable
+from service.cli.profile import Profile, load_profile
+from service.cli.session_file import SignedIn, load_session
 from service.cli.session_input import CodeOption, with_code
 from service.cli.trading import money
 
 app = typer.Typer(no_args_is_help=True, help="Withdrawals that need a second person: see, approve and reject them.")
 
+AsKeyOption = Annotated[
+    Path | None,
+    typer.Option("--profile", help="As the key of this profile, one with withdraw, in place of the session."),
+]
 IdArgument = Annotated[int, typer.Argument(min=1, help="The withdrawal's number.")]
 AccountOption = Annotated[str | None, typer.Option(help="The account, if you are a member of several.")]
 _NONE = "none"
@@ -24,11 +31,12 @@ _NONE = "none"
 def list_(
     every: Annotated[bool, typer.Option("--all", help="Also those that are decided or over.")] = False,
     account: AccountOption = None,
+    profile: AsKeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """What waits for a second person."""
     query = {"pending": str(not every).lower()} | _of(account)
-    with Api(load_session()) as api:
+    with Api(_who(profile)) as api:
         answer = api.get("/v1/approvals", query)
     if json:
         print_json(answer)
@@ -46,25 +54,31 @@ def list_(
         for one in answer["approvals"]
     ]
     print_table(["id", "amount", "to", "called", "asked by", "state", "until"], rows, right="id, amount")
+    warn_unusable(answer)
 
 
 @app.command(epilog="Example:\n\n  cambist approval show 7")
-def show(withdrawal: IdArgument, account: AccountOption = None, json: JsonOption = False) -> None:
+def show(
+    withdrawal: IdArgument, account: AccountOption = None, profile: AsKeyOption = None, json: JsonOption = False
+) -> None:
     """A withdrawal that waits or has waited, decoded."""
-    with Api(load_session()) as api:
+    with Api(_who(profile)) as api:
         _show(api.get(f"/v1/approvals/{withdrawal}", _of(account)), json=json)
 
 
-@app.command(epilog="Example:\n\n  cambist approval approve 7")
+@app.command(
+    epilog="Examples:\n\n  cambist approval approve 7\n\n  cambist approval approve 7 --profile mine.toml --yes"
+)
 def approve(
     withdrawal: IdArgument,
     account: AccountOption = None,
+    profile: AsKeyOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Approve it as it is, without being asked.")] = False,
     code_file: CodeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Look at a withdrawal, and let it be sent: with a code of your authenticator."""
-    with Api(load_session()) as api:
+    """Look at a withdrawal, and let it be sent: with a code of your authenticator, or a key of yours with withdraw."""
+    with Api(_who(profile)) as api:
         seen = api.get(f"/v1/approvals/{withdrawal}", _of(account))
         if not yes:
             _show(seen, json=False)
@@ -84,10 +98,11 @@ def reject(
     withdrawal: IdArgument,
     reason: Annotated[str, typer.Option(help="What its client reads.")] = "",
     account: AccountOption = None,
+    profile: AsKeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """End a withdrawal that waits: nothing is sent, its funds are free."""
-    with Api(load_session()) as api:
+    with Api(_who(profile)) as api:
         answer = api.post(f"/v1/approvals/{withdrawal}/reject", {"reason": reason} | _of(account))
     if json:
         print_json(answer)
@@ -155,6 +170,10 @@ def pending(json: JsonOption = False) -> None:
         for one in found["pending"]
     ]
     print_table(["id", "account", "base units", "to", "key", "why", "until"], rows, right="id")
+
+
+def _who(profile: Path | None) -> Profile | SignedIn:
+    return load_session() if profile is None else load_profile(profile)
 
 
 def _of(account: str | None) -> dict[str, str]:

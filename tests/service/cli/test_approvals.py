@@ -67,7 +67,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         def handle(request: httpx.Request) -> httpx.Response:
             body = orjson.loads(request.content) if request.content else None
             sent.append((request.method, request.url.raw_path.decode(), body))
-            assert request.headers["authorization"] == "Bearer cs_x"
+            by_key = request.headers.get("x-cambist-key") == "ck_1"
+            assert by_key != (request.headers.get("authorization") == "Bearer cs_x")
+            assert by_key == ("--profile" in words)
             return httpx.Response(200, json=answers[request.url.path])
 
         transport = httpx.MockTransport(handle)
@@ -125,3 +127,36 @@ def test_a_threshold_of_another_form_is_wrong_usage(run: Run) -> None:
     done, _ = run("approval", "policy", "--asset", "USDC=5", answers={"/v1/approval-policy": POLICY})
     assert isinstance(done.exception, CommandFailed)
     assert (done.exception.code, done.exception.status) == ("bad_threshold", ExitStatus.USAGE)
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    file = tmp_path / "key.toml"
+    file.write_text(f'url = "http://127.0.0.1:1"\nkey = "ck_1"\nsecret = "{"0" * 64}"\n')
+    file.chmod(0o600)
+    return str(file)
+
+
+def test_another_persons_key_decides_without_a_code(run: Run, profile: str) -> None:
+    answers = {"/v1/approvals/7": APPROVAL, "/v1/approvals/7/approve": APPROVAL | {"state": "approved"}}
+    done, sent = run("approval", "approve", "7", "--yes", "--profile", profile, answers=answers)
+    assert done.exit_code == 0, done.output
+    assert sent[1] == ("POST", "/v1/approvals/7/approve", {"binding": BINDING})
+    answers = {"/v1/approvals/7/reject": APPROVAL | {"state": "rejected"}}
+    done, sent = run("approval", "reject", "7", "--profile", profile, answers=answers)
+    assert (done.exit_code, sent[0][1]) == (0, "/v1/approvals/7/reject")
+    done, _ = run("approval", "list", "--profile", profile, answers={"/v1/approvals": {"approvals": [APPROVAL]}})
+    assert done.exit_code == 0, done.output
+
+
+def test_a_withdrawal_is_cancelled_in_a_session_too(run: Run, profile: str) -> None:
+    cancelled = {
+        "id": 7, "chain": "ethereum", "state": "cancelled", "reason": "asked", "amount": "1", "asset": "USDC",
+        "leaves_at_most": "1", "address": "0x", "gas": {"asset": "ETH", "amount": "0"}, "max_fee": None,
+        "tx_hash": None, "client_withdrawal_id": "pay",
+    }  # fmt: skip
+    done, sent = run("withdrawal", "cancel", "7", "--session", answers={"/v1/withdrawals/7": cancelled})
+    assert (done.exit_code, sent) == (0, [("DELETE", "/v1/withdrawals/7", None)])
+    done, sent = run("withdrawal", "cancel", "7", "--session", "--profile", profile, answers={})
+    assert isinstance(done.exception, CommandFailed)
+    assert (done.exception.status, sent) == (ExitStatus.USAGE, [])
