@@ -1,11 +1,11 @@
 """Changing a key in a session: its label, and what it may do.
 
 Guarantees: whatever widens needs the authenticator's code and no hold, and whatever does not needs neither
-(`widening`); a change that does both is one that widens. A key that has ended stays as it is. A key that gets the trade
-permission gets the usual limits for what nobody limits. What it may call cools as an address does where it is more than
-before, all of it. The change and its entry in the audit log commit together.
-A permission that is taken ends what it was needed for and was not signed: resting orders here, plans right before they
-would be signed (`service.workers.presign`).
+(`widening`), but for another label of a key with withdraw, by which people know it who approve; a change that does both
+is one that widens. A key that has ended stays as it is. A key that gets the trade permission gets the usual limits for
+what nobody limits. What it may call cools as an address does where it is more than before, all of it. The change and
+its entry in the audit log commit together. A permission that is taken ends what it was needed for and was not signed:
+resting orders here, plans right before they would be signed (`service.workers.presign`).
 Not guaranteed: that what was accepted before another right was narrowed does not happen; revoking ends that.
 """
 
@@ -45,7 +45,7 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
 
     def widens(c: Connection) -> bool:
         key, _ = access.managed(c, caller, key_id, master=master)
-        return bool(wider_fields(key.rights, _wanted(services, key, asked)))
+        return bool(wider_fields(key.rights, _wanted(services, key, asked))) or _renames(key, asked)
 
     with refusals():
         # A code that is not looked at counts as no attempt.
@@ -73,8 +73,9 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
             master=master,
             now_ms=now_ms,
         )
-        if wider:
-            confirm(c, caller, offered, master=master, now_ms=now_ms, what=f"widening {', '.join(wider)}")
+        if wider or _renames(key, asked):
+            what = f"widening {', '.join(wider)}" if wider else "another label of a key with withdraw"
+            confirm(c, caller, offered, master=master, now_ms=now_ms, what=what)
         details = {"wider": wider, "narrower": narrower, **described(services, changed)}
         if Permission.TRADE in key.permissions - rights.permissions:
             # They would be carried out long after the key was told not to trade.
@@ -84,6 +85,11 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
 
     with refusals():
         return await services.db.run(write)
+
+
+def _renames(key: ApiKey, asked: KeyPatch) -> bool:
+    """Whether whoever approves would know the key by another name."""
+    return asked.label not in (None, key.label) and Permission.WITHDRAW in key.permissions
 
 
 def _check_nulls(asked: KeyPatch) -> None:

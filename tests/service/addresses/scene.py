@@ -120,23 +120,30 @@ class Scene:
         return await services.db.run(write)
 
 
+def scripted(service: Api) -> CodeNode:
+    """Give the API two chains that a scripted node answers for; the node."""
+    node = CodeNode(name="scripted", code={SAFE: "0x6080", UNLISTED_TOKEN: "0x6080"}, tokens={UNLISTED_TOKEN})
+    # What these routes need of a chain, and nothing else of it.
+    chains = {
+        key: SimpleNamespace(
+            config=chain.config,
+            client=EvmClient(chain.config, node),
+            assets=chain.assets,
+            deployments=chain.deployments,
+            engine=SimpleNamespace(wake=lambda: None),
+            recent_head=SimpleNamespace(latest=None),
+        )
+        for key, chain in scripted_chains(service.clock).items()
+    }
+    service.services = replace(service.services, chains=cast("Mapping[str, ChainRuntime]", chains))
+    service.app.state.services = service.services
+    return node
+
+
 @asynccontextmanager
 async def scene(directory: Path, **settings: Any) -> AsyncIterator[Scene]:
     async with api(directory, session_hours=24 * 30, session_idle_minutes=60 * 24 * 7, **settings) as service:
-        node = CodeNode(name="scripted", code={SAFE: "0x6080", UNLISTED_TOKEN: "0x6080"}, tokens={UNLISTED_TOKEN})
-        # What these routes need of a chain, and nothing else of it.
-        chains = {
-            key: SimpleNamespace(
-                config=chain.config,
-                client=EvmClient(chain.config, node),
-                assets=chain.assets,
-                deployments=chain.deployments,
-                engine=SimpleNamespace(wake=lambda: None),
-            )
-            for key, chain in scripted_chains(service.clock).items()
-        }
-        service.services = replace(service.services, chains=cast("Mapping[str, ChainRuntime]", chains))
-        service.app.state.services = service.services
+        node = scripted(service)
         await service.authenticator()
         made = Scene(service=service, node=node, token="")
         made.token = await made.person("ada")

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from service.accounts.people import Role
+from service.auth.keys import Permission
 from service.keys import making
 from tests.service.api import code_of
 from tests.service.approvals.scene import Scene, scene
@@ -80,3 +81,16 @@ async def test_traders_together_leave_the_owners_their_part_also_when_some_were_
     # Tom's have ended; the day's number has not.
     assert code_of(await make(at, "one-more", by="tim")) == "too_many_keys"
     await fill(at, 3, by="ben")
+
+
+async def test_another_label_of_a_key_with_withdraw_needs_a_code_since_approvers_know_it_by_that(at: Scene) -> None:
+    withdraws = await at.key("treasury", made_by="ann")
+    reads = await at.key("reader", made_by="ann", permissions=(Permission.READ,))
+    assert (await at.ask("PATCH", f"/v1/keys/{reads}", {"label": "looker"}, by="ann")).status_code == 200
+    path = f"/v1/keys/{withdraws}"
+    assert code_of(await at.ask("PATCH", path, {"label": "payroll"}, by="ann")) == "totp_required"
+    # The same label, and less, are none.
+    narrower = {"label": "treasury", "limits": {"daily_withdrawals": 1}}
+    assert (await at.ask("PATCH", path, narrower, by="ann")).status_code == 200
+    renamed = await at.ask("PATCH", path, {"label": "payroll", "totp_code": at.code("ann")}, by="ann")
+    assert (renamed.status_code, renamed.json()["label"]) == (200, "payroll")
