@@ -24,6 +24,7 @@ from service.auth.session_caller import COOKIE, CSRF_HEADER, SessionAuthenticato
 from service.auth.signature import KEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from service.build import Services
 from service.errors import ERRORS, ApiError
+from service.hot.lane import Lane
 from service.hot.table import HotTable
 from service.observability.timing import Timing
 from service.problems import MAX_NAME, MEDIA_TYPE, install_handlers
@@ -67,6 +68,9 @@ _PROBLEM: Final[dict[str, Any]] = {
 class _App(FastAPI):
     """FastAPI with our page. It is made when somebody asks for it: that takes longer than all the rest of the start."""
 
+    lane: Lane | None = None
+    """Asked by the server before it parses a request; what is left by it comes here."""
+
     def __init__(self, needed: Mapping[tuple[str, str], Needs], **settings: Any) -> None:
         super().__init__(**settings)
         self._needed = needed
@@ -74,6 +78,9 @@ class _App(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Without FastAPI's telemetry, which looks into the environment for every request.
         await Starlette.__call__(self, scope, receive, send)
+
+    def ahead(self, head: bytes, *, peer: str, before: bytes) -> bytes | None:
+        return None if self.lane is None else self.lane.answer(head, peer=peer, before=before)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -102,21 +109,33 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
     for router in routers:
         app.include_router(router)
     settings = services.settings
+    authenticator = Authenticator(
+        master=services.master,
+        clock=services.clock,
+        keys=KeyMemory(
+            services.db,
+            master=services.master,
+            clock=services.clock,
+            idle_ms=settings.key_idle_days * DAY_MS,
+        ),
+        nonces=Nonces(services.db, started_ms=services.clock.now_ms()),
+        uses=services.key_uses,
+    )
+    table, hot = RouteTable(routers), HotTable(services, routers)
+    # Where others have the database, too, each request has a row to write or a slice to lease.
+    if services.db.is_exclusive:
+        app.lane = Lane(
+            settings=settings,
+            authenticator=authenticator,
+            limits=app.state.limits,
+            table=table,
+            hot=hot,
+            metrics=services.metrics,
+        )
     app.add_middleware(
         Edge,
         settings=settings,
-        authenticator=Authenticator(
-            master=services.master,
-            clock=services.clock,
-            keys=KeyMemory(
-                services.db,
-                master=services.master,
-                clock=services.clock,
-                idle_ms=settings.key_idle_days * DAY_MS,
-            ),
-            nonces=Nonces(services.db, started_ms=services.clock.now_ms()),
-            uses=services.key_uses,
-        ),
+        authenticator=authenticator,
         sessions=SessionAuthenticator(
             db=services.db,
             master=services.master,
@@ -124,8 +143,8 @@ def create_app(services: Services, routers: Sequence[APIRouter] = ROUTERS) -> Fa
             idle_ms=settings.session_idle_minutes * MINUTE_MS,
         ),
         limits=app.state.limits,
-        table=RouteTable(routers),
-        hot=HotTable(services, routers),
+        table=table,
+        hot=hot,
     )
     app.add_middleware(Timing, metrics=services.metrics, clock=services.clock)
     return app

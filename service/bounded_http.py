@@ -5,12 +5,18 @@ one that sends headers without end, would take the service (slow loris).
 
 Guarantees: a head has `MAX_HEAD_BYTES` at most, and is there `HEAD_WITHIN_S` after the connection or its own first
 byte; else the connection is answered and closed. A request whose head comes in one piece costs nothing for it.
+
+An app that answers some requests at once (`AnswersAhead`) is shown what a read brought before it is parsed: such a
+request costs no parser, no task, no events and one write. Only between two requests of a connection, with nothing
+waiting on it in either direction, and the server within its limits; so what is shown begins where a request begins. An
+answer is written as it is, and what was shown is then over; what is not answered is parsed as if nobody had looked.
 Not here: bodies (`service.auth.middleware`), idle connections between requests (uvicorn's keep-alive time).
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final, Protocol, runtime_checkable
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.clock import SystemClock
@@ -22,6 +28,19 @@ MAX_HEAD_BYTES: Final = 32_768
 """Twice what the edge takes of headers, which has the better word for them; and what one read may bring at once."""
 HEAD_WITHIN_S: Final = 10.0
 
+_log: Final = structlog.get_logger("cambist.http")
+
+
+@runtime_checkable
+class AnswersAhead(Protocol):
+    """An app that can be asked without waiting.
+
+    What it answers to `head` if that is one whole request without a body and nothing else, which it answers at once and
+    which leaves the connection open; else None. `peer` is the other end's address, `before` the server's header lines.
+    """
+
+    def ahead(self, head: bytes, *, peer: str, before: bytes) -> bytes | None: ...
+
 
 class BoundedHttp(HttpToolsProtocol):
     """One connection."""
@@ -30,6 +49,15 @@ class BoundedHttp(HttpToolsProtocol):
     _head_is_open = False
     """A request has begun and its headers have not ended."""
     _timer: asyncio.TimerHandle | None = None
+    _is_between = True
+    """The parser has read whole requests and no more, or nothing yet."""
+    _answered_s = float("-inf")
+    """When a request was last answered ahead, on the loop's clock."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._ahead: AnswersAhead | None = self.app if isinstance(self.app, AnswersAhead) else None
+        self._server_headers: tuple[object, bytes] = (None, b"")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -37,10 +65,15 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_between and self._ahead is not None and self._answer(data):
+            return
         self._head_bytes += len(data)
+        # Until a request has ended, and no other has begun, in what comes now.
+        self._is_between = False
         super().data_received(data)
         if not self._head_is_open:
             self._head_bytes = 0
@@ -54,11 +87,65 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_is_open = True
+        self._is_between = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head_is_open = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_between = True
+        super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # What follows on this connection is, for its client, perhaps no HTTP.
+        self._ahead = None
+        super()._unsupported_upgrade_warning()
+
+    def timeout_keep_alive_handler(self) -> None:
+        left_s = self._answered_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _answer(self, data: bytes) -> bool:
+        """Whether that was a request that is answered now."""
+        ahead, cycle, client, transport = self._ahead, self.cycle, self.client, self.transport
+        if ahead is None or client is None or (cycle is not None and not cycle.response_complete):
+            return False
+        if self.pipeline or self.flow.write_paused or transport.is_closing() or self._is_crowded():
+            return False
+        try:
+            said = ahead.ahead(data, peer=client[0], before=self._before())
+        except Exception:  # noqa: BLE001 - the whole way has an answer, and this is said in the log
+            _log.exception("a request could not be answered ahead")
+            return False
+        if said is None:
+            return False
+        transport.write(said)
+        self.server_state.total_requests += 1
+        self._disarm()
+        # A timer that runs goes on: it looks at this when it is due.
+        self._answered_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        return True
+
+    def _is_crowded(self) -> bool:
+        """As uvicorn has it, which has an answer for that."""
+        limit = self.limit_concurrency
+        return limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit)
+
+    def _before(self) -> bytes:
+        """The server's own header lines; uvicorn makes a new list of them every second."""
+        given = self.server_state.default_headers
+        if self._server_headers[0] is not given:
+            self._server_headers = given, b"".join(b"%b: %b\r\n" % header for header in given)
+        return self._server_headers[1]
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(HEAD_WITHIN_S, self._too_slow)

@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from scripts.bench import balances, jsonrpc, logs, quotes, routing, state
+from scripts.bench import balances, http, jsonrpc, logs, quotes, routing, state
 from scripts.bench.results import Bar, all_held, bars_table
 
 QUOTES: Final = 10_000
@@ -22,6 +22,7 @@ REORGS: Final = 100
 CASES: Final = 200
 """Trades beside smart-order-router."""
 SEED: Final = 1
+HTTP_ROUNDS: Final = 7
 
 Benchmark = Callable[[Console], list[Bar]]
 
@@ -32,6 +33,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "balances": lambda console: balances.run(seed=SEED, peers=True, console=console),
     "logs": lambda console: logs.run(seed=SEED, console=console),
     "jsonrpc": lambda console: jsonrpc.run(seed=SEED, console=console),
+    "http": lambda console: http.run(console=console, rounds=HTTP_ROUNDS),
 }
 """Name to what runs it; each prints its own figures and returns its bars."""
 

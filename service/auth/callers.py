@@ -85,8 +85,8 @@ class Authenticator:
     nonces: replay.Nonces
     uses: LastUses
 
-    async def authenticate(self, signed: Signed, text: bytes, *, client_ip: IpAddress) -> Caller:
-        """The caller of a request whose signed text is `text`.
+    async def authenticate(self, signed: Signed, text: bytes, *, client_ip: IpAddress, is_read: bool) -> Caller:
+        """The caller of a request whose signed text is `text`. `is_read`: it changes nothing.
 
         Raises:
             ApiError: authentication_failed, timestamp_out_of_window, replayed, busy, key_inactive, key_revoked,
@@ -104,7 +104,7 @@ class Authenticator:
             self._verify(loaded, signed, text)
         if loaded is None:
             raise ApiError("authentication_failed", "the key has no wallet")
-        nonce_is_stored = await self.nonces.use(signed, now_ms=now_ms)
+        nonce_is_stored = await self.nonces.use(signed, now_ms=now_ms, is_read=is_read)
         if not admitted:
             try:
                 _require_admitted(loaded, arrival)

@@ -9,13 +9,14 @@ have passed. After a commit of this process that touches a key or a wallet, noth
 
 Guarantees: a change made in this process counts from its commit on; one made elsewhere (another process, an editor)
 within `MAX_AGE_S`, after which an unchecked memory is not used, whatever the database does. Bounded: `MAX_KEYS`, the
-first ones go; one not used for `UNUSED_S` goes too. A key's secret stays sealed here.
+first ones go; one that no request names for `UNUSED_S` goes at the next sweep, `SWEEP_EVERY_S` later at most. A key's
+secret stays sealed here; where it is asked for at hand, what its signatures are made with (`ready`) is here as long.
 Not here: what a key may do (`caveats`). A refusal must not come from memory; who refuses loads again (`callers`).
 """
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, text
@@ -27,6 +28,7 @@ from service.auth import keys
 from service.auth.authority import Tampered
 from service.auth.caveats import Caveat, caveats_of
 from service.auth.keys import ApiKey
+from service.auth.ready import Ready, ready_of
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from service.db.models import wallets
@@ -34,6 +36,7 @@ from service.db.models import wallets
 CHECK_EVERY_S: Final = 0.4
 MAX_AGE_S: Final = 1.0
 UNUSED_S: Final = 60.0
+SWEEP_EVERY_S: Final = 30.0
 MAX_KEYS: Final = 20_000
 """Some 2 KB each."""
 MAX_IN_READ: Final = 1_000
@@ -70,6 +73,9 @@ class _Entry:
     loaded: LoadedKey
     row: Row
     used_s: float
+    ready: Ready | None = field(default=None, repr=False)
+    """What of it could be worked out ahead; None where a look at the whole key is needed, or nobody asked yet."""
+    was_asked: bool = False
 
 
 class KeyMemory:
@@ -82,10 +88,12 @@ class KeyMemory:
         self._clock: Final = clock
         self._idle_ms: Final = idle_ms
         self._entries: Final[dict[str, _Entry]] = {}
+        self._changes: Final = db.changes
         self._authority = db.changes.authority
         self._checked_s = 0.0
         """When the read was begun in which all entries were last found to be right."""
         self._turn: Final = asyncio.Lock()
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def remembered(self, key_id: str) -> LoadedKey | None:
         """The key as it was at most `MAX_AGE_S` ago; None where that is not known. Raises: DatabaseError."""
@@ -105,11 +113,26 @@ class KeyMemory:
         entry.used_s = now_s
         return entry.loaded
 
+    def at_hand(self, key_id: str) -> tuple[LoadedKey, Ready] | None:
+        """What `remembered` answers, and what of it was worked out ahead, where there is both and it has not to look
+        before that."""
+        entry = self._entries.get(key_id)
+        if entry is None or self._authority != self._changes.authority:
+            return None
+        now_s = self._clock.monotonic_s()
+        age_s = now_s - self._checked_s
+        if age_s >= CHECK_EVERY_S and (age_s >= MAX_AGE_S or not self._turn.locked()):
+            return None
+        entry.used_s = now_s
+        if not entry.was_asked:
+            entry.was_asked, entry.ready = True, ready_of(entry.loaded.key, entry.loaded.caveats, master=self._master)
+        return None if entry.ready is None else (entry.loaded, entry.ready)
+
     async def load(self, key_id: str) -> LoadedKey | None:
         """The key as it is now; None: there is none, or it has no wallet. Raises: Tampered, DatabaseError."""
         authority, began_s = self._db.changes.authority, self._clock.monotonic_s()
         found = await self._db.read(lambda c: self._load(c, key_id))
-        self._entries.pop(key_id, None)
+        before = self._entries.pop(key_id, None)
         if found is None:
             return None
         loaded, row = found
@@ -119,8 +142,22 @@ class KeyMemory:
                 self._authority, self._checked_s = authority, began_s
             elif len(self._entries) >= MAX_KEYS:
                 self._entries.pop(next(iter(self._entries)))
-            self._entries[key_id] = _Entry(loaded=loaded, row=row, used_s=began_s)
+            made = self._entries[key_id] = _Entry(loaded=loaded, row=row, used_s=began_s)
+            if before is not None and before.row == row:
+                # Not worked out again for each wrong signature.
+                made.ready, made.was_asked = before.ready, before.was_asked
+            self._sweep_later()
         return loaded
+
+    def _sweep_later(self) -> None:
+        if self._sweep is None and self._entries:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_EVERY_S, self._forget_unused)
+
+    def _forget_unused(self) -> None:
+        self._sweep, now_s = None, self._clock.monotonic_s()
+        for key_id in [key_id for key_id, entry in self._entries.items() if now_s - entry.used_s >= UNUSED_S]:
+            del self._entries[key_id]
+        self._sweep_later()
 
     def _is_touched(self) -> bool:
         """Whether this process committed to a key or wallet since the last look."""

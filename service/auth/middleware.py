@@ -259,7 +259,8 @@ class Edge:
             text = signing_text(
                 signed.timestamp_ms, signed.nonce, method=scope["method"], target=_target(scope), body=body
             )
-            return await self._authenticator.authenticate(signed, text, client_ip=address)
+            is_read = scope["method"] in _BODILESS
+            return await self._authenticator.authenticate(signed, text, client_ip=address, is_read=is_read)
         except (ApiError, Tampered, SealBroken, DatabaseError) as exc:
             error = api_error_of(exc)
             if error.code == "ambiguous_credentials":

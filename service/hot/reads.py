@@ -2,10 +2,13 @@
 
 Each method answers the bytes of a 200, or None where the framework shall answer (a parameter that is not in its plain
 form). What a route raises, its method raises.
+
+Its `..._at_hand` takes what was asked for once and gives what answers the same, for a wallet and from memory alone:
+None where there is nothing in memory that may be answered now, or where the method would raise (`lane`).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,8 +49,13 @@ _PING: Final = b'{"status":"ok"}'
 
 BalanceParts = tuple[Header, bytes, bytes]
 """The block, and the document up to it and from it on."""
+DepthKey = tuple[str, str, int, str]
 TickerParts = tuple[MarketView, int, list[dict[str, Any]]]
 """Their block, when they were made, and the documents."""
+
+
+AtHand = Callable[[int, int], bytes | None]
+"""The body for a wallet's key, at that time in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +98,43 @@ class HotReads:
         view = await runtime.states.view(_tokens(runtime, wanted[0].base, wanted[0].quote))
         token = (view.header.hash, view.checked_ms, now_ms // 1_000)
         key = (runtime.config.key, symbol)
+        if (said := self._tickers_said(key, view, now_ms)) is not None:
+            return said
+        async with self._making:
+            # All who came meanwhile wait for the first.
+            made = self._tickers.get(key, token) or await self._tickers_now(runtime, wanted, key, now_ms)
+        return self._say_tickers(key, token, made, now_ms=now_ms)
+
+    def ticker_at_hand(self, parts: Mapping[str, str], query: Mapping[str, str]) -> AtHand | None:
+        symbol = query.get("market")
+        runtime = self._active(parts["chain"])
+        market = None if runtime is None or symbol is None else runtime.assets.markets.get(symbol)
+        if runtime is None or symbol is None or market is None or len(symbol) > MAX_MARKET_CHARS:
+            return None
+        key, states = (runtime.config.key, symbol), runtime.states
+        tokens = frozenset(_tokens(runtime, market.base, market.quote))
+
+        def answer(_: int, now_ms: int) -> bytes | None:
+            view = states.view_at_hand(tokens)
+            return None if view is None else self._tickers_said(key, view, now_ms)
+
+        return answer
+
+    def _tickers_said(self, key: tuple[str, str | None], view: MarketView, now_ms: int) -> bytes | None:
+        token = (view.header.hash, view.checked_ms, now_ms // 1_000)
         if (said := self._said.get(("ticker", key), (token, now_ms))) is not None:
             return said
         made = self._tickers.get(key, token)
-        if made is None:
-            async with self._making:
-                # All who came meanwhile wait for the first.
-                made = self._tickers.get(key, token) or await self._tickers_now(runtime, wanted, key, now_ms)
+        return None if made is None else self._say_tickers(key, token, made, now_ms=now_ms)
+
+    def _say_tickers(
+        self, key: tuple[str, str | None], token: tuple[str, int, int], made: TickerParts, *, now_ms: int
+    ) -> bytes:
+        runtime_key, _ = key
         seen, made_ms, tickers = made
         said = orjson.dumps(
             {
-                "chain": runtime.config.key,
+                "chain": runtime_key,
                 "block": block_document(seen.header, now_ms),
                 "checked_ms": seen.checked_ms,
                 "tickers": [_aged(one, by_ms=now_ms - made_ms) for one in tickers],
@@ -129,11 +163,8 @@ class HotReads:
         key = (runtime.config.key, symbol, limit, aggregate)
         now_ms = self._services.clock.now_ms()
         view = await runtime.states.view(_tokens(runtime, market.base, market.quote))
-        token = (view.header.hash, view.checked_ms, now_ms)
-        if (said := self._said.get(("depth", key), token)) is not None:
-            return said
-        begins = self._depths.get(key, view.header.hash)
-        if begins is None:
+        said = self._depth_said(key, view, now_ms)
+        if said is None:
             book, look = await runtime.board.book(runtime, market, levels=limit, ticks_a_level=int(aggregate))
             if not look.pools:
                 raise ApiError("no_route", f"{symbol} has no pool of its own; a quote may still find a way")
@@ -142,6 +173,34 @@ class HotReads:
             rest = made.model_dump(mode="json", exclude={"block", "checked_ms"})
             view, begins = look.view, orjson.dumps(rest)[:-1]
             self._depths.put(key, view.header.hash, begins)
+            said = self._say_depth(key, view, begins, now_ms=now_ms)
+        return said
+
+    def depth_at_hand(self, parts: Mapping[str, str], query: Mapping[str, str]) -> AtHand | None:
+        symbol, limit = query.get("market", ""), _plain(query.get("limit", "100"), most=MAX_LEVELS)
+        aggregate, runtime = query.get("aggregate", "1"), self._active(parts["chain"])
+        market = None if runtime is None else runtime.assets.markets.get(symbol)
+        if runtime is None or market is None or limit is None or aggregate not in AGGREGATES:
+            return None
+        if len(symbol) > MAX_MARKET_CHARS:
+            return None
+        key, states = (runtime.config.key, symbol, limit, aggregate), runtime.states
+        tokens = frozenset(_tokens(runtime, market.base, market.quote))
+
+        def answer(_: int, now_ms: int) -> bytes | None:
+            view = states.view_at_hand(tokens)
+            return None if view is None else self._depth_said(key, view, now_ms)
+
+        return answer
+
+    def _depth_said(self, key: DepthKey, view: MarketView, now_ms: int) -> bytes | None:
+        said = self._said.get(("depth", key), (view.header.hash, view.checked_ms, now_ms))
+        if said is not None:
+            return said
+        begins = self._depths.get(key, view.header.hash)
+        return None if begins is None else self._say_depth(key, view, begins, now_ms=now_ms)
+
+    def _say_depth(self, key: DepthKey, view: MarketView, begins: bytes, *, now_ms: int) -> bytes:
         block = orjson.dumps(block_document(view.header, now_ms))
         said = b'%b,"block":%b,"checked_ms":%d}' % (begins, block, view.checked_ms)
         self._said.put(("depth", key), (view.header.hash, view.checked_ms, now_ms), said)
@@ -153,8 +212,7 @@ class HotReads:
             return None
         runtime = chain_named(services, asked.parts["chain"])
         key = (caller.wallet.id, runtime.config.key)
-        stamp, head = self._stamp(), runtime.recent_head.within(MAX_HEAD_AGE_S)
-        made = None if head is None else self._balances.get(key, (stamp, head.hash) if stamp is not None else None)
+        stamp, made = self._stamp(), self._balances_made(key, runtime)
         if made is None:
             found = await read_balances(services, caller.wallet, chain=runtime.config.key)
             answer = balances_answer(
@@ -168,8 +226,22 @@ class HotReads:
             )
             if stamp is not None and self._unchanged(stamp):
                 self._balances.put(key, (stamp, found.block.hash), made)
-        block, begins, ends = made
-        return begins + orjson.dumps(block_document(block, services.clock.now_ms())) + ends
+        return _say_balances(made, self._services.clock.now_ms())
+
+    def balances_at_hand(self, parts: Mapping[str, str], _: Mapping[str, str]) -> AtHand | None:
+        if (runtime := self._active(parts["chain"])) is None:
+            return None
+        chain, active = runtime.config.key, runtime
+
+        def answer(wallet_id: int, now_ms: int) -> bytes | None:
+            made = self._balances_made((wallet_id, chain), active)
+            return None if made is None else _say_balances(made, now_ms)
+
+        return answer
+
+    def _balances_made(self, key: tuple[int, str], runtime: ChainRuntime) -> BalanceParts | None:
+        stamp, head = self._stamp(), runtime.recent_head.within(MAX_HEAD_AGE_S)
+        return None if head is None or stamp is None else self._balances.get(key, (stamp, head.hash))
 
     async def order(self, asked: Asked) -> bytes | None:
         caller, order_id = asked.caller, _plain(asked.parts["order_id"], most=MAX_ID)
@@ -185,12 +257,27 @@ class HotReads:
                 self._orders.put(key, stamp, body)
         return body
 
+    def order_at_hand(self, parts: Mapping[str, str], _: Mapping[str, str]) -> AtHand | None:
+        order_id = _plain(parts["order_id"], most=MAX_ID)
+        return None if order_id is None else lambda wallet_id, _: self._orders.get((wallet_id, order_id), self._stamp())
+
+    def _active(self, name: str) -> ChainRuntime | None:
+        try:
+            return chain_named(self._services, name)
+        except ApiError:
+            return None
+
     def _stamp(self) -> int | None:
         """Of the database, before a read; None where what is read may not be remembered."""
         return self._services.db.changes.stamp() if self._services.db.is_exclusive else None
 
     def _unchanged(self, stamp: int) -> bool:
         return self._services.db.changes.unchanged_since(stamp)
+
+
+def _say_balances(made: BalanceParts, now_ms: int) -> bytes:
+    block, begins, ends = made
+    return begins + orjson.dumps(block_document(block, now_ms)) + ends
 
 
 def _aged(ticker: dict[str, Any], *, by_ms: int) -> dict[str, Any]:

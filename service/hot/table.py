@@ -21,8 +21,9 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from service.auth.callers import Found, Needs, admitted, declared_caller
+from service.auth.keys import Permission
 from service.build import Services
-from service.hot.reads import Asked, HotReads
+from service.hot.reads import Asked, AtHand, HotReads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class HotRoute:
     needs: Needs
     names: frozenset[str]
     answer: Callable[[Asked], Awaitable[bytes | None]]
+    at_hand: Callable[[Mapping[str, str], Mapping[str, str]], AtHand | None] | None = None
 
 
 class HotTable:
@@ -47,8 +49,19 @@ class HotTable:
             "/v1/{chain}/balances": (frozenset(), reads.balances),
             "/v1/orders/{order_id}": (frozenset(), reads.order),
         }
+        at_hand = {
+            "/v1/{chain}/ticker": reads.ticker_at_hand,
+            "/v1/{chain}/depth": reads.depth_at_hand,
+            "/v1/{chain}/balances": reads.balances_at_hand,
+            "/v1/orders/{order_id}": reads.order_at_hand,
+        }
         self._routes: Final = {
-            route.path: HotRoute(needs=declared_caller(route), names=names[route.path][0], answer=names[route.path][1])
+            route.path: HotRoute(
+                needs=declared_caller(route),
+                names=names[route.path][0],
+                answer=names[route.path][1],
+                at_hand=at_hand.get(route.path),
+            )
             for router in routers
             for route in router.routes
             if isinstance(route, APIRoute) and route.methods == {"GET"} and route.path in names
@@ -62,3 +75,11 @@ class HotTable:
         if hot is None or not hot.names.issuperset(query):
             return None
         return await hot.answer(Asked(parts=parts, query=query, caller=admitted(found, hot.needs)))
+
+    def at_hand(self, route: APIRoute, parts: Mapping[str, str], query: Mapping[str, str]) -> AtHand | None:
+        """What answers the same from memory alone, to keys that may read; None where there is none, or no such thing
+        can be asked for."""
+        hot = self._routes.get(route.path) if route.methods == {"GET"} else None
+        if hot is None or hot.at_hand is None or hot.needs not in (None, Permission.READ):
+            return None
+        return hot.at_hand(parts, query) if hot.names.issuperset(query) else None

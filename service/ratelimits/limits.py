@@ -35,13 +35,15 @@ class Limits:
         self._orders: Final = Windows("orders-10s", length_ms=TEN_SECONDS_MS, clock=clock, db=db, sharing=sharing)
         self._orders_day: Final = Windows("orders-day", length_ms=DAY_MS, clock=clock, db=db, sharing=durable)
         self._bans: Final = Bans(clock)
+        self._address_limit: Final = settings.ip_weight_per_minute
+        self._key_limit: Final = settings.key_weight_per_minute
         self._key_limits: Final = {
             key_id: settings.rate_tiers[tier] for key_id, tier in settings.key_tiers.items()
         }  # fmt: skip
 
     async def of_address(self, address: IpAddress | None, cost: int) -> Taken:
         """What an address's request is told; of one that is banned, until when."""
-        client, limit = bucket_of(address), self._settings.ip_weight_per_minute
+        client, limit = bucket_of(address), self._address_limit
         if (left_s := self._bans.left_s(client)) is not None:
             return Taken(limit=limit, used=limit, reset_s=left_s, retry_after_s=left_s, banned=True)
         taken = await self._addresses.take(client, cost, limit=limit)
@@ -51,17 +53,27 @@ class Limits:
 
     def give_address_back(self, address: IpAddress | None, cost: int) -> None:
         """A request that counts for its key: many bots may share an address."""
-        self._addresses.give_back(bucket_of(address), cost, limit=self._settings.ip_weight_per_minute)
+        self._addresses.give_back(bucket_of(address), cost, limit=self._address_limit)
 
     async def of_caller(self, caller_id: str, cost: int) -> Taken:
         """The same of a key or session."""
-        limit = self._key_limits.get(caller_id, self._settings.key_weight_per_minute)
+        limit = self._limit_of(caller_id)
         if (left_s := self._bans.left_s(caller_id)) is not None:
             return Taken(limit=limit, used=limit, reset_s=left_s, retry_after_s=left_s, banned=True)
         taken = await self._keys.take(caller_id, cost, limit=limit)
         if not taken.passed:
             self._bans.strike(caller_id)
         return taken
+
+    def take_at_once(self, client: str, caller_id: str, cost: int, *, now_ms: int) -> Taken | None:
+        """What a request from that bucket by that key is told, where it is known to pass all limits; else None, and
+        nothing is taken. Of the key only: what counts for a key is given back to its address."""
+        bans = self._bans
+        if bans.left_s(client) is not None or bans.left_s(caller_id) is not None:
+            return None
+        if not self._addresses.fits(client, cost, limit=self._address_limit, now_ms=now_ms):
+            return None
+        return self._keys.take_at_once(caller_id, cost, limit=self._limit_of(caller_id), now_ms=now_ms)
 
     async def of_order(self, account_id: int) -> tuple[Taken, Taken]:
         """One order of an account: what the 10 s and the day say. Raises: ApiError: too_many_orders."""
@@ -73,6 +85,9 @@ class Limits:
         if not day.passed:
             raise _too_many(day, "a day")
         return soon, day
+
+    def _limit_of(self, caller_id: str) -> int:
+        return self._key_limits.get(caller_id, self._key_limit)
 
     def give_order_back(self, account_id: int) -> None:
         """One that was not accepted."""

@@ -106,16 +106,29 @@ class Windows:
     async def take(self, client: str, cost: int, *, limit: int) -> Taken:
         """Take from a client's window, or say how long to wait. A cost over the whole limit is the whole limit."""
         now_ms = self._clock.now_ms()
-        window_ms = now_ms - now_ms % self._length_ms
-        entry = self._clients.get(client)
-        if entry is None or entry.window_ms != window_ms:
-            entry = self._clients[client] = _Used(window_ms=window_ms)
-            if len(self._clients) > self._max_clients:
-                self._clients.popitem(last=False)
-        self._clients.move_to_end(client)
+        entry = self._entry(client, now_ms)
         cost = min(cost, limit)
         if entry.used + cost > self._allowed(entry, limit) and not await self._leased(entry, client, cost, limit=limit):
             return self._taken(entry, limit, now_ms=now_ms, refused=True)
+        entry.used += cost
+        return self._taken(entry, limit, now_ms=now_ms, refused=False)
+
+    def fits(self, client: str, cost: int, *, limit: int, now_ms: int) -> bool:
+        """Whether a `take` now is known to pass without a slice being leased; nothing is taken."""
+        if self._sharing is not None:
+            return False
+        entry = self._clients.get(client)
+        used = 0 if entry is None or entry.window_ms != now_ms - now_ms % self._length_ms else entry.used
+        return used + min(cost, limit) <= limit
+
+    def take_at_once(self, client: str, cost: int, *, limit: int, now_ms: int) -> Taken | None:
+        """The `take` that passes without a slice being leased; None, and nothing is taken, where that is not known."""
+        if self._sharing is not None:
+            return None
+        entry = self._entry(client, now_ms)
+        cost = min(cost, limit)
+        if entry.used + cost > limit:
+            return None
         entry.used += cost
         return self._taken(entry, limit, now_ms=now_ms, refused=False)
 
@@ -124,6 +137,16 @@ class Windows:
         entry = self._clients.get(client)
         if entry is not None:
             entry.used = max(0, entry.used - min(cost, limit))
+
+    def _entry(self, client: str, now_ms: int) -> _Used:
+        window_ms = now_ms - now_ms % self._length_ms
+        entry = self._clients.get(client)
+        if entry is None or entry.window_ms != window_ms:
+            entry = self._clients[client] = _Used(window_ms=window_ms)
+            if len(self._clients) > self._max_clients:
+                self._clients.popitem(last=False)
+        self._clients.move_to_end(client)
+        return entry
 
     def _allowed(self, entry: _Used, limit: int) -> int:
         if self._sharing is None:

@@ -38,6 +38,7 @@ from service.journal.reconcile import ChainReport, Verdict, reconcile_chain
 from service.plans.funds import balances_at
 from service.settings import Settings
 from tests.databases import place_migrated
+from tests.service.served import AsServed
 
 DONE: Final = frozenset(
     {"FILLED", "REJECTED", "EXPIRED", "CANCELED", "confirmed", "final", "failed", "rejected", "cancelled"}
@@ -247,9 +248,13 @@ def with_settings(stack: Stack, **changes: Any) -> Stack:
     return replace(stack, services=services, client=client_of(services))
 
 
+CLIENT: Final = ("127.0.0.1", 123)
+
+
 def client_of(services: Services) -> httpx.AsyncClient:
     """A client of the app over those services."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=create_app(services)), base_url="http://127.0.0.1")
+    transport = AsServed(create_app(services), client=CLIENT)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
 def _fund(rpc: DevRpc, chain: str, symbol: str, address: Address, raw: int) -> None:

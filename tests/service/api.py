@@ -28,6 +28,7 @@ from service.settings import Settings
 from tests.clock import FakeClock
 from tests.databases import place_migrated
 from tests.service.auth.seed import DAY_MS, new_key, seed_wallet
+from tests.service.served import AsServed
 
 CLIENT: Final = ("127.0.0.1", 50_000)
 KINDS: Final = ("read", "trade", "withdraw", "session", "expired", "revoked", "wrong_ip")
@@ -139,7 +140,7 @@ async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
         # Past the expired key's end.
         clock.advance_ms(1_000)
         app = app_of(services)
-        transport = httpx.ASGITransport(app=app, client=CLIENT)
+        transport = AsServed(app, client=CLIENT)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             yield Api(services=services, clock=clock, keys=made_keys, app=app, client=client)
     finally:

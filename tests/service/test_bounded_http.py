@@ -1,13 +1,18 @@
 """F92: what comes before a request is whole has bounds in size and time."""
 
 import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from service import bounded_http
-from service.process import bind, http_part
+from service.process import _http_config, _HttpServer, _stop_http, bind, http_part
 
 OK = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -64,3 +69,232 @@ async def test_a_head_that_does_not_end_is_closed_in_time(port: int, monkeypatch
             continue
         assert b" 408 " in said
         assert b"request_timeout" in said
+
+
+class Ahead:
+    """An app that answers what asks for `/` ahead, and notes what it was asked in which way."""
+
+    def __init__(self) -> None:
+        self.shown: list[bytes] = []
+        self.whole: list[str] = []
+        self.fails = False
+        self.waits_s = 0.0
+        self.body = b"ahead"
+
+    def ahead(self, head: bytes, *, peer: str, before: bytes) -> bytes | None:
+        assert peer == "127.0.0.1"
+        self.shown.append(head)
+        if self.fails:
+            raise LookupError("not foreseen")
+        is_one = head.startswith(b"GET / ") and head.index(b"\r\n\r\n") == len(head) - 4
+        if not is_one:
+            return None
+        return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (before, len(self.body), self.body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.whole.append(scope["path"])
+        if scope["path"] == "/slow":
+            await asyncio.sleep(self.waits_s)
+        while scope["path"] != "/early" and (await receive()).get("more_body"):
+            pass
+        body = scope["path"].encode()
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
+
+
+@dataclass(slots=True)
+class Served:
+    port: int
+    app: Ahead
+    server: _HttpServer
+
+
+@asynccontextmanager
+async def serving(made: Ahead, **config: Any) -> AsyncIterator[Served]:
+    listener, stop = bind("127.0.0.1", 0), asyncio.Event()
+    # So that a client may come before the server is there.
+    listener.listen()
+    server = _HttpServer(_http_config(made, tls=None))
+    for name, value in config.items():
+        setattr(server.config, name, value)
+
+    async def serve() -> None:
+        with listener:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_stop_http(server, stop))
+                await server.serve(sockets=[listener])
+
+    running = asyncio.ensure_future(serve())
+    try:
+        yield Served(port=int(listener.getsockname()[1]), app=made, server=server)
+    finally:
+        stop.set()
+        await running
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving(Ahead()) as found:
+        yield found
+
+
+def of(path: str, *lines: str, method: str = "GET") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "host: localhost", *lines, "", ""]).encode()
+
+
+class Line:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def send(self, *pieces: bytes) -> None:
+        """Each a read of its own at the other end."""
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+            await asyncio.sleep(0.02)
+
+    async def bodies(self, count: int) -> list[bytes]:
+        found = []
+        async with asyncio.timeout(20):
+            for _ in range(count):
+                head = await self._reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 OK\r\ndate: "), head
+                length = int(head.partition(b"content-length: ")[2].partition(b"\r")[0])
+                found.append(await self._reader.readexactly(length))
+        return found
+
+    async def rest(self) -> bytes:
+        async with asyncio.timeout(20):
+            return await self._reader.read()
+
+
+@asynccontextmanager
+async def line(served: Served) -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
+
+
+async def test_what_is_answered_ahead_takes_no_whole_way_and_the_rest_is_shown_once(served: Served) -> None:
+    async with line(served) as client:
+        for path, body in (("/", b"ahead"), ("/other", b"/other"), ("/", b"ahead"), ("/", b"ahead")):
+            await client.send(of(path))
+            assert await client.bodies(1) == [body]
+    assert served.app.shown == [of("/"), of("/other"), of("/"), of("/")]
+    assert served.app.whole == ["/other"]
+    assert served.server.server_state.total_requests == 4
+
+
+async def test_pipelined_requests_are_answered_in_their_order(served: Served) -> None:
+    rng = random.Random(1)
+    paths = [rng.choice(["/", "/", "/a", "/b"]) for _ in range(300)]
+    expected = [b"ahead" if path == "/" else path.encode() for path in paths]
+    async with line(served) as client:
+        sent = b"".join(of(path) for path in paths)
+        for cut in range(0, len(sent), 2_500):
+            client.writer.write(sent[cut : cut + 2_500])
+            await asyncio.sleep(0)
+        found = await client.bodies(len(paths))
+    # What is pipelined is asked of nobody ahead, unless it came alone.
+    assert [body.replace(b"ahead", b"/") for body in found] == [body.replace(b"ahead", b"/") for body in expected]
+
+
+async def test_nothing_is_shown_that_is_part_of_a_request(served: Served) -> None:
+    """A body that looks like a request is a body: whoever shares a connection through a proxy must not have two."""
+    inner = of("/")
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(inner), inner)
+    async with line(served) as client:
+        await client.send(of("/post", f"content-length: {2 * len(inner)}", method="POST"), inner, inner)
+        await client.send(of("/post", "transfer-encoding: chunked", method="POST"), chunked[:4], inner, chunked[-7:])
+        await client.send(of("/cut")[:-30], of("/cut")[-30:-2], b"\r\n")
+        # As the value of a header, and as a body that nobody waits for any more.
+        await client.send(b"GET /head HTTP/1.1\r\nhost: localhost\r\nx: ", inner)
+        await client.send(of("/early", f"content-length: {2 * len(inner)}", method="POST"), inner, inner)
+        assert await client.bodies(5) == [b"/post", b"/post", b"/cut", b"/head", b"/early"]
+        assert inner not in served.app.shown
+        await client.send(inner)
+        assert await client.bodies(1) == [b"ahead"]
+        assert inner in served.app.shown
+
+
+async def test_nothing_is_shown_while_an_answer_is_outstanding(served: Served) -> None:
+    served.app.waits_s = 0.3
+    async with line(served) as client:
+        await client.send(of("/slow"), of("/"))
+        assert await client.bodies(2) == [b"/slow", b"/"]
+    assert served.app.shown == [of("/slow")]
+    assert served.app.whole == ["/slow", "/"]
+
+
+async def test_nothing_is_shown_after_another_protocol_was_asked_for(served: Served) -> None:
+    async with line(served) as client:
+        await client.send(of("/other", "connection: upgrade", "upgrade: h2c"))
+        assert await client.bodies(1) == [b"/other"]
+        await client.send(of("/"))
+        with contextlib.suppress(asyncio.IncompleteReadError, TimeoutError):
+            async with asyncio.timeout(1):
+                assert await client.bodies(1) == [b"/"]
+    assert of("/") not in served.app.shown
+
+
+async def test_a_connection_that_is_to_be_closed_is_closed(served: Served) -> None:
+    async with line(served) as client:
+        await client.send(of("/other", "connection: close"))
+        assert (await client.rest()).endswith(b"/other")
+
+
+async def test_over_its_connections_the_server_says_so_to_all() -> None:
+    async with serving(Ahead(), limit_concurrency=2) as served, line(served) as first:
+        await first.send(of("/"))
+        assert await first.bodies(1) == [b"ahead"]
+        async with line(served) as second:
+            await second.send(of("/"))
+            assert b" 503 " in await second.rest()
+
+
+async def test_a_way_that_fails_leaves_the_request_to_the_whole_one(served: Served) -> None:
+    served.app.fails = True
+    async with line(served) as client:
+        await client.send(of("/"))
+        assert await client.bodies(1) == [b"/"]
+    assert served.app.whole == ["/"]
+
+
+async def test_a_client_that_reads_nothing_is_not_answered_ahead_without_end(served: Served) -> None:
+    served.app.body = b"x" * 100_000
+    async with line(served) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(400):
+            client.writer.write(of("/"))
+            # Each a read of its own, mostly.
+            await asyncio.sleep(0.001)
+        (protocol,) = served.server.server_state.connections
+        # One answer more than may wait; 40 MB were asked for.
+        assert protocol.transport.get_write_buffer_size() < 1_000_000
+
+
+async def test_a_slow_request_after_one_that_was_answered_ahead_is_not_cut_off() -> None:
+    made = Ahead()
+    made.waits_s = 2.5
+    async with serving(made, timeout_keep_alive=1) as served:
+        async with line(served) as client:
+            await client.send(of("/"), of("/slow"))
+            assert await client.bodies(2) == [b"ahead", b"/slow"]
+        async with line(served) as client:
+            await client.send(of("/") + of("/slow"))
+            assert await client.bodies(2) == [b"/", b"/slow"]
+
+
+async def test_a_connection_in_use_stays_open_and_an_idle_one_is_closed() -> None:
+    async with serving(Ahead(), timeout_keep_alive=1) as served, line(served) as client:
+        for _ in range(8):
+            await client.send(of("/"))
+            assert await client.bodies(1) == [b"ahead"]
+            await asyncio.sleep(0.3)
+        assert await client.rest() == b""

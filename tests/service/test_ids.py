@@ -3,7 +3,7 @@
 import uuid
 
 from service.clock import SystemClock
-from service.ids import intent_id, new_id, order_plan_id, withdrawal_plan_id
+from service.ids import RequestIds, intent_id, new_id, order_plan_id, withdrawal_plan_id
 from tests.clock import FakeClock
 
 
@@ -36,3 +36,21 @@ def test_the_systems_clock_counts_milliseconds_since_1970() -> None:
     clock = SystemClock()
     assert 1_767_225_600_000 < clock.now_ms() < 4_102_444_800_000
     assert clock.monotonic_s() <= clock.monotonic_s()
+
+
+def test_request_ids_are_the_same_kind_of_id() -> None:
+    ids, now_ms = RequestIds(), 1_700_000_000_123
+    made = [ids.next(now_ms + at // 400) for at in range(2_000)]
+    assert len(set(made)) == len(made)
+    for at, text in enumerate(made):
+        found = uuid.UUID(text)
+        assert (str(found), found.version, found.variant) == (text, 7, uuid.RFC_4122)
+        assert found.int >> 80 == now_ms + at // 400
+    # Every drawn bit is used.
+    bits = [uuid.UUID(text).int & ((1 << 76) - 1) & ~(0b11 << 62) for text in made]
+    seen = never = 0
+    for one in bits:
+        seen |= one
+        never |= ~one
+    every = ((1 << 76) - 1) & ~(0b11 << 62)
+    assert (seen, never & every) == (every, every)

@@ -138,16 +138,21 @@ class PoolStates:
             ChainError: a pool that is not held yet could not be read.
             ValueError: more than `MAX_TOKENS` tokens.
         """
+        wanted = frozenset(tokens)
+        if (found := self.view_at_hand(wanted, max_age_s=max_age_s)) is not None:
+            return found
+        oldest_s = self._clock.monotonic_s() - (self._within_s if max_age_s is None else max_age_s)
+        async with self._turn:
+            return await self._view(wanted, oldest_s=oldest_s)
+
+    def view_at_hand(self, tokens: frozenset[Address], *, max_age_s: float | None = None) -> MarketView | None:
+        """What `view` answers, where it has not to wait for it."""
         now_s = self._clock.monotonic_s()
         self._asked_s = now_s
         self._demand.set()
-        wanted = frozenset(tokens)
+        found = self._views.get(tokens)
         oldest_s = now_s - (self._within_s if max_age_s is None else max_age_s)
-        found = self._views.get(wanted)
-        if found is not None and found.checked_s >= oldest_s:
-            return found
-        async with self._turn:
-            return await self._view(wanted, oldest_s=oldest_s)
+        return found if found is not None and found.checked_s >= oldest_s else None
 
     async def ask(
         self, tokens: Iterable[Address], work: Callable[[MarketView], T], *, max_age_s: float | None = None

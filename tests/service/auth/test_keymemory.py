@@ -1,16 +1,22 @@
 """Keys remembered between requests: never longer than their rows are what they were."""
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from service.auth import keymemory
 from service.auth.authority import Tampered
-from service.auth.keymemory import CHECK_EVERY_S, MAX_AGE_S, KeyMemory
-from service.auth.keys import revoke_key
+from service.auth.keymemory import CHECK_EVERY_S, MAX_AGE_S, SWEEP_EVERY_S, UNUSED_S, KeyMemory
+from service.auth.keys import create_key, revoke_key
+from service.auth.ready import Ready, ready_of
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
 from tests.clock import FakeClock
-from tests.service.auth.seed import seed_key
+from tests.service.auth.seed import new_key, seed_key, seed_wallet
 from tests.service.books_seed import NOW_MS
 
 MASTER = MasterKey(bytes(32))
@@ -127,3 +133,66 @@ async def test_a_key_that_is_not_used_is_forgotten(db: Database, clock: FakeCloc
     await keys.load(key.id)
     clock.advance_ms(61_000)
     assert await keys.remembered(key.id) is None
+
+
+async def test_what_signatures_are_made_with_is_worked_out_when_it_is_asked_for_and_once(
+    db: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = (await db.run(lambda c: seed_key(c, MASTER))).key
+    made = []
+
+    def counted_ready(*args: Any, **named: Any) -> Ready | None:
+        made.append(args)
+        return ready_of(*args, **named)
+
+    monkeypatch.setattr(keymemory, "ready_of", counted_ready)
+    keys = memory(db, clock)
+    assert keys.at_hand(key.id) is None
+    await keys.load(key.id)
+    assert await keys.remembered(key.id) is not None
+    assert made == []
+    held = keys.at_hand(key.id)
+    assert held is not None
+    # As a wrong signature does: the key is loaded again, and is what it was.
+    await keys.load(key.id)
+    again = keys.at_hand(key.id)
+    assert again is not None
+    assert again[1] is held[1]
+    assert len(made) == 1
+
+
+async def test_what_is_worked_out_is_of_the_key_as_it_is(db: Database, clock: FakeClock) -> None:
+    key = (await db.run(lambda c: seed_key(c, MASTER))).key
+    keys = memory(db, clock)
+    await keys.load(key.id)
+    assert keys.at_hand(key.id) is not None
+    await db.run(lambda c: revoke_key(c, key.id, master=MASTER, now_ms=NOW_MS) and None)
+    assert keys.at_hand(key.id) is None
+    await keys.load(key.id)
+    assert keys.at_hand(key.id) is None
+
+
+async def test_a_key_that_nobody_names_is_forgotten_without_another_request(db: Database, clock: FakeClock) -> None:
+    def two(c: Connection) -> list[str]:
+        wallet_id = seed_wallet(c, MASTER)
+        both = [replace(new_key(wallet_id), label=label) for label in ("one", "other")]
+        return [create_key(c, new, master=MASTER, now_ms=NOW_MS).key.id for new in both]
+
+    first, second = await db.run(two)
+    keys = memory(db, clock)
+    await keys.load(first)
+    clock.advance_ms(int(UNUSED_S * 500))
+    await keys.load(second)
+    clock.advance_ms(int(UNUSED_S * 500))
+    # Nobody asks any more; this is what the timer does.
+    handle = keys._sweep
+    assert handle is not None
+    assert 0 < handle.when() - asyncio.get_running_loop().time() <= SWEEP_EVERY_S
+    keys._forget_unused()
+    assert set(keys._entries) == {second}
+    assert keys._sweep is not handle
+    clock.advance_ms(int(UNUSED_S * 1_000))
+    keys._forget_unused()
+    assert not keys._entries
+    # And nothing goes on for nothing.
+    assert keys._sweep is None

@@ -12,7 +12,16 @@ from chains.types import ChainId
 from service.auth.callers import Caller
 from service.auth.keymemory import WalletRef
 from service.auth.keys import Permission, change_key, create_key, load_key, note_use, revoke_key
-from service.auth.replay import KEEP_MS, KEEP_ROWS_MS, NonceCache, NonceClaims, Nonces, claim_nonce, prune
+from service.auth.replay import (
+    KEEP_MS,
+    KEEP_ROWS_MS,
+    SECOND_MS,
+    NonceCache,
+    NonceClaims,
+    Nonces,
+    claim_nonce,
+    prune,
+)
 from service.auth.restrictions import Restrictions
 from service.auth.secrets import MasterKey
 from service.auth.signature import Signed
@@ -30,9 +39,9 @@ def request(nonce: str, *, key: str = "k", timestamp_ms: int = NOW_MS) -> Signed
     return Signed(key_id=key, timestamp_ms=timestamp_ms, nonce=nonce, signature=bytes(32))
 
 
-def code(cache: NonceCache, signed: Signed, *, now_ms: int = NOW_MS) -> str | None:
+def code(cache: NonceCache, signed: Signed, *, now_ms: int = NOW_MS, is_read: bool = False) -> str | None:
     try:
-        cache.remember(signed, now_ms=now_ms)
+        cache.remember(signed, now_ms=now_ms, is_read=is_read)
     except ApiError as refused:
         return refused.code
     return None
@@ -57,7 +66,29 @@ def test_a_full_cache_refuses_and_forgets_only_what_is_too_old() -> None:
     cache = NonceCache(started_ms=NOW_MS, capacity=2)
     assert [code(cache, request(nonce)) for nonce in "abc"] == [None, None, "busy"]
     assert code(cache, request("a"), now_ms=NOW_MS + KEEP_MS) == "replayed"
-    later = NOW_MS + KEEP_MS + 1
+    later = NOW_MS + KEEP_MS + SECOND_MS
+    assert code(cache, request("c", timestamp_ms=later), now_ms=later) is None
+
+
+def test_reads_leave_room_for_what_changes_something() -> None:
+    cache = NonceCache(started_ms=NOW_MS, capacity=4)
+
+    def is_fresh(nonce: str) -> bool:
+        return cache.is_fresh("k", nonce, timestamp_ms=NOW_MS, now_ms=NOW_MS)
+
+    assert [code(cache, request(nonce), is_read=True) for nonce in "ab"] == [None, None]
+    assert is_fresh("c")
+    assert [code(cache, request(nonce), is_read=True) for nonce in "cd"] == [None, "busy"]
+    assert not is_fresh("d")
+    assert [code(cache, request(nonce)) for nonce in "de"] == [None, "busy"]
+
+
+def test_what_a_clock_that_jumps_ahead_and_back_left_is_forgotten_in_time() -> None:
+    cache = NonceCache(started_ms=NOW_MS, capacity=2)
+    hour_ms = 3_600_000
+    assert code(cache, request("a", timestamp_ms=NOW_MS + hour_ms), now_ms=NOW_MS + hour_ms) is None
+    assert [code(cache, request(nonce)) for nonce in "bc"] == [None, "busy"]
+    later = NOW_MS + KEEP_MS + SECOND_MS
     assert code(cache, request("c", timestamp_ms=later), now_ms=later) is None
 
 
@@ -179,7 +210,7 @@ def nonces(db: Database, *, started_ms: int = NOW_MS) -> Nonces:
 
 async def used(one: Nonces, signed: Signed, *, now_ms: int = NOW_MS) -> str | None:
     try:
-        await one.use(signed, now_ms=now_ms)
+        await one.use(signed, now_ms=now_ms, is_read=False)
     except ApiError as refused:
         return refused.code
     return None
@@ -256,7 +287,7 @@ async def test_claims_of_a_database_that_fails_are_refused_and_waited_for_by_nob
 async def test_a_state_change_whose_nonce_has_a_row_does_not_trip_over_it(db: Database) -> None:
     key = (await db.run(lambda c: seed_key(c, MASTER))).key
     here = nonces(db)
-    assert await here.use(request("a", key=key.id), now_ms=NOW_MS)
+    assert await here.use(request("a", key=key.id), now_ms=NOW_MS, is_read=False)
     caller = Caller(
         key=key,
         wallet=WalletRef(id=key.wallet_id, address=address_of(1), label="main"),

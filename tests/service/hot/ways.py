@@ -1,4 +1,4 @@
-"""An app that answers hot reads ahead of the framework, and one that leaves every request to it."""
+"""An app that leaves every request to the framework, and what two answers are compared by."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from service.app import create_app
+from service.app import _App, create_app
 from service.auth.middleware import Edge
 from service.build import Services
 
@@ -22,6 +22,8 @@ class Nothing:
 
 def framework_only(services: Services) -> FastAPI:
     app = create_app(services)
+    assert isinstance(app, _App)
+    app.lane = None
     for layer in app.user_middleware:
         if getattr(layer.cls, "__name__", "") == Edge.__name__:
             layer.kwargs["hot"] = Nothing()
