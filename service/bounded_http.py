@@ -1,10 +1,13 @@
 """uvicorn's HTTP protocol with bounds on what comes before a request is whole: its line and headers.
 
-uvicorn waits for a head for ever and keeps whatever arrives of it. So 1,000 connections that say a byte a minute, or
-one that sends headers without end, would take the service (slow loris).
+uvicorn waits for a head for ever and keeps whatever arrives of it, and waits for ever for a client to read. So 1,000
+connections that say a byte a minute or read nothing, or one that sends headers without end, would take the service.
 
-Guarantees: a head has `MAX_HEAD_BYTES` at most, and is there `HEAD_WITHIN_S` after the connection or its own first
-byte; else the connection is answered and closed. A request whose head comes in one piece costs nothing for it.
+Guarantees: a head has `MAX_HEAD_BYTES` at most, and is there `HEAD_WITHIN_S` after the connection or the first byte
+after an answer, a line break before it included; else the connection is answered and closed. While no request is under
+way, that time or uvicorn's keep-alive time runs. Who takes less than `LEAST_READ_BYTES` of what waits for him within
+`READ_WITHIN_S`, also after the connection was closed here, is cut off. A request whose head comes in one piece and
+whose answer goes out costs nothing for it.
 
 An app that answers some requests at once (`AnswersAhead`) is shown what a read brought before it is parsed: such a
 request costs no parser, no task, no events and one write. Only between two requests of a connection, with nothing
@@ -27,6 +30,9 @@ from service.problems import problem
 MAX_HEAD_BYTES: Final = 32_768
 """Twice what the edge takes of headers, which has the better word for them; and what one read may bring at once."""
 HEAD_WITHIN_S: Final = 10.0
+READ_WITHIN_S: Final = 30.0
+LEAST_READ_BYTES: Final = 32_768
+"""Some 1 KB a second; or all that is left."""
 
 _log: Final = structlog.get_logger("cambist.http")
 
@@ -49,6 +55,11 @@ class BoundedHttp(HttpToolsProtocol):
     _head_is_open = False
     """A request has begun and its headers have not ended."""
     _timer: asyncio.TimerHandle | None = None
+    """For a head."""
+    _reading_timer: asyncio.TimerHandle | None = None
+    """For a client that does not read."""
+    _unread_bytes = 0
+    """When that began to run."""
     _is_between = True
     """The parser has read whole requests and no more, or nothing yet."""
     _answered_s = float("-inf")
@@ -65,6 +76,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._disarm_reading()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -77,12 +89,13 @@ class BoundedHttp(HttpToolsProtocol):
         super().data_received(data)
         if not self._head_is_open:
             self._head_bytes = 0
-            self._disarm()
         elif self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(
                 ApiError("headers_too_large", f"a request line and headers have at most {MAX_HEAD_BYTES} bytes")
             )
-        elif self._timer is None:
+            return
+        # uvicorn's keep-alive time was ended by what came, also if that began no request.
+        if self._timer is None and (self._head_is_open or not self._is_under_way()):
             self._arm()
 
     def on_message_begin(self) -> None:
@@ -92,6 +105,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_open = False
+        self._disarm()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -109,13 +123,32 @@ class BoundedHttp(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
+            self._watch_reading()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._watch_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._disarm_reading()
 
     def _answer(self, data: bytes) -> bool:
         """Whether that was a request that is answered now."""
-        ahead, cycle, client, transport = self._ahead, self.cycle, self.client, self.transport
-        if ahead is None or client is None or (cycle is not None and not cycle.response_complete):
+        ahead, client, transport = self._ahead, self.client, self.transport
+        if ahead is None or client is None or self._is_under_way():
             return False
-        if self.pipeline or self.flow.write_paused or transport.is_closing() or self._is_crowded():
+        if self.flow.write_paused or transport.is_closing() or self._is_crowded():
             return False
         try:
             said = ahead.ahead(data, peer=client[0], before=self._before())
@@ -134,6 +167,10 @@ class BoundedHttp(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
         return True
+
+    def _is_under_way(self) -> bool:
+        """A request has come that is not answered yet."""
+        return (self.cycle is not None and not self.cycle.response_complete) or bool(self.pipeline)
 
     def _is_crowded(self) -> bool:
         """As uvicorn has it, which has an answer for that."""
@@ -155,15 +192,43 @@ class BoundedHttp(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _watch_reading(self) -> None:
+        """From now on nothing is written but what waits already."""
+        if self._reading_timer is None:
+            self._unread_bytes = self.transport.get_write_buffer_size()
+            self._reading_timer = self.loop.call_later(READ_WITHIN_S, self._look_at_reading)
+
+    def _disarm_reading(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    def _look_at_reading(self) -> None:
+        self._reading_timer = None
+        left = self.transport.get_write_buffer_size()
+        if left and self._unread_bytes - left < LEAST_READ_BYTES:
+            self.transport.abort()
+        elif left:
+            self._watch_reading()
+
     def _too_slow(self) -> None:
         self._timer = None
+        if self._is_under_way():
+            # What is written now would be taken for a part of that answer.
+            self._arm()
+            return
         self._refuse(ApiError("request_timeout", f"the request's headers did not arrive within {HEAD_WITHIN_S:.0f} s"))
 
     def _refuse(self, error: ApiError) -> None:
         if self.transport.is_closing():
+            return
+        if self._is_under_way():
+            self.transport.close()
+            self._watch_reading()
             return
         response = problem(error, request_id=new_id(SystemClock()), headers={"Connection": "close"})
         head = [b"HTTP/1.1 %d \r\n" % response.status_code]
         head += [b"%b: %b\r\n" % (name, value) for name, value in response.raw_headers]
         self.transport.write(b"".join([*head, b"\r\n", bytes(response.body)]))
         self.transport.close()
+        self._watch_reading()

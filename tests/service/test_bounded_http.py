@@ -71,6 +71,10 @@ async def test_a_head_that_does_not_end_is_closed_in_time(port: int, monkeypatch
         assert b"request_timeout" in said
 
 
+def of(path: str, *lines: str, method: str = "GET") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "host: localhost", *lines, "", ""]).encode()
+
+
 class Ahead:
     """An app that answers what asks for `/` ahead, and notes what it was asked in which way."""
 
@@ -97,7 +101,7 @@ class Ahead:
             await asyncio.sleep(self.waits_s)
         while scope["path"] != "/early" and (await receive()).get("more_body"):
             pass
-        body = scope["path"].encode()
+        body = self.body if scope["path"] == "/big" else scope["path"].encode()
         length = (b"content-length", b"%d" % len(body))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": body})
@@ -137,10 +141,6 @@ async def serving(made: Ahead, **config: Any) -> AsyncIterator[Served]:
 async def served() -> AsyncIterator[Served]:
     async with serving(Ahead()) as found:
         yield found
-
-
-def of(path: str, *lines: str, method: str = "GET") -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "host: localhost", *lines, "", ""]).encode()
 
 
 class Line:
@@ -298,3 +298,102 @@ async def test_a_connection_in_use_stays_open_and_an_idle_one_is_closed() -> Non
             assert await client.bodies(1) == [b"ahead"]
             await asyncio.sleep(0.3)
         assert await client.rest() == b""
+
+
+async def gone(served: Served) -> bool:
+    """Whether the server has no connection any more within some seconds."""
+    for _ in range(1_000):
+        if not served.server.server_state.connections:
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"\r\n",),
+        (b"\r",),
+        (b"\r\n" * 200,),
+        (of("/"), b"\r\n"),
+        (of("/other"), b"\r\n"),
+        (of("/other") + b"\r\n",),
+        (of("/early", "content-length: 100", method="POST"), b"x"),
+    ],
+)
+async def test_line_breaks_and_bodies_that_nobody_waits_for_hold_no_connection(
+    pieces: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_http, "HEAD_WITHIN_S", 0.3)
+    async with serving(Ahead(), timeout_keep_alive=1) as served, line(served) as client:
+        await client.send(*pieces)
+        assert await gone(served)
+
+
+async def test_between_two_requests_the_time_for_a_head_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "HEAD_WITHIN_S", 0.3)
+    for path in ("/", "/other"):
+        async with serving(Ahead()) as served, line(served) as client:
+            for _ in range(2):
+                await client.send(of(path))
+                assert await client.bodies(1) == [b"ahead" if path == "/" else b"/other"]
+                await asyncio.sleep(0.8)
+
+
+async def test_a_line_break_now_and_then_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "HEAD_WITHIN_S", 0.5)
+    async with serving(Ahead()) as served, line(served) as client:
+        for _ in range(100):
+            with contextlib.suppress(ConnectionError):
+                await client.send(b"\r\n")
+            if not served.server.server_state.connections:
+                break
+            await asyncio.sleep(0.1)
+        assert not served.server.server_state.connections
+
+
+async def test_a_head_that_does_not_end_says_nothing_into_the_answer_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounded_http, "HEAD_WITHIN_S", 0.2)
+    made = Ahead()
+    made.waits_s = 1.5
+    async with serving(made) as served, line(served) as client:
+        await client.send(of("/slow") + b"GET / HT")
+        assert await client.bodies(1) == [b"/slow"]
+        assert b" 408 " in await client.rest()
+
+
+@pytest.mark.parametrize("is_much", [True, False])
+@pytest.mark.parametrize("sent", [of("/big") * 30, of("/big", "connection: close"), of("/")])
+async def test_who_reads_nothing_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch, *, is_much: bool) -> None:
+    monkeypatch.setattr(bounded_http, "READ_WITHIN_S", 0.5)
+    made = Ahead()
+    made.body = b"x" * 20_000_000
+    async with serving(made, timeout_keep_alive=1) as served, line(served) as client:
+        await client.send(of("/other"))
+        assert await client.bodies(1) == [b"/other"]
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (protocol,) = served.server.server_state.connections
+        if not is_much:
+            # What waits is too little for the server to stop writing.
+            protocol.transport.set_write_buffer_limits(high=10**10)
+        await client.send(sent)
+        assert protocol.transport.get_write_buffer_size() > 0
+        assert await gone(served)
+
+
+async def test_who_reads_slowly_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "READ_WITHIN_S", 1.0)
+    made = Ahead()
+    made.body = b"x" * 12_000_000
+    async with serving(made) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(of("/big", "connection: close"))
+        size = 0
+        async with asyncio.timeout(60):
+            while piece := await reader.read(1_000_000):
+                size += len(piece)
+                await asyncio.sleep(0.1)
+        writer.close()
+    assert size > len(made.body)
