@@ -215,8 +215,10 @@ async def test_nothing_is_shown_that_is_part_of_a_request(served: Served) -> Non
         await client.send(of("/cut")[:-30], of("/cut")[-30:-2], b"\r\n")
         # As the value of a header, and as a body that nobody waits for any more.
         await client.send(b"GET /head HTTP/1.1\r\nhost: localhost\r\nx: ", inner)
+        await client.send(of("/whole") + b"GET /begun HTTP/1.1\r\nhost: localhost\r\nx: ", inner)
         await client.send(of("/early", f"content-length: {2 * len(inner)}", method="POST"), inner, inner)
-        assert await client.bodies(5) == [b"/post", b"/post", b"/cut", b"/head", b"/early"]
+        paths = [b"/post", b"/post", b"/cut", b"/head", b"/whole", b"/begun", b"/early"]
+        assert await client.bodies(len(paths)) == paths
         assert inner not in served.app.shown
         await client.send(inner)
         assert await client.bodies(1) == [b"ahead"]

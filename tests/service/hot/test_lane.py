@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from service.app import _App, create_app
 from service.auth.keys import revoke_key
+from service.auth.last_use import WRITE_EVERY_MS
 from service.auth.ready import Ready
 from service.auth.replay import MAX_REMEMBERED, READS_LEAVE
 from service.auth.signature import (
@@ -21,11 +22,13 @@ from service.auth.signature import (
     PAST_MS,
     SIGNATURE_HEADER,
     TIMESTAMP_HEADER,
+    sign_request,
 )
 from service.db.engine import Database
 from service.hot import heads
 from service.hot import lane as lanes
 from service.hot.lane import Lane
+from service.ratelimits.bans import STRIKES
 from tests.service.api import CLIENT, Api, api, code_of
 from tests.service.books_seed import Owner, address_of
 from tests.service.served import AsServed, head_bytes, parted
@@ -203,6 +206,32 @@ async def test_a_value_that_is_not_right_is_left_parsed_or_compared(service: Api
         assert said(service, head_bytes("GET", ORDER, headers)) is not None
 
 
+async def test_a_nonce_of_other_characters_is_left_though_it_is_signed_parsed_or_compared(service: Api) -> None:
+    created = service.keys["read"]
+    for _ in range(2):
+        for nonce in ("a" * 31 + ".", "a" * 31 + "~", "a" * 31 + " "):
+            signed = sign_request(
+                created.key.id,
+                (created.secret or "").encode(),
+                method="GET",
+                target=ORDER,
+                body=b"",
+                timestamp_ms=service.clock.now_ms(),
+                nonce=nonce,
+            )
+            assert said(service, head_bytes("GET", ORDER, {**lines_of(service), **signed})) is None, nonce
+        assert answers(service)
+
+
+async def test_a_key_that_is_used_here_alone_does_not_end_as_idle(service: Api) -> None:
+    uses = service.services.key_uses
+    service.clock.advance_ms(WRITE_EVERY_MS)
+    await ask(service)
+    uses._due.clear()
+    assert answers(service)
+    assert set(uses._due) == {service.keys["read"].key.id}
+
+
 async def test_missing_headers_and_upper_case_digits_are_left(service: Api) -> None:
     headers = lines_of(service)
     for missing in headers.keys() - {"Accept"}:
@@ -292,11 +321,14 @@ async def test_limits_are_the_edges_and_what_is_over_them_is_left(tmp_path: Path
         assert codes == sorted(codes)
         assert 0 < len(answered(made)) == codes.count(200)
         assert codes.count(200) < 20 < len(codes)
-        # Banned for going on, it is told so by the edge.
+        # Banned for going on, it is told so by the edge, in the next window, too.
         for _ in range(60):
             await ask(made)
-        made.clock.advance_ms(50_000)
+        made.clock.advance_ms(60_000 - made.clock.now_ms() % 60_000)
+        assert code_of(await made.ask("GET", ORDER, key="read")) == "banned"
         assert not answers(made)
+        the_lane(made)._limits._bans._clients.clear()
+        assert answers(made)
 
 
 async def test_an_address_over_its_limit_is_left(tmp_path: Path) -> None:
@@ -306,6 +338,14 @@ async def test_an_address_over_its_limit_is_left(tmp_path: Path) -> None:
         while (await made.client.get("/v1/ping")).status_code == 200:
             pass
         assert not answers(made)
+
+
+async def test_a_banned_address_is_left(service: Api) -> None:
+    bans = the_lane(service)._limits._bans
+    for _ in range(STRIKES):
+        assert answers(service)
+        bans.strike(CLIENT[0])
+    assert not answers(service)
 
 
 async def test_with_the_log_at_debug_every_request_goes_the_whole_way(service: Api) -> None:
