@@ -3,11 +3,11 @@
 uvicorn waits for a head for ever and keeps whatever arrives of it, and waits for ever for a client to read. So 1,000
 connections that say a byte a minute or read nothing, or one that sends headers without end, would take the service.
 
-Guarantees: a head has `MAX_HEAD_BYTES` at most, and is there `HEAD_WITHIN_S` after the connection or the first byte
-after an answer, a line break before it included; else the connection is answered and closed. While no request is under
-way, that time or uvicorn's keep-alive time runs. Who takes less than `LEAST_READ_BYTES` of what waits for him within
-`READ_WITHIN_S`, also after the connection was closed here, is cut off. A request whose head comes in one piece and
-whose answer goes out costs nothing for it.
+Guarantees: a head has `MAX_HEAD_BYTES` at most, or that and what one read brought behind another request, and is there
+`HEAD_WITHIN_S` after the connection or the first byte after an answer, a line break before it included; else the
+connection is answered and closed. While no request is under way, that time or uvicorn's keep-alive time runs. Who takes
+less than `LEAST_READ_BYTES` of what waits for him within `READ_WITHIN_S`, also after the connection was closed here, is
+cut off. A request whose head comes in one piece and whose answer goes out costs nothing for it.
 
 An app that answers some requests at once (`AnswersAhead`) is shown what a read brought before it is parsed: such a
 request costs no parser, no task, no events and one write. Only between two requests of a connection, with nothing
@@ -62,6 +62,8 @@ class BoundedHttp(HttpToolsProtocol):
     """When that began to run."""
     _is_between = True
     """The parser has read whole requests and no more, or nothing yet."""
+    _has_ended = False
+    """A request has, in the last read."""
     _answered_s = float("-inf")
     """When a request was last answered ahead, on the loop's clock."""
 
@@ -83,13 +85,13 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_between and self._ahead is not None and self._answer(data):
             return
-        self._head_bytes += len(data)
         # Until a request has ended, and no other has begun, in what comes now.
-        self._is_between = False
+        self._is_between = self._has_ended = False
         super().data_received(data)
-        if not self._head_is_open:
-            self._head_bytes = 0
-        elif self._head_bytes > MAX_HEAD_BYTES:
+        # Of a read in which a request ended, nobody knows how much is of the head behind it: that is counted from the
+        # next read on.
+        self._head_bytes = self._head_bytes + len(data) if self._head_is_open and not self._has_ended else 0
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(
                 ApiError("headers_too_large", f"a request line and headers have at most {MAX_HEAD_BYTES} bytes")
             )
@@ -109,7 +111,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._is_between = True
+        self._is_between = self._has_ended = True
         super().on_message_complete()
 
     def _unsupported_upgrade_warning(self) -> None:

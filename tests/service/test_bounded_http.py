@@ -205,6 +205,18 @@ async def test_pipelined_requests_are_answered_in_their_order(served: Served) ->
     assert [body.replace(b"ahead", b"/") for body in found] == [body.replace(b"ahead", b"/") for body in expected]
 
 
+async def test_many_whole_requests_and_a_part_of_one_are_no_head_that_is_too_long(served: Served) -> None:
+    head = of("/other", "x: " + "y" * 1_000)
+    async with line(served) as client:
+        client.writer.write(head * 60 + head[:-20])
+        assert await client.bodies(60) == [b"/other"] * 60
+        await client.send(head[-20:])
+        assert await client.bodies(1) == [b"/other"]
+        await client.send(of("/other") + b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ", *[b"y" * 20_000] * 3)
+        assert await client.bodies(1) == [b"/other"]
+        assert b" 431 " in await client.rest()
+
+
 async def test_nothing_is_shown_that_is_part_of_a_request(served: Served) -> None:
     """A body that looks like a request is a body: whoever shares a connection through a proxy must not have two."""
     inner = of("/")
