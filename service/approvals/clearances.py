@@ -2,10 +2,12 @@
 
     clear                          nobody else was needed when it was accepted
     pending -> approved | rejected another person decides
+    any     -> ended              its withdrawal did, without a transaction or with a final one
 
 Guarantees: one a withdrawal, stored with it in one unit of work; a row without its MAC is refused
 (`authority.Tampered`), so that a withdrawal that was written or edited in the database, or approved there, is not
-signed; what is decided is decided once.
+signed; what is decided is decided once; what has ended stays so, whatever the withdrawal's own row says.
+Not guaranteed: that a row is the newest. An older one put back whole has its MAC.
 Not here: who may decide (`deciding`), and what becomes of one that nobody decides (`expiring`).
 """
 
@@ -44,6 +46,7 @@ class Clearance:
     decided_ms: int | None
     decider_id: int | None
     decided_with: str | None
+    ended_ms: int | None
     mac: bytes
 
     def is_late(self, now_ms: int) -> bool:
@@ -99,6 +102,7 @@ def insert_clearance(
         "decided_ms": None,
         "decider_id": None,
         "decided_with": None,
+        "ended_ms": None,
     }
     c.execute(insert(clearances), row | {"mac": authority.mac(master, clearances, row)})
 
@@ -121,6 +125,8 @@ def why_not(c: Connection, withdrawal: Withdrawal, *, master: MasterKey) -> tupl
         return "the withdrawal is not the one that was accepted and approved", found
     if found.state not in MAY_BE_SIGNED:
         return f"its approval is {found.state}", found
+    if found.ended_ms is not None:
+        return "the withdrawal has ended", found
     return None, found
 
 
@@ -151,6 +157,23 @@ def decide(
     )
     if written.rowcount != 1:
         raise StaleState(f"the approval of withdrawal {clearance.withdrawal_id} was decided meanwhile")
+
+
+def end(c: Connection, withdrawal_id: int, *, master: MasterKey, now_ms: int) -> None:
+    """Its withdrawal has ended: nothing is signed for it any more, also when its state is put back in the database.
+
+    A row without its MAC stays as it is: it lets nothing be signed.
+    """
+    t = clearances
+    row = c.execute(select(t).where(t.c.withdrawal_id == withdrawal_id)).mappings().one_or_none()
+    if row is None or row["ended_ms"] is not None:
+        return
+    try:
+        authority.verify(master, t, row)
+    except authority.Tampered:
+        return
+    mac = authority.mac(master, t, dict(row) | {"ended_ms": now_ms})
+    c.execute(update(t).where(t.c.withdrawal_id == withdrawal_id).values(ended_ms=now_ms, mac=mac))
 
 
 def taken_alone(c: Connection, account_id: int, *, now_ms: int) -> Taken:

@@ -148,8 +148,9 @@ def reject(
     if isinstance(caller, Caller):
         _require_for(caller, withdrawal)
     try:
-        after = reject_waiting(c, services, withdrawal, why=f"{REJECTED}: {reason}", now_ms=now_ms)
+        # First: with the withdrawal its clearance ends, and is another row then.
         _decide(c, services, decider, clearance, ClearState.REJECTED, now_ms=now_ms)
+        after = reject_waiting(c, services, withdrawal, why=f"{REJECTED}: {reason}", now_ms=now_ms)
     except StaleState as exc:
         raise _closed(withdrawal) from exc
     _record(c, services, caller, clearance, act=APPROVAL_REJECTED, reason=reason, now_ms=now_ms)

@@ -37,6 +37,8 @@ CANCELLED: Final = "cancelled"
 REORGED: Final = "reorged"
 NONCE_TAKEN: Final = "nonce_taken"
 
+ENDED: Final = bytes(32)
+"""In place of the MAC of what has ended for good: nothing is signed for it any more, whatever its row says then."""
 _ANY: Final = frozenset(TransactionState)
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class TransactionLifecycle:
 
     def rejected(self, c: Connection, *, reason: str, expired: bool) -> None:
         # An approval before the call may have been sent already.
-        self._move(c, expected=UNSETTLED, state=TransactionState.REJECTED, reason=reason)
+        self._move(c, expected=UNSETTLED, state=TransactionState.REJECTED, reason=reason, asked_mac=ENDED)
         self._emit(c)
 
     def mined(self, c: Connection, intent: Intent, tx: Tx) -> None:
@@ -78,8 +80,11 @@ class TransactionLifecycle:
         self._emit(c)
 
     def final(self, c: Connection, intent: Intent, tx: Tx) -> None:
-        is_confirmed = self.transaction.state is TransactionState.CONFIRMED
-        if is_confirmed and is_last(c, intent.plan_id, position=intent.position):
+        if not is_last(c, intent.plan_id, position=intent.position):
+            return
+        # No reorg brings it back to be signed at a higher price.
+        self._move(c, expected=_ANY, asked_mac=ENDED)
+        if self.transaction.state is TransactionState.CONFIRMED:
             self._show(c, state=TransactionState.FINAL, tx_hash=self.transaction.tx_hash)
 
     def reorged(self, c: Connection, intent: Intent, tx: Tx) -> None:

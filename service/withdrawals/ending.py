@@ -25,7 +25,7 @@ def lifecycle_of(services: Services, withdrawal: Withdrawal, *, now_ms: int) -> 
     # The registry is one for all chains; an operator's act on a service without nodes has none at hand.
     registry = next((chain.deployments for chain in services.chains.values()), None) or load_deployments()
     books = ChainBooks(config=config, assets=services.assets[withdrawal.chain_id], deployments=registry)
-    return WithdrawalLifecycle(withdrawal=withdrawal, books=books, now_ms=now_ms)
+    return WithdrawalLifecycle(withdrawal=withdrawal, books=books, master=services.master, now_ms=now_ms)
 
 
 def cancel_waiting(c: Connection, services: Services, withdrawal: Withdrawal, *, now_ms: int) -> Withdrawal:

@@ -1,7 +1,8 @@
 """A withdrawal's way through its states, step by step as its transaction is observed (the diagram is in `model`).
 
 Guarantees: gas is booked whatever the outcome; every visible change emits one `withdrawal` event with the whole
-withdrawal; CONFIRMED means that the receipt shows the amount leaving the wallet, not only that it succeeded.
+withdrawal; CONFIRMED means that the receipt shows the amount leaving the wallet, not only that it succeeded; its
+clearance ends with it.
 """
 
 from collections import defaultdict
@@ -13,6 +14,8 @@ from sqlalchemy import Connection
 
 from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
+from service.approvals import clearances
+from service.auth.secrets import MasterKey
 from service.journal import books
 from service.journal.books import emit_all
 from service.plans.booking import ChainBooks, Subject
@@ -40,15 +43,19 @@ class WithdrawalLifecycle:
 
     withdrawal: Withdrawal
     books: ChainBooks
+    master: MasterKey
     now_ms: int
 
     @classmethod
-    def of_plan(cls, c: Connection, plan_id: PlanId, *, books: ChainBooks, now_ms: int) -> "WithdrawalLifecycle | None":
+    def of_plan(
+        cls, c: Connection, plan_id: PlanId, *, books: ChainBooks, master: MasterKey, now_ms: int
+    ) -> "WithdrawalLifecycle | None":
         withdrawal = storage.withdrawal_by_plan(c, plan_id)
-        return None if withdrawal is None else cls(withdrawal=withdrawal, books=books, now_ms=now_ms)
+        return None if withdrawal is None else cls(withdrawal=withdrawal, books=books, master=master, now_ms=now_ms)
 
     def rejected(self, c: Connection, *, reason: str, expired: bool) -> None:
         self._move(c, expected=_WAITING, state=WithdrawalState.REJECTED, reason=reason)
+        self._end(c)
         self._emit(c)
 
     def approved(self, c: Connection) -> None:
@@ -60,6 +67,7 @@ class WithdrawalLifecycle:
     def cancelled(self, c: Connection) -> None:
         """Its plan was rejected before anything was sent, in the same unit of work."""
         self._move(c, expected=_WAITING, state=WithdrawalState.CANCELLED, reason=CANCELLED)
+        self._end(c)
         self._emit(c)
 
     def mined(self, c: Connection, intent: Intent, tx: Tx) -> None:
@@ -83,6 +91,8 @@ class WithdrawalLifecycle:
     def final(self, c: Connection, intent: Intent, tx: Tx) -> None:
         if self.withdrawal.state is WithdrawalState.CONFIRMED:
             self._show(c, state=WithdrawalState.FINAL, tx_hash=self.withdrawal.tx_hash)
+        # No reorg brings its transaction back to be signed at a higher price.
+        self._end(c)
 
     def reorged(self, c: Connection, intent: Intent, tx: Tx) -> None:
         gas_wei = self.books.unbook(c, intent, tx=tx, subject=self._subject(), now_ms=self.now_ms)
@@ -124,6 +134,9 @@ class WithdrawalLifecycle:
 
     def _move(self, c: Connection, *, expected: frozenset[WithdrawalState], **values: Any) -> None:
         self.withdrawal = storage.move(c, self.withdrawal, expected=expected, now_ms=self.now_ms, **values)
+
+    def _end(self, c: Connection) -> None:
+        clearances.end(c, self.withdrawal.id, master=self.master, now_ms=self.now_ms)
 
     def _emit(self, c: Connection) -> None:
         document = _document(self.withdrawal, self.books)

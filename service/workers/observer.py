@@ -140,7 +140,7 @@ class ChainObserver:
         order = OrderLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)
         if order is not None:
             return order
-        withdrawal = WithdrawalLifecycle.of_plan(c, plan_id, books=self._books, now_ms=now_ms)
+        withdrawal = WithdrawalLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)
         if withdrawal is not None:
             return withdrawal
         transaction = TransactionLifecycle.of_plan(c, plan_id, books=self._books, now_ms=now_ms)

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, LargeBinary, String, Table, text
 
-from service.db.models.base import Id, metadata
+from service.db.models.base import NOT_IN_MAC_WHEN_NULL, Id, metadata
 from service.db.types import U256, Hash32, Json
 
 _PENDING: Final = text("state = 'pending'")
@@ -44,6 +44,8 @@ clearances: Final = Table(
     # The person who decided, and with what: `session:` or `key:` and its id.
     Column("decider_id", Id, ForeignKey("users.id"), nullable=True),
     Column("decided_with", String(80), nullable=True),
+    # When its withdrawal ended without a transaction, or with a final one: nothing is signed for it any more.
+    Column("ended_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("mac", LargeBinary(32), nullable=False),
     CheckConstraint("state IN ('clear', 'pending', 'approved', 'rejected')", name="state"),
     CheckConstraint("(state = 'clear') = (why IS NULL)", name="why"),

@@ -20,7 +20,7 @@ from service.workers.presign import PreSign
 from tests.clock import FakeClock
 from tests.service.books_seed import address_of
 from tests.service.orders.tampering import copy, write
-from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, STORE, USDC, USDT
+from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, STORE, USDC, USDT, observer
 from tests.service.transactions.seed import (
     AMOUNT,
     DEPOSIT,
@@ -248,6 +248,22 @@ async def test_a_plan_with_one_more_call_is_not_signed(
     for intent in plan.intents:
         with pytest.raises(PreSignRefused):
             await presign(sqlite_db).check(intent)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_that_was_rejected_is_not_brought_back_by_an_edit(db: Database, kind: TransactionKind) -> None:
+    """F79: no MAC is needed to set a state back, and no copy of an older row."""
+    found = await seeded(db, kind)
+
+    def reject_and_put_back(c: Connection) -> None:
+        STORE.reject_plan(c, found.plan.id, "given_up: no")
+        observer().on_rejected(c, found.plan, "given_up: no")
+        c.execute(update(m.transactions).values(state=TransactionState.PROCESSING, reason=None))
+        c.execute(update(m.intents).values(state="queued", reject_reason=None))
+
+    await db.run(reject_and_put_back)
+    for intent in found.plan.intents:
+        await refused(db, intent, "integrity check")
 
 
 async def test_the_digest_of_its_calls_is_not_taken_away_from_a_row(sqlite_db: Database, sqlite_url: str) -> None:

@@ -46,6 +46,7 @@ from tests.service.trading_seed import (
     USDC,
     USDT,
     Seeded,
+    observer,
     order_calls,
     reserve,
     seed_order_of,
@@ -342,6 +343,23 @@ async def test_a_withdrawals_call_edited_in_the_database_is_not_signed(
         await presign(sqlite_db).check(plan.intents[0])
 
 
+async def test_a_withdrawal_that_was_rejected_is_not_brought_back_by_an_edit(db: Database) -> None:
+    """F79: no MAC is needed to set a state back, and no copy of an older row."""
+    withdrawal = await seeded(db, seed_withdrawal_of)
+
+    def reject_and_put_back(c: Connection) -> None:
+        STORE.reject_plan(c, withdrawal.plan.id, "given_up: no")
+        observer().on_rejected(c, withdrawal.plan, "given_up: no")
+        c.execute(update(m.withdrawals).values(state=WithdrawalState.PROCESSING, reason=None))
+        c.execute(update(m.intents).values(state="queued", reject_reason=None))
+
+    await presign(db).check(withdrawal.plan.intents[0])
+    await db.run(reject_and_put_back)
+    await refused(db, withdrawal.plan.intents[0], "has ended")
+    await db.run(lambda c: c.execute(update(m.clearances).values(ended_ms=None)))
+    await refused(db, withdrawal.plan.intents[0], "integrity check")
+
+
 async def test_a_destination_taken_off_the_allowlist_is_refused(sqlite_db: Database) -> None:
     withdrawal = await seeded(sqlite_db, seed_withdrawal_of)
     await sqlite_db.run(lambda c: c.execute(delete(m.key_destinations)))
@@ -413,7 +431,7 @@ async def test_an_entry_edited_in_the_database_grants_nothing(sqlite_db: Databas
         c.execute(update(m.book_entries).values({"address": BOB, "account_id": 1, "chain_id": ETHEREUM} | forged))
 
     await sqlite_db.run(forge)
-    await refused(sqlite_db, withdrawal.plan.intents[0], "integrity")
+    await refused(sqlite_db, withdrawal.plan.intents[0], "no longer where the key may withdraw to")
 
 
 async def test_a_destination_written_into_the_database_without_the_master_key_is_refused(sqlite_db: Database) -> None:
