@@ -30,8 +30,8 @@ MEMORY_KIB: Final = 65_536
 THREADS: Final = 2
 MAX_WAITING: Final = 32
 """Some two seconds of work; whoever comes then is asked to come again."""
-_NOBODYS: Final = "$argon2id$v=19$m=65536,t=3,p=1$NHqWoJ4fZe82CVaIwhfVXw$CNfS99Q5Pj/MpDg4R+n09/GsNlHZDhW4iDGt1cFddZ8"
-"""Of no password that anybody has; only ever verified to spend the time."""
+_NOBODYS: Final = "NHqWoJ4fZe82CVaIwhfVXw$CNfS99Q5Pj/MpDg4R+n09/GsNlHZDhW4iDGt1cFddZ8"
+"""Salt and hash of no password that anybody has; only ever verified to spend the time."""
 
 
 def check_strength(password: str, *, name: str) -> None:
@@ -52,6 +52,7 @@ class PasswordHasher:
         self._argon2: Final = Argon2(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=1, hash_len=32, salt_len=16, type=Type.ID
         )
+        self._nobodys: Final = f"$argon2id$v=19$m={memory_kib},t={time_cost},p=1${_NOBODYS}"
         self._threads: Final = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
         self._under_way = 0
         self.hashed = 0
@@ -67,7 +68,7 @@ class PasswordHasher:
         Raises:
             ApiError: busy.
         """
-        right = await self._run(password, master, stored or _NOBODYS) is not None
+        right = await self._run(password, master, stored or self._nobodys) is not None
         return right and stored is not None
 
     def close(self) -> None:
