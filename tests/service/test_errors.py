@@ -14,7 +14,8 @@ from service.errors import ERRORS, ApiError, as_markdown
 def raised_codes() -> Iterator[str]:
     """The first argument of every `ApiError(...)` in the service, where it is written out."""
     for path in Path(service.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "ApiError" in text else ():
             named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ApiError"
             if named and isinstance(node, ast.Call) and isinstance(node.args[0], ast.Constant):
                 yield str(node.args[0].value)
