@@ -6,8 +6,9 @@ closed as well. What a plan of it holds stays with the plan, until its transacti
 is found at once: it is looked at when it is new to its keeper, before it is acted on, and before a signature.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection, func, select, update
@@ -91,7 +92,8 @@ def close_altered(c: Connection, order_id: int, *, why: str | None = None, maste
     reservations.release_order(c, order_id, now_ms)
     record(c, order_id, why=found, plan_id=None, master=master, now_ms=now_ms)
     if order is not None and _is_its_accounts(c, order, master=master):
-        _tell(c, order, now_ms=now_ms)
+        closed = replace(order, state=OrderState.CANCELED, reason=ALTERED, updated_ms=now_ms, mac=None)
+        tell(c, closed, now_ms=now_ms)
     return True
 
 
@@ -102,14 +104,14 @@ def _close_unread(c: Connection, order_id: int, *, reason: str, now_ms: int) -> 
     return c.execute(update(orders).where(orders.c.id == order_id, rests).values(values)).rowcount == 1
 
 
-def _tell(c: Connection, order: Order, *, now_ms: int) -> None:
-    closed = replace(order, state=OrderState.CANCELED, reason=ALTERED, updated_ms=now_ms, mac=None)
+def tell(c: Connection, order: Order, *, now_ms: int, extra: Mapping[str, Any] | None = None) -> None:
+    """`emit_order` of one that may have been altered so that it cannot be shown: then only the operator is told."""
     try:
-        document = order_document(closed)
+        document = order_document(order)
     except (ValueError, TypeError, ArithmeticError, LookupError):
-        _log.error("nobody was told that an order was closed: it cannot be shown", order=order.id)
+        _log.error("nobody was told of a change of an order: it cannot be shown", order=order.id)
         return
-    books.emit(c, account_id=order.account_id, kind=EVENT, payload=document, now_ms=now_ms)
+    books.emit(c, account_id=order.account_id, kind=EVENT, payload=document | dict(extra or {}), now_ms=now_ms)
 
 
 def record(c: Connection, order_id: int, *, why: str, plan_id: str | None, master: MasterKey, now_ms: int) -> None:

@@ -29,9 +29,8 @@ from service.journal import reservations
 from service.markets.trades import in_base_and_quote
 from service.orders import fills as fill_rows
 from service.orders import reasons, sealing, storage
-from service.orders.altered import NO_MAC, TRY_ALTERED, WRONG_MAC, record
+from service.orders.altered import NO_MAC, TRY_ALTERED, WRONG_MAC, record, tell
 from service.orders.backoff import MOST_REVERTS, retry_after_ms
-from service.orders.events import emit_order
 from service.orders.model import Order, OrderState, OrderTry, TimeInForce
 from service.plans.booking import ChainBooks, Subject
 from service.plans.progress import is_last
@@ -250,4 +249,5 @@ class OrderLifecycle:
         self.order = storage.move(c, self.order, expected=expected, now_ms=self.now_ms, **values)
 
     def _emit(self, c: Connection, *, extra: dict[str, Any] | None = None) -> None:
-        emit_order(c, self.order, now_ms=self.now_ms, extra=extra)
+        # What a signed swap did is booked, also of an order that was altered since so that it cannot be shown.
+        tell(c, self.order, now_ms=self.now_ms, extra=extra)

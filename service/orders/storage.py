@@ -92,6 +92,11 @@ def order_by_plan(c: Connection, plan_id: PlanId) -> Order | None:
     )
 
 
+def is_try(c: Connection, plan_id: PlanId) -> bool:
+    """Whether the plan is an order's."""
+    return c.execute(select(order_plans.c.plan_id).where(order_plans.c.plan_id == plan_id)).first() is not None
+
+
 def try_by_plan(c: Connection, plan_id: PlanId) -> OrderTry | None:
     """The limits that a plan of an order carries. Raises: Tampered: its row makes no sense."""
     with _sense(order_plans):

@@ -31,7 +31,7 @@ from service.journal import reservations
 from service.orders.altered import end_unread
 from service.orders.lifecycle import OrderLifecycle
 from service.orders.reasons import ALTERED, NOT_SIGNED
-from service.orders.storage import order_by_plan
+from service.orders.storage import is_try
 from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
 from service.transactions import lifecycle as transactions
@@ -73,12 +73,10 @@ class ChainObserver:
         expired = late or reason.partition(":")[0] == RejectCode.EXPIRED
         if reason.partition(":")[0] in NOT_SIGNED:
             self._record(uow, plan, reason, now_ms=now_ms)
-        try:
-            subject = self._subject(uow, plan.id, now_ms)
-        except Tampered:
-            # Of an order that makes no sense nothing can be shown: it ends, and the lane goes on.
+        subject = self._subject(uow, plan.id, now_ms)
+        if subject is None:
+            # Of an order that makes no sense, as far as there is one: it ends, and the lane goes on.
             end_unread(uow, plan.id, reason=ALTERED, now_ms=now_ms)
-            subject = None
         if isinstance(subject, OrderLifecycle):
             subject.rejected(uow, plan.id, reason=reason, expired=expired)
         elif subject is not None:
@@ -96,7 +94,7 @@ class ChainObserver:
         if left := [plan_id for plan_id in dict.fromkeys(plans) if plan_id not in known]:
             known |= transactions.show_sent(uow, left, books=self._books, now_ms=now_ms)
         for plan_id in set(plans) - known:
-            if order_by_plan(uow, plan_id) is None:
+            if not is_try(uow, plan_id):
                 _tell_stray(plan_id)
 
     def on_mined(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
@@ -135,9 +133,13 @@ class ChainObserver:
     def _subject(
         self, c: Connection, plan_id: PlanId, now_ms: int
     ) -> OrderLifecycle | WithdrawalLifecycle | TransactionLifecycle | None:
-        """What the plan is of; None: of nothing, since plans and what they are of are stored in one unit of work by the
-        service, and by something else as it likes."""
-        order = OrderLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)
+        """What the plan is of; None: of nothing, or of an order whose row makes no sense. The service stores plans and
+        what they are of in one unit of work; something else wrote these."""
+        try:
+            order = OrderLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)
+        except Tampered:
+            _log.critical("an order's row makes no sense: something else wrote it", plan=plan_id)
+            return None
         if order is not None:
             return order
         withdrawal = WithdrawalLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)

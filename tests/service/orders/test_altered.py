@@ -1,7 +1,7 @@
 """Orders that were edited, or lost their key's permission, while a try was out; on both databases."""
 
 import pytest
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
 from chains.tx.model import IntentState, Outcome, Plan
 from service.audit.acts import ORDER_ALTERED
@@ -82,6 +82,30 @@ async def test_a_signed_swap_of_an_edited_order_is_booked_all_the_same(db: Datab
         assert held_now(c, rests) == {}
 
     await db.run(work)
+
+
+@pytest.mark.parametrize("nonsense", ["quote = '{}'", "price = 'no/sense'"])
+async def test_an_order_that_cannot_be_shown_or_read_any_more_stops_nobody(db: Database, nonsense: str) -> None:
+    """F79: its lane goes on, with what is signed and with what is not."""
+
+    def refused(c: Connection) -> None:
+        rests = seed_rest(c, number=0xE1)
+        _, plan = start(c, rests)
+        c.exec_driver_sql(f"UPDATE orders SET {nonsense} WHERE id = {rests.order.id}")
+        reject(c, plan, "presign_refused: not as it was accepted")
+        ended = select(orders.c.state, orders.c.reason).where(orders.c.id == rests.order.id)
+        assert c.execute(ended).one() == ("CANCELED", "altered")
+        assert held_now(c, rests) == {}
+
+    def signed(c: Connection) -> None:
+        rests = seed_rest(c, number=0xE2)
+        _, plan = start(c, rests)
+        c.exec_driver_sql(f"UPDATE orders SET {nonsense} WHERE id = {rests.order.id}")
+        settle(c, rests, plan.id, outcome=Outcome.SUCCEEDED)
+        assert held_now(c, rests) == {}
+
+    for work in (refused, signed):
+        await db.run(work)
 
 
 async def test_an_order_that_was_edited_does_not_rest_again_after_a_revert(db: Database) -> None:
