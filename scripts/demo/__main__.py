@@ -20,7 +20,7 @@ from scripts.demo import bot, folder, keeper, person
 from scripts.demo.checks import CheckFailed
 from scripts.demo.client import Refused
 from scripts.demo.show import Screen
-from scripts.demo.stack import StackFailed, running_stack
+from scripts.demo.stack import StackFailed, running_stack, with_invitation
 from scripts.devnet.anvil import AnvilFailed
 from scripts.devnet.artifacts import REPOSITORY, ArtifactError
 from scripts.devnet.network import WrongNetwork
@@ -76,9 +76,10 @@ def _foreground(place: Path, screen: Screen, *, stay: bool) -> int:
     try:
         with running_stack(place, screen) as stack:
             folder.mark(place, url=stack.url)
-            folder.write_environment(place, stack.environment())
-            bot.run(stack.environment(), screen)
-            person.run(stack.environment(), screen)
+            environment = with_invitation(stack)
+            folder.write_environment(place, environment)
+            bot.run(environment, screen)
+            person.run(environment, screen)
             _finish(screen, began)
             if stay:
                 _say_what_next(screen, stack.url, place)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from scripts.demo import folder
 from scripts.demo.show import Screen
-from scripts.demo.stack import running_stack
+from scripts.demo.stack import running_stack, with_invitation
 from scripts.devnet import artifacts
 from scripts.interrupts import end_on_signals
 
@@ -69,7 +69,7 @@ def main() -> int:
     try:
         with running_stack(place, Screen(Console(highlight=False, width=110))) as stack:
             folder.mark(place, url=stack.url)
-            folder.write_environment(place, stack.environment())
+            folder.write_environment(place, with_invitation(stack))
             threading.Event().wait()
     except KeyboardInterrupt:
         return 0

@@ -70,14 +70,11 @@ class Stack:
     rpc_urls: Mapping[str, str]
     keys: Mapping[str, ApiKey]
     withdraw_address: str
-    invitation: str
-    """For the person who is to own the account. It works once."""
     folder: Path
 
     def environment(self) -> dict[str, str]:
         """The variables of `.cambist/demo/env`, which the bot reads."""
         variables = {"CAMBIST_URL": self.url, "CAMBIST_WITHDRAW_ADDRESS": self.withdraw_address}
-        variables["CAMBIST_INVITATION"] = self.invitation
         variables |= {f"CAMBIST_{chain.upper()}_RPC": url for chain, url in self.rpc_urls.items()}
         for name, key in self.keys.items():
             variables[f"CAMBIST_{name.upper()}_KEY"] = key.key
@@ -113,17 +110,9 @@ def running_stack(folder: Path, screen: Screen) -> Iterator[Stack]:
             cambist.run("wallet", "import", "main", "--from", "-", "--json", stdin=key.hex())
             withdraw_address = UnlockedKey(secrets.token_bytes(32)).address
             keys = make_keys(cambist, withdraw_address)
-            invitation = str(cambist.run("user", "invite", "--json")["invitation"])
         screen.fact(f"wallet    main          {wallet}")
         screen.fact("keys      read, trade, withdraw (to " + short(withdraw_address) + " only)")
-        yield Stack(
-            url=url,
-            rpc_urls=rpc_urls,
-            keys=keys,
-            withdraw_address=withdraw_address,
-            invitation=invitation,
-            folder=folder,
-        )
+        yield Stack(url=url, rpc_urls=rpc_urls, keys=keys, withdraw_address=withdraw_address, folder=folder)
 
 
 class Cambist:
@@ -166,6 +155,12 @@ class Cambist:
             raise StackFailed(f"cambist {' '.join(arguments[:2])} ended with {done.returncode}:\n{done.stderr}")
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
+
+
+def with_invitation(stack: Stack) -> dict[str, str]:
+    """The stack's variables, and an invitation for the person who is to own the account. It works once."""
+    cambist = Cambist(stack.folder, stack.rpc_urls)
+    return stack.environment() | {"CAMBIST_INVITATION": cambist.run("user", "invite", "--json")["invitation"]}
 
 
 def _fund(devnet: Devnet, wallet: str) -> None:

@@ -1,18 +1,41 @@
 """What a key, or anybody, looks at on the command line, against a running service."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from scripts.demo.stack import Cambist, Stack
-from service.cli.failures import ExitStatus
-from tests.service.cli.test_commands import as_client, call, error_of
+from service.cli.commands import app
+from service.cli.failures import CommandFailed, ExitStatus
+from tests.service.cli.test_commands import as_client
 
 __all__ = ["as_client"]
 
 Env = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a command printed, and how it ended; `code` is that of its failure."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    code: str
+
+
+def call(cambist: Cambist, *words: str, extra: Env) -> Ended:
+    """Run a command whatever its status, in this process: what is tried here is no start of a program."""
+    done = CliRunner().invoke(app, words, env={**cambist.environment, **extra})
+    failure = done.exception
+    if failure is not None and not isinstance(failure, CommandFailed | SystemExit):
+        raise failure
+    status, code = (int(failure.status), failure.code) if isinstance(failure, CommandFailed) else (done.exit_code, "")
+    return Ended(returncode=status, stdout=done.stdout, stderr=done.stderr, code=code)
 
 
 @pytest.fixture
@@ -55,9 +78,9 @@ def test_a_key_asks_why_it_would_be_refused_and_the_status_says_whether(cambist:
 def test_what_a_check_cannot_mean_is_wrong_usage_or_the_services_word(cambist: Cambist, as_client: Env) -> None:
     order = ("this-key", "check", "order", "ethereum")
     done = call(cambist, *order, "ETHUSDC", "--usd", "5", "--sells", "ETH", "--json", extra=as_client)
-    assert (done.returncode, error_of(done)["code"]) == (ExitStatus.USAGE, "bad_amount")
+    assert (done.returncode, done.code) == (ExitStatus.USAGE, "bad_amount")
     done = call(cambist, *order, "NOPE", "--usd", "5", "--json", extra=as_client)
-    assert (done.returncode, error_of(done)["code"]) == (ExitStatus.REFUSED, "unknown_market")
+    assert (done.returncode, done.code) == (ExitStatus.REFUSED, "unknown_market")
 
 
 def test_anybody_asks_for_chains_assets_and_the_clock_without_a_key(cambist: Cambist, stack: Stack) -> None:
@@ -76,7 +99,7 @@ def test_anybody_asks_for_chains_assets_and_the_clock_without_a_key(cambist: Cam
 
 def test_a_ping_of_nothing_says_so(cambist: Cambist) -> None:
     done = call(cambist, "ping", "--json", extra={"CAMBIST_URL": "http://127.0.0.1:1"})
-    assert (done.returncode, error_of(done)["code"]) == (ExitStatus.UNREACHABLE, "unreachable")
+    assert (done.returncode, done.code) == (ExitStatus.UNREACHABLE, "unreachable")
 
 
 def test_where_to_send_to_is_the_wallets_own_address(cambist: Cambist, stack: Stack, as_reader: Env) -> None:
@@ -102,13 +125,13 @@ def test_a_contract_is_read_with_numbers_as_text(cambist: Cambist, as_reader: En
     assert found["value"] in call(cambist, *words, extra=as_reader).stdout
     assert "USD Coin" in call(cambist, "contract", "read", "ethereum", "USDC", "name", "--abi", "erc20", extra=as_reader).stdout  # fmt: skip # noqa: E501
     wrong = call(cambist, "contract", "read", "ethereum", "USDC", "f(uint256[])", "[1", "--json", extra=as_reader)
-    assert (wrong.returncode, error_of(wrong)["code"]) == (ExitStatus.USAGE, "bad_argument")
+    assert (wrong.returncode, wrong.code) == (ExitStatus.USAGE, "bad_argument")
 
 
 def test_what_a_person_types_is_signed_as_it_is_sent(cambist: Cambist, as_reader: Env) -> None:
     for chain in ("ether eum", "éther", "a/b", "a#b", "a%20b"):
         done = call(cambist, "balances", chain, "--json", extra=as_reader)
-        assert (done.returncode, error_of(done)["code"] in ("unknown_chain", "not_found")) == (ExitStatus.REFUSED, True)
+        assert (done.returncode, done.code in ("unknown_chain", "not_found")) == (ExitStatus.REFUSED, True)
 
 
 def test_an_order_has_its_own_bounds_and_venue(cambist: Cambist, as_client: Env) -> None:
@@ -116,4 +139,4 @@ def test_an_order_has_its_own_bounds_and_venue(cambist: Cambist, as_client: Env)
     bounds = ("--max-price-impact-bps", "500", "--slippage-bps", "50", "--venue")
     assert answer(cambist, *order, *bounds, "uniswap_v3", extra=as_client)["outcome"] == "trade"
     done = call(cambist, *order, *bounds, "nowhere", "--json", extra=as_client)
-    assert (done.returncode, error_of(done)["code"]) == (ExitStatus.REFUSED, "invalid_request")
+    assert (done.returncode, done.code) == (ExitStatus.REFUSED, "invalid_request")
