@@ -134,6 +134,19 @@ async def test_a_flood_of_wrong_signatures_from_one_network_hides_no_sign_in_tha
     ]
 
 
+async def test_a_flood_of_wrong_signatures_from_everywhere_hides_no_sign_in_of_a_name_that_nobody_has(
+    sqlite_db: Database,
+) -> None:
+    refusals = Refusals(FakeClock())
+    for number in range(5_000):
+        refusals.note(replace(FORGED, client_ip=f"198.51.{number % 200}.{number // 200}"))
+        if number % 100 == 0:
+            await refusals.flush(sqlite_db, MASTER)
+    refusals.note(replace(WRONG, client_ip="192.0.2.77"))
+    await refusals.flush(sqlite_db, MASTER)
+    assert [code for code, *_ in await written(sqlite_db) if code not in ("several", FORGED.code)] == [WRONG.code]
+
+
 async def test_one_networks_addresses_are_one_counter_which_names_the_first(sqlite_db: Database) -> None:
     refusals = Refusals(FakeClock())
     for number in range(1, 500):
