@@ -5,19 +5,26 @@ Amounts, prices and times are not the test's to say: digits are compared as digi
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
+from chains.tx.model import Lane
 from contracts.chainlink import FRESH_SLACK_S
 from scripts.devnet.network import LocalChain
 from service.auth.keys import Permission
 from service.auth.restrictions import MarketId, Restrictions
+from service.db.txstore import SqlTxStore
 from service.pauses import EVERYTHING, pause
 from tests.e2e.harness import Stack, running, with_settings
 from tests.e2e.test_key_limits import limited
+from tests.faults.proxy import FaultProxy
+from tests.faults.remote import ThreadedProxy
+from tests.faults.rules import Drop, Rule
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 E18: Final = 10**18
@@ -36,6 +43,15 @@ def masked(text: str) -> str:
 def block(answer: httpx.Response) -> str:
     found = answer.json()
     return f"```text\n{found['status']} {found['code']}\n{found['detail']}\n{found['hint']}\n```"
+
+
+def shown(found: Mapping[str, httpx.Response]) -> None:
+    """That each is refused with its code, and stands in the page."""
+    others = {code: block(answer) for code, answer in found.items() if answer.json().get("code") != code}
+    assert not others, others
+    page = masked(PAGE.read_text(encoding="utf-8"))
+    unshown = [block(answer) for answer in found.values() if masked(block(answer)) not in page]
+    assert not unshown, "\n\n".join(unshown)
 
 
 async def refusals_of_orders(stack: Stack) -> Mapping[str, httpx.Response]:
@@ -83,6 +99,29 @@ async def refusals_of_a_key(stack: Stack) -> Mapping[str, httpx.Response]:
     return found
 
 
+async def refusals_of_what_is_behind(stack: Stack, proxy: FaultProxy) -> Mapping[str, httpx.Response]:
+    """While a wallet is held, the newest block is old, and then no node answers."""
+    services, chain = stack.services, stack.chain()
+    lane = Lane(chain_id=chain.config.chain_id, wallet=stack.wallet.address)
+    await services.db.run(lambda c: SqlTxStore().hold_lane(c, lane, "a nonce was used by somebody else"))
+    found = {"wallet_held": await stack.post(ORDERS, SALE)}
+    await services.db.run(lambda c: SqlTxStore().hold_lane(c, lane, None))
+    strict = with_settings(stack, max_block_age_s=1)
+    head = await chain.client.head()
+    await asyncio.sleep(max(0, head.timestamp_s + 3 - time.time()))
+    found["stale_market"] = await strict.post(ORDERS, SALE)
+    proxy.add(Rule(action=Drop()))
+    found["node_unavailable"] = await stack.get("/v1/ethereum/balances")
+    return found
+
+
+async def test_the_page_shows_refusals_for_what_is_behind_the_service(ethereum: LocalChain, tmp_path: Path) -> None:
+    with ThreadedProxy(FaultProxy(ethereum.rpc_url)) as proxy:
+        chains = {"ethereum": replace(ethereum, rpc_url=proxy.url)}
+        async with running(tmp_path, chains, funds=FUNDS) as stack:
+            shown(await refusals_of_what_is_behind(stack, proxy))
+
+
 async def test_the_page_shows_refusals_of_orders_as_they_are_answered(
     fresh_ethereum: LocalChain, tmp_path: Path
 ) -> None:
@@ -90,8 +129,4 @@ async def test_the_page_shows_refusals_of_orders_as_they_are_answered(
         found = dict(await refusals_of_orders(stack))
         found["too_many_open_orders"] = await with_settings(stack, max_open_orders=1).post(ORDERS, SALE)
         found |= await refusals_of_a_key(stack)
-        others = {code: block(answer) for code, answer in found.items() if answer.json().get("code") != code}
-        assert not others, others
-        page = masked(PAGE.read_text(encoding="utf-8"))
-        unshown = [block(answer) for answer in found.values() if masked(block(answer)) not in page]
-        assert not unshown, "\n\n".join(unshown)
+        shown(found)
