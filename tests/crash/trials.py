@@ -37,8 +37,8 @@ ONCE: Final = frozenset({"K1", "K2", "K9", "K10", "K14", "K17", "K18", "K19"})
 """A life may well come there no second time."""
 LONGEST_RANDOM_MS: Final = 1_500
 """From the start of a life: setting up and settling take about so long."""
-MOST_COMMITS: Final = 60
-"""A life has more of them than that, but asks for everything in the first."""
+MOST_COMMITS: Final = 25
+"""Hardly a life has fewer of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
