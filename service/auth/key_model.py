@@ -11,6 +11,7 @@ from typing import Final
 
 from chains.types import ZERO_ADDRESS, Address, ChainId
 from service.auth.restrictions import UNRESTRICTED, Restrictions
+from service.auth.secrets import MasterKey
 
 IpNetwork = IPv4Network | IPv6Network
 IpAddress = IPv4Address | IPv6Address
@@ -182,6 +183,18 @@ def parse_network(text: str) -> IpNetwork:
         # Clients are compared by their IPv4 address: such an entry would never match, or match everyone.
         raise InvalidKey(f"{text!r} covers IPv4-mapped addresses: give the IPv4 network")
     return network
+
+
+def hmac_secret(key: ApiKey, *, master: MasterKey) -> bytes:
+    """The secret of an HMAC key. Raises: SealBroken; ValueError: an Ed25519 key has none here."""
+    if key.sealed is None:
+        raise ValueError("an Ed25519 key has no secret on this side")
+    return master.unseal(key.sealed, identity=sealed_as(key.id))
+
+
+def sealed_as(key_id: str) -> str:
+    """What its ciphertext is bound to: that of another key does not open."""
+    return f"api_keys/{key_id}/secret"
 
 
 def check_new(new: NewKey, *, now_ms: int) -> None:

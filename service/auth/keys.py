@@ -30,7 +30,9 @@ from service.auth.key_model import (
     Permission,
     Rights,
     Rotation,
+    hmac_secret,
     parse_network,
+    sealed_as,
 )
 from service.auth.secrets import MasterKey
 from service.db.models import api_keys, key_destinations
@@ -98,7 +100,7 @@ def create_key(c: Connection, new: NewKey, *, master: MasterKey, now_ms: int) ->
         "wallet_id": new.wallet_id,
         "label": names.checked(new.label),
         "algorithm": str(new.algorithm),
-        "secret_sealed": None if secret is None else master.seal(secret.encode(), identity=_identity(key_id)),
+        "secret_sealed": None if secret is None else master.seal(secret.encode(), identity=sealed_as(key_id)),
         "public_key": new.public_key,
         "created_ms": now_ms,
         "revoked_ms": None,
@@ -236,13 +238,6 @@ def list_destinations(c: Connection, key_id: str, *, master: MasterKey) -> Seque
     return found
 
 
-def hmac_secret(key: ApiKey, *, master: MasterKey) -> bytes:
-    """The secret of an HMAC key. Raises: SealBroken; ValueError: an Ed25519 key has none here."""
-    if key.sealed is None:
-        raise ValueError("an Ed25519 key has no secret on this side")
-    return master.unseal(key.sealed, identity=_identity(key.id))
-
-
 def _write(c: Connection, key_id: str, values: dict[str, Any], *, master: MasterKey) -> ApiKey:
     """Change a row whose MAC is right, if it is still the one that was read."""
     before = c.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().one()
@@ -271,10 +266,6 @@ def _check_label(c: Connection, account_id: int, label: str) -> None:
     same_label = (api_keys.c.account_id == account_id, api_keys.c.label == label)
     if c.execute(select(api_keys.c.id).where(*same_label)).first() is not None:
         raise KeyLabelTaken(f"the account has a key called {label!r} already")
-
-
-def _identity(key_id: str) -> str:
-    return f"api_keys/{key_id}/secret"
 
 
 def _key(row: RowMapping, master: MasterKey) -> ApiKey:

@@ -24,7 +24,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from service.auth.keys import Algorithm, ApiKey, hmac_secret
+from service.auth.key_model import Algorithm, ApiKey, hmac_secret
 from service.auth.secrets import MasterKey
 from service.errors import ApiError
 

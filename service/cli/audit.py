@@ -4,18 +4,19 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 from rich.markup import escape
 
-from service.audit import exported
-from service.audit.exported import Checked, NotAnExport, head_document
 from service.cli.door import act
 from service.cli.failures import CommandFailed
 from service.cli.options import JsonOption, settings_of_host
 from service.cli.output import moment, print_json, print_table, stderr
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.audit.exported import Checked
 
 app = typer.Typer(no_args_is_help=True, help="Look at the audit log, verify it, and export it.")
 
@@ -51,6 +52,8 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """All entries in a file that is checked with nothing but itself: `cambist audit verify --file`."""
+    from service.audit import exported  # loads the database's tables, which no other command needs
+
     settings = settings_of_host()
     answer = act(settings, "audit.export", {}, doing="exporting the audit log")
     with _new_file(out) as file:
@@ -81,6 +84,8 @@ def verify(
         return
     heads: Sequence[Mapping[str, Any]] = []
     if known is not None:
+        from service.audit.exported import head_document  # as above
+
         earlier = _read(known)
         if earlier.broken is not None:
             why = f"{earlier.broken.chain}/{earlier.broken.seq}: {earlier.broken.why}"
@@ -117,11 +122,13 @@ def _entries(settings: Settings, head: Mapping[str, Any]) -> Iterator[Mapping[st
         at = page[-1]["seq"]
 
 
-def _read(path: Path) -> Checked:
+def _read(path: Path) -> "Checked":
+    from service.audit import exported  # as above
+
     try:
         with path.open("rb") as lines:
             return exported.check(lines, key=None)
-    except NotAnExport as exc:
+    except exported.NotAnExport as exc:
         raise CommandFailed("not_an_export", f"{path}, {exc}") from exc
     except OSError as exc:
         raise CommandFailed("unreadable_file", f"{path}: {exc.strerror}") from exc

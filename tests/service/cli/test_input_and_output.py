@@ -1,6 +1,8 @@
 """Secrets come in by private ways only, and amounts are shown without lying."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,12 @@ def test_a_shown_amount_is_cut_and_never_rounded_up(amount: str, shown: str) -> 
 def test_a_moment_is_utc() -> None:
     assert moment(1_767_225_600_000) == "2026-01-01 00:00:00"
     assert moment(None) == "-"
+
+
+def test_a_command_starts_without_what_only_the_server_needs() -> None:
+    """Half a second of each start, and people and scripts start many."""
+    loaded = (
+        "import sys, service.cli.commands; print([n for n in ('sqlalchemy', 'web3', 'fastapi') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
