@@ -16,6 +16,7 @@ from tests.service.served import AsServed
 
 pytestmark = pytest.mark.chain
 FUNDS = {"ethereum": {"ETH": 10**19, "USDC": 10**10}}
+MOST_ROUNDS = 30
 AGES = {"age_ms", "checked_ms", "server_time_ms"}
 TARGETS = (
     "/v1/ethereum/ticker",
@@ -62,6 +63,16 @@ async def compare(stack: Stack, framework: httpx.AsyncClient) -> dict[str, Any]:
     return found
 
 
+async def ahead(stack: Stack, served: AsServed, target: str) -> None:
+    """Ask until it is answered ahead, which needs a key and a head that were looked at just now."""
+    before = len(served.answered)
+    for _ in range(300):
+        assert (await stack.get(target)).status_code == 200
+        if len(served.answered) > before:
+            return
+    pytest.fail(f"{target} is never answered ahead")
+
+
 async def test_both_ways_say_the_same_of_every_block_and_while_an_order_is_carried_out(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,17 +93,21 @@ async def test_both_ways_say_the_same_of_every_block_and_while_an_order_is_carri
         before = await compare(stack, framework)
         body = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5", "client_order_id": "hot-1"}
         assert (await stack.post("/v1/ethereum/orders", body)).status_code == 202
-        states = set()
-        for _ in range(6):
-            found = await compare(stack, framework)
-            states.add(found["/v1/orders/1"]["state"])
+        states: set[str] = set()
+        compared: list[dict[str, Any]] = []
+        while "FILLED" not in states and len(compared) < MOST_ROUNDS:
+            compared.append(await compare(stack, framework))
+            states.add(compared[-1]["/v1/orders/1"]["state"])
             await stack.round()
-        assert {"NEW", "FILLED"} <= states
+        assert states >= {"NEW", "FILLED"}, compared[-1]["/v1/orders/1"]
         after = await compare(stack, framework)
     shown = [f"/v1/ethereum/{what}" for what in ("balances", "depth?market=ETHUSDC", "ticker?market=ETHUSDC")]
     assert [target for target in shown if without_ages(before[target]) == without_ages(after[target])] == []
-    assert len(served.answered) > 20
-    assert answered > 40
+    # All but the ones in an unusual form; by which of the two ways is a matter of time.
+    assert answered + len(served.answered) > 14 * len(compared)
+    for target in ("ticker?market=ETHUSDC", "depth?market=ETHUSDC", "balances"):
+        await ahead(stack, served, f"/v1/ethereum/{target}")
+    await ahead(stack, served, "/v1/orders/1")
 
 
 async def test_balances_at_a_known_head_ask_no_node_until_something_is_committed(
