@@ -142,6 +142,8 @@ class ApiKey:
     calls_from_ms: int | None = None
     sealed: bytes | None = field(repr=False)
     public_key: bytes | None = field(repr=False)
+    mac: bytes | None = field(default=None, repr=False, compare=False)
+    """Of the row as it was loaded, by which that is known; of no other meaning."""
 
     @property
     def rights(self) -> Rights:
