@@ -80,8 +80,6 @@ def test_a_moment_is_utc() -> None:
 
 def test_a_command_starts_without_what_only_the_server_needs() -> None:
     """Half a second of each start, and people and scripts start many."""
-    loaded = (
-        "import sys, service.cli.commands; print([n for n in ('sqlalchemy', 'web3', 'fastapi') if n in sys.modules])"
-    )
+    loaded = "import sys, service.cli.commands; print({'sqlalchemy', 'web3', 'fastapi'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
