@@ -111,7 +111,7 @@ _ROWS: Final = (
     ("user_not_found", 404, "There is no such user", "Invite them: POST /v1/invitations."),
     ("member_not_found", 404, "The account has no such member", "See /v1/members."),
     ("member_exists", 409, "The user has a role in the account", "Change it: PATCH /v1/members/{user_id}."),
-    ("last_owner", 409, "The account would have no owner", "Make somebody else an owner first."),
+    ("last_owner", 409, "The account would have no owner", "Make somebody else an owner, a day before."),
     ("invitation_not_found", 404, "There is no such invitation", "See /v1/members."),
     ("entry_not_found", 404, "The address book has no such entry", "See /v1/addresses."),
     ("entry_exists", 409, "The address book has this already", "Remove or rename the entry of the message."),
