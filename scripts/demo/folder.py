@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-STOP_TIMEOUT_S: Final = 15.0
-"""The service itself takes up to 10 s to save and end."""
+STOP_TIMEOUT_S: Final = 45.0
+"""The service itself takes up to 10 s to save and end, the chains some more; a busy machine is slower at all of it."""
 
 
 class DemoRunning(Exception):
