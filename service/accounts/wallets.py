@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from chains.types import Address
 from service.accounts import names
 from service.auth import authority
+from service.auth.authority import Sifted
 from service.auth.secrets import MasterKey
 from service.db.models import wallets
 
@@ -92,11 +93,15 @@ def list_wallets(c: Connection, account_id: int | None = None, *, master: Master
 
 def intact_wallets(c: Connection, account_id: int | None = None, *, master: MasterKey) -> Sequence[Wallet]:
     """The same without those whose MAC is wrong: for looking, where one of them must not hide the others."""
+    return sift_wallets(c, account_id, master=master).intact
+
+
+def sift_wallets(c: Connection, account_id: int | None = None, *, master: MasterKey) -> Sifted[Wallet]:
+    """The same, and the ids of those whose MAC is wrong: nothing is signed with their keys."""
     statement = select(wallets).order_by(wallets.c.id)
     if account_id is not None:
         statement = statement.where(wallets.c.account_id == account_id)
-    found = authority.sift(c, statement, table=wallets, id_=wallets.c.id, make=lambda row: _wallet(row, master))
-    return found.intact
+    return authority.sift(c, statement, table=wallets, id_=wallets.c.id, make=lambda row: _wallet(row, master))
 
 
 def _wallet(row: RowMapping, master: MasterKey) -> Wallet:

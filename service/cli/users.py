@@ -7,7 +7,7 @@ import typer
 
 from service.cli.door import act
 from service.cli.options import JsonOption, settings_of_host
-from service.cli.output import moment, print_fields, print_json, print_table, stderr, write_private
+from service.cli.output import moment, print_fields, print_json, print_table, stderr, warn_unusable, write_private
 
 app = typer.Typer(no_args_is_help=True, help="People who sign in: invite them, see them, help who is locked out.")
 
@@ -62,6 +62,7 @@ def list_(json: JsonOption = False) -> None:
         for one in found["users"]
     ]
     print_table(("user", "signs in", "authenticator", "on hold until", "roles"), rows)
+    warn_unusable(found)
 
 
 @app.command("reset-totp", epilog="Example:\n\n  cambist user reset-totp ada")

@@ -8,7 +8,7 @@ import typer
 
 from service.cli.door import act
 from service.cli.options import JsonOption, settings_of_host
-from service.cli.output import print_fields, print_json, print_table
+from service.cli.output import print_fields, print_json, print_table, warn_unusable
 from service.cli.secret_input import STDIN, read_secret
 
 app = typer.Typer(no_args_is_help=True, help="Create, import and list wallets.")
@@ -120,6 +120,7 @@ def list_(json: JsonOption = False) -> None:
             for w in answer["wallets"]
         ],
     )
+    warn_unusable(answer)
 
 
 def _password(source: Path | None) -> str | None:

@@ -15,6 +15,7 @@ from service.accounts.users import Credential
 from service.audit.acts import TOTP_RESET
 from service.audit.appending import append
 from service.audit.model import Actor, ActorKind, NewEntry, Subject
+from service.auth.authority import Tampered
 from service.build import Services
 from service.control.params import NoParams, Params
 from service.control.protocol import ActFailed
@@ -46,14 +47,23 @@ async def invite(services: Services, params: InviteUser) -> dict[str, Any]:
 
 
 async def list_(services: Services, params: NoParams) -> dict[str, Any]:
-    """All users, with what they sign in with and their roles; never what proves it."""
+    """All users, with what they sign in with and their roles; never what proves it.
+
+    `unusable` are those whose credentials are not as the service wrote them: they cannot sign in.
+    """
     now_ms = services.clock.now_ms()
 
-    def read(c: Connection) -> list[dict[str, Any]]:
-        rows = c.execute(select(user_rows.c.id, user_rows.c.name).order_by(user_rows.c.id)).all()
-        return [_document(c, services, row.id, name=row.name, now_ms=now_ms) for row in rows]
+    def read(c: Connection) -> dict[str, Any]:
+        listed: list[dict[str, Any]] = []
+        unusable: list[str] = []
+        for row in c.execute(select(user_rows.c.id, user_rows.c.name).order_by(user_rows.c.id)).all():
+            try:
+                listed.append(_document(c, services, row.id, name=row.name, now_ms=now_ms))
+            except Tampered:
+                unusable.append(row.name)
+        return {"users": listed, "unusable": unusable}
 
-    return {"users": await services.db.read(read)}
+    return await services.db.read(read)
 
 
 async def reset_totp(services: Services, params: NamedUser) -> dict[str, Any]:

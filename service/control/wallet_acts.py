@@ -106,17 +106,19 @@ async def register(services: Services, params: RegisterWallet) -> dict[str, Any]
 async def list_(services: Services, params: Params) -> dict[str, Any]:
     """All wallets."""
 
-    def read(c: Connection) -> list[tuple[Wallet, str]]:
+    def read(c: Connection) -> tuple[list[tuple[Wallet, str]], list[str]]:
         names = {account.id: account.name for account in list_accounts(c)}
-        return [(wallet, names[wallet.account_id]) for wallet in wallets.list_wallets(c, master=services.master)]
+        sifted = wallets.sift_wallets(c, master=services.master)
+        return [(wallet, names[wallet.account_id]) for wallet in sifted.intact], list(sifted.unusable)
 
-    found = await services.db.read(read)
+    found, unusable = await services.db.read(read)
     unlocked = set(await services.signers.addresses())
     return {
         "wallets": [
             {**document(wallet), "account": account, "unlocked": wallet.address in unlocked}
             for wallet, account in found
-        ]
+        ],
+        "unusable": unusable,
     }
 
 

@@ -250,3 +250,23 @@ async def test_a_refusal_for_an_altered_row_is_in_the_audit_log(at: Scene) -> No
         return [(row.code, row.subject, orjson.loads(row.details)["count"]) for row in rows]
 
     assert await services.db.read(read) == [("record_tampered", bad, 1)]
+
+
+async def test_the_operator_lists_users_and_wallets_with_an_altered_one_there(at: Scene) -> None:
+    services = at.service.services
+    await sql(
+        at,
+        "UPDATE user_credentials SET owns_installation = 0, held_until_ms = 1 WHERE user_id = :id",
+        id=at.user_ids["ben"],
+    )
+    found = await perform(services, "user.list", {}, OPERATOR)
+    assert found["unusable"] == ["ben"]
+    assert {"ann", "cleo"} <= {one["user"] for one in found["users"]}
+    await sql(at, "UPDATE wallets SET signer = 'kms' WHERE id = :id", id=at.wallet.id)
+    listed = await perform(services, "wallet.list", {}, OPERATOR)
+    assert (listed["wallets"], listed["unusable"]) == ([], [str(at.wallet.id)])
+    # A key of that wallet is of no use either, and its owner is told so.
+    key_id = await at.key("bot", made_by="ann")
+    keys_listed, unusable = await ids(at)
+    assert key_id in unusable
+    assert keys_listed == set()
