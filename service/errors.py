@@ -107,7 +107,7 @@ _ROWS: Final = (
     ("session_not_found", 404, "There is no such session", "See /v1/auth/sessions."),
     ("account_not_found", 404, "There is no such account", "See /v1/auth/me for those that you have a role in."),
     ("account_required", 400, "Which account is meant is not clear", "Name one of /v1/auth/me as `account`."),
-    ("role_denied", 403, "Your role in the account does not allow this", "Ask an owner of the account."),
+    ("role_denied", 403, "Your role in the account does not allow this", "Ask an owner, or wait as the message says."),
     ("user_not_found", 404, "There is no such user", "Invite them: POST /v1/invitations."),
     ("member_not_found", 404, "The account has no such member", "See /v1/members."),
     ("member_exists", 409, "The user has a role in the account", "Change it: PATCH /v1/members/{user_id}."),

@@ -37,6 +37,7 @@ from service.audit.model import Subject
 from service.audit.recording import record_by_person
 from service.auth.authority import Sifted
 from service.auth.callers import PersonCaller
+from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.build import Services
 from service.db.models import users
@@ -64,7 +65,7 @@ async def list_members(caller: PersonCaller, services: Here, account: AccountQue
         owns = mine.role is Role.OWNER
         shown = Members(
             account=named.name,
-            members=[_shown(c, one, caller, now_ms=now_ms) for one in found.intact],
+            members=[_shown(c, one, caller, master=master, now_ms=now_ms) for one in found.intact],
             invitations=[
                 InvitationOut(id=one.id, role=one.into.role, created_ms=one.created_ms, expires_ms=one.expires_ms)
                 for one in waiting.intact
@@ -90,12 +91,12 @@ async def add_member(body: MemberIn, caller: PersonCaller, services: Here) -> Me
         mine = _owner(services, c, caller, body.account)
         # First: who has no code is not told who is a user here.
         confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
-        memberships.require_seasoned(mine, now_ms=now_ms)
+        memberships.require_seasoned(c, mine, master=master, now_ms=now_ms)
         user_id = joining.user_id_of(c, body.user)
         made = joining.add(c, mine.account_id, user_id=user_id, role=Role(body.role), master=master, now_ms=now_ms)
         details = {"member": body.user, "role": body.role}
         _record(services, c, caller, act=acts.MEMBER_ADDED, member=made, details=details, now_ms=now_ms)
-        return _shown(c, made, caller, now_ms=now_ms)
+        return _shown(c, made, caller, master=master, now_ms=now_ms)
 
     return await services.db.run(write)
 
@@ -111,16 +112,17 @@ async def change_role(user_id: UserId, body: RoleIn, caller: PersonCaller, servi
     def write(c: Connection) -> Changed:
         caller.check_open(c)
         mine = _owner(services, c, caller, body.account)
+        too_new = memberships.why_too_new(c, mine, master=master, now_ms=now_ms)
         was, made = joining.set_role(c, mine.account_id, user_id=user_id, role=role, master=master, now_ms=now_ms)
         widens = memberships.widens(was.role, role)
-        if widens or _watch_is_taken(was, role, by=mine, now_ms=now_ms):
+        if widens or _watch_is_taken(was, role, by=mine, too_new=too_new, now_ms=now_ms):
             confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
-        if widens:
-            memberships.require_seasoned(mine, now_ms=now_ms)
+        if widens and too_new is not None:
+            raise too_new
         ended = ending.end_keys_of(
             c, services, user_id, account_id=mine.account_id, role=role, rejecter=rejecter, now_ms=now_ms
         )
-        shown, revoked = _shown(c, made, caller, now_ms=now_ms), [one.key.id for one in ended]
+        shown, revoked = _shown(c, made, caller, master=master, now_ms=now_ms), [one.key.id for one in ended]
         if was.role is not role:
             details = {"member": shown.user, "was": str(was.role), "role": str(role), "keys": revoked}
             _record(services, c, caller, act="member.change", member=made, details=details, now_ms=now_ms)
@@ -151,14 +153,19 @@ async def remove_member(
         leaving = user_id == caller.user_id
         allowed = memberships.ANYONE if leaving else memberships.OWNERS
         mine = memberships.require_role(c, caller, account, one_of=allowed, master=master)
+        too_new = memberships.why_too_new(c, mine, master=master, now_ms=now_ms)
         was = joining.remove(c, mine.account_id, user_id=user_id, master=master, now_ms=now_ms)
-        if _watch_is_taken(was, None, by=mine, now_ms=now_ms):
+        if _watch_is_taken(was, None, by=mine, too_new=too_new, now_ms=now_ms):
             confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
         ended = ending.end_keys_of(
             c, services, user_id, account_id=mine.account_id, role=None, rejecter=rejecter, now_ms=now_ms
         )
         revoked = [one.key.id for one in ended]
-        details = {"member": _shown(c, was, caller, now_ms=now_ms).user, "was": str(was.role), "keys": revoked}
+        details = {
+            "member": _shown(c, was, caller, master=master, now_ms=now_ms).user,
+            "was": str(was.role),
+            "keys": revoked,
+        }
         _record(services, c, caller, act="member.remove", member=was, details=details, now_ms=now_ms)
         return Changed(member=None, revoked_keys=revoked)
 
@@ -179,7 +186,7 @@ async def invite_member(body: InviteIn, caller: PersonCaller, services: Here) ->
         into = Into(account_id=account_id, role=Role(body.role), invited_by=caller.user_id)
         token = joining.invite(c, into, master=master, now_ms=now_ms)
         confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
-        memberships.require_seasoned(mine, now_ms=now_ms)
+        memberships.require_seasoned(c, mine, master=master, now_ms=now_ms)
         shown = invitations.id_of(token)
         record_by_person(
             c,
@@ -248,13 +255,16 @@ def _owner(services: Services, c: Connection, caller: SessionCaller, account: st
     return memberships.require_role(c, caller, account, one_of=memberships.OWNERS, master=services.master)
 
 
-def _watch_is_taken(was: Membership, role: Role | None, *, by: Membership, now_ms: int) -> bool:
+def _watch_is_taken(
+    was: Membership, role: Role | None, *, by: Membership, too_new: ApiError | None, now_ms: int
+) -> bool:  # fmt: skip
     """Whether the change needs a code because the account loses a watch. Raises: ApiError: role_denied: `by` is new."""
     if not memberships.takes_watch(was.role, role):
         return False
     if was.user_id == by.user_id:
         return was.role is Role.OWNER
-    memberships.require_seasoned(by, now_ms=now_ms)
+    if too_new is not None:
+        raise too_new
     return was.is_seasoned(now_ms)
 
 
@@ -280,13 +290,15 @@ def _record(
     )
 
 
-def _shown(c: Connection, member: Membership, caller: SessionCaller, *, now_ms: int) -> MemberOut:
+def _shown(
+    c: Connection, member: Membership, caller: SessionCaller, *, master: MasterKey, now_ms: int
+) -> MemberOut:  # fmt: skip
     name = c.execute(select(users.c.name).where(users.c.id == member.user_id)).scalar_one()
     return MemberOut(
         user_id=member.user_id,
         user=name,
         role=member.role,
         since_ms=member.created_ms,
-        new_until_ms=None if member.is_seasoned(now_ms) else member.new_until_ms,
+        new_until_ms=None if memberships.counts(c, member, master=master, now_ms=now_ms) else member.new_until_ms,
         is_you=member.user_id == caller.user_id,
     )

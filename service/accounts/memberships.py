@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from service.accounts.people import SEASONED_MS, Account, Membership, Role, membership_of
+from service.accounts.people import Account, Membership, Role, membership_of, sift_members
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
-from service.db.models import accounts, memberships
+from service.db.models import accounts, memberships, user_credentials
 from service.errors import ApiError
 
 OWNERS: Final = frozenset({Role.OWNER})
@@ -57,13 +57,38 @@ def takes_watch(before: Role, after: Role | None) -> bool:
     return before in APPROVERS and not _MAY[before] <= (frozenset() if after is None else _MAY[after])
 
 
-def require_seasoned(membership: Membership, *, now_ms: int) -> None:
+def counts(c: Connection, membership: Membership, *, master: MasterKey, now_ms: int) -> bool:
+    """Whether the role counts against others: had for long enough, or the owner's whom nobody in the account precedes.
+
+    Who founds an account has nobody to stand against: whoever comes later is newer for as long as it matters. A name
+    that cannot sign in precedes nobody, and a membership whose MAC is wrong may be of anybody.
+    """
+    if membership.is_seasoned(now_ms):
+        return True
+    if membership.role is not Role.OWNER:
+        return False
+    found = sift_members(c, membership.account_id, master=master)
+    before = {one.user_id for one in found.intact if one.created_ms <= membership.created_ms}
+    before.discard(membership.user_id)
+    able = select(func.count()).select_from(user_credentials).where(user_credentials.c.user_id.in_(before))
+    return not found.unusable and not c.execute(able).scalar_one()
+
+
+def why_too_new(c: Connection, membership: Membership, *, master: MasterKey, now_ms: int) -> ApiError | None:
+    """The refusal of what somebody whose role does not count yet may not do; None: it counts.
+
+    Asked before what it is about is changed: who is removed or gets another role precedes nobody afterwards.
+    """
+    if counts(c, membership, master=master, now_ms=now_ms):
+        return None
+    hours = -(-(membership.new_until_ms - now_ms) // 3_600_000)
+    return ApiError("role_denied", f"who joined the account or got another role lately waits: {hours} h more at most")
+
+
+def require_seasoned(c: Connection, membership: Membership, *, master: MasterKey, now_ms: int) -> None:
     """Raises: ApiError: role_denied: the role is too new to count against others."""
-    if not membership.is_seasoned(now_ms):
-        raise ApiError(
-            "role_denied",
-            f"who joined the account or got another role does this {SEASONED_MS // 3_600_000} h later, not before",
-        )
+    if (refusal := why_too_new(c, membership, master=master, now_ms=now_ms)) is not None:
+        raise refusal
 
 
 def role_in(c: Connection, user_id: int, account_id: int, *, master: MasterKey) -> Role | None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from service.accounts import invitations, people, sessions, users
 from service.accounts.people import SEASONED_MS, Role
-from service.db.models import audit_entries
+from service.db.models import audit_entries, memberships
 from tests.service.api import code_of
 from tests.service.approvals.scene import Scene, scene
 from tests.service.auth.seed import DAY_MS
@@ -172,3 +172,59 @@ async def test_a_refused_removal_leaves_no_entry_and_no_change(at: Scene) -> Non
     before = await at.service.services.db.read(count)
     assert code_of(await change(at, "DELETE", "ben", by="ann", coded=False)) == "totp_required"
     assert await at.service.services.db.read(count) == before
+
+
+async def account_of(at: Scene, owner: str) -> int:
+    """Another account, founded now by that person."""
+    now_ms = at.service.clock.now_ms()
+    made = await at.service.services.db.run(
+        lambda c: people.ensure_account(c, "second", owner=owner, master=at.master, now_ms=now_ms)
+    )
+    return made.id
+
+
+async def add_to_second(at: Scene, whom: str, role: str, *, by: str) -> httpx.Response:
+    body = {"account": "second", "user": whom, "role": role, "totp_code": at.code(by)}
+    return await at.ask("POST", "/v1/members", body, by=by)
+
+
+async def test_who_founds_an_account_lets_somebody_in_on_the_first_day_and_who_is_let_in_nobody(at: Scene) -> None:
+    """There is nobody whom the founder could stand against."""
+    await account_of(at, "eve")
+
+    assert (await add_to_second(at, "ben", "owner", by="eve")).status_code == 201
+    invited = {"account": "second", "role": "viewer", "totp_code": at.code("eve")}
+    assert (await at.ask("POST", "/v1/invitations", invited, by="eve")).status_code == 201
+    refused = await add_to_second(at, "cleo", "approver", by="ben")
+    assert (code_of(refused), "24 h more" in refused.json()["detail"]) == ("role_denied", True)
+    listed = (await at.ask("GET", "/v1/members?account=second", by="eve")).json()["members"]
+    assert [one["user"] for one in listed if one["new_until_ms"] is None] == ["eve"]
+    # Whom the founder let in takes nobody away, and the founder does.
+    assert (await add_to_second(at, "cleo", "approver", by="eve")).status_code == 201
+    gone = {"account": "second", "role": "viewer", "totp_code": at.code("ben")}
+    assert code_of(await at.ask("PATCH", f"/v1/members/{at.user_ids['cleo']}", gone, by="ben")) == "role_denied"
+    path = f"/v1/members/{at.user_ids['cleo']}?account=second"
+    assert code_of(await at.ask("DELETE", path, {"totp_code": at.code("ben")}, by="ben")) == "role_denied"
+    assert (await at.ask("DELETE", path, by="eve")).status_code == 200
+
+
+async def test_a_name_that_cannot_sign_in_stands_before_nobody(at: Scene) -> None:
+    """`cambist init` makes an account of a name; who claims it is its first person."""
+    account_id, clock = await account_of(at, "nobody"), at.service.clock
+    clock.advance_ms(1)
+
+    def write(c: Connection) -> None:
+        user_id, now_ms = at.user_ids["eve"], clock.now_ms()
+        people.add_member(c, user_id, account_id=account_id, role=Role.OWNER, master=at.master, now_ms=now_ms)
+
+    await at.service.services.db.run(write)
+    assert (await add_to_second(at, "ben", "viewer", by="eve")).status_code == 201
+
+
+async def test_a_membership_that_was_altered_makes_nobody_the_first(at: Scene) -> None:
+    account_id = await account_of(at, "ben")
+    assert (await add_to_second(at, "eve", "owner", by="ben")).status_code == 201
+    altered = update(memberships).where(memberships.c.account_id == account_id)
+    ben = memberships.c.user_id == at.user_ids["ben"]
+    await at.service.services.db.run(lambda c: c.execute(altered.where(ben).values(created_ms=2**52)))
+    assert code_of(await add_to_second(at, "vic", "approver", by="eve")) == "role_denied"
