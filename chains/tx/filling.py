@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeVar
 from chains.crashpoints import reach
 from chains.errors import FeeCapExceeded, SignerUnavailable, SigningError
 from chains.fees import HISTORY_BLOCKS, TIP_PERCENTILE, suggest, within_cost_cap
+from chains.tx.altered import why_displaced
 from chains.tx.batch import Taken
 from chains.tx.context import EngineParts
 from chains.tx.model import AttemptKind, Lane, OpenTx, PlanId, TxState, Wish, payload_hash
@@ -119,6 +120,8 @@ class Filler(Generic[U]):
                 why = "it is to be cancelled"
             elif any(payload_hash(s.intent.lane, s.intent.call) != s.intent.payload_hash for s in one.slots):
                 why = "the payload is not the one that was accepted"
+            elif (displaced := next(filter(None, map(why_displaced, one.slots)), None)) is not None:
+                why = displaced
             if why is not None:
                 log.warning("%s: %s is refused, its nonces are closed: %s", self._lane.wallet, one.plan_id, why)
             kinds.append(AttemptKind.REAL if why is None else AttemptKind.CANCEL)

@@ -42,7 +42,7 @@ class HoldCode(StrEnum):
     FINALITY_VIOLATED = "finality_violated"
     """A block that the chain had called final is another one now. Holds the chain's lanes."""
     PAYLOAD_MISMATCH = "payload_mismatch"
-    """The stored payload of an open slot was changed by something else than the engine."""
+    """An open slot or its stored payload was changed by something else than the engine."""
     CONTRADICTED = "contradicted"
     """Several endpoints agree that a transaction did not end as one of them had told, and as it was booked."""
 
@@ -58,6 +58,8 @@ class NoteCode(StrEnum):
     """No key is unlocked for the wallet."""
     SIGNING_FAILED = "signing_failed"
     """The signer refused."""
+    DISPLACED = "displaced"
+    """Its attempts were signed for another nonce or wallet than the slot has now: nothing more is signed for it."""
 
 
 def reason(code: RejectCode | HoldCode | NoteCode, text: str) -> str:

@@ -6,6 +6,7 @@
 
 Guarantees:
 - always the same nonce, and for a payload the same gas limit; both fees at least ceil(110 %) of all earlier attempts';
+  a slot whose nonce is not the one that its attempts were signed for gets no more of them, and holds its lane;
 - never above the fee caps or the cost cap, a payload never above its intent's own: then the slot stays as it is, with a
   note that says why;
 - the check is asked before a payload is signed again, and a refusal closes the slot; no payload is signed, saved or
@@ -27,6 +28,7 @@ from chains.config import SendingPolicy
 from chains.crashpoints import reach
 from chains.errors import FeeCapExceeded, SignerUnavailable, SigningError
 from chains.fees import HISTORY_BLOCKS, TIP_PERCENTILE, replace_within, suggest
+from chains.tx.altered import hold, why_displaced
 from chains.tx.context import EngineParts
 from chains.tx.model import (
     Attempt,
@@ -171,6 +173,10 @@ class Replacer(Generic[U]):
 
     async def _replace(self, need: Need, fresh: Fees) -> None:
         slot = need.slot
+        if (displaced := why_displaced(slot)) is not None:
+            await hold(self._parts, [(slot, displaced)])
+            await self._stay(need, NoteCode.DISPLACED, displaced)
+            return
         if need.kind is AttemptKind.REAL:
             refusal = await self._refusal(slot)
             if refusal is not None:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from chains.errors import SignerUnavailable
 from chains.signing.signer import UnlockedKey
-from chains.tx.model import Outcome, TxState
+from chains.tx.model import Outcome, TxState, Wish
 from chains.tx.sending import FIRST_RETRY_MS
 from chains.types import Address, SignedTx, UnsignedTx
 from scripts.devnet.cheats import fund_native
@@ -19,6 +19,7 @@ from service.auth.keys import Destination, NewKey, Permission, create_key, parse
 from service.control.acts import perform
 from service.control.server import this_operator
 from service.db import models as m
+from service.db.txstore import SqlTxStore
 from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack
 from tests.faults.proxy import FaultProxy
 from tests.faults.rules import Drop, Rule
@@ -153,6 +154,25 @@ async def test_F51_a_payload_changed_after_it_was_sent_pays_what_was_accepted_an
     await stack.check_books()
     shown = await perform(stack.services, "tx.show", {"named": f"withdrawal:{path.rsplit('/', 1)[1]}"}, this_operator())
     assert [step["altered"] for step in shown["steps"]] == [True]
+
+
+async def test_F51_a_slot_given_another_nonce_while_it_is_under_way_pays_once_and_holds_the_wallet(
+    stack: Stack, proxy: FaultProxy
+) -> None:
+    path = await accepted(stack, "w")
+    before = await stack.balance_of(BOB, "ETH")
+    await stack.chain().engine.step()
+
+    def change(c: Connection) -> None:
+        [tx_id] = c.execute(update(m.txs).values(nonce=m.txs.c.nonce + 1).returning(m.txs.c.id)).scalars()
+        SqlTxStore().wish(c, tx_id, Wish.BUMP, reason="asked", now_ms=1)
+
+    await stack.services.db.run(change)
+    assert (await stack.settle(path))["state"] in ("confirmed", "final")
+    assert await stack.balance_of(BOB, "ETH") - before == AMOUNT
+    assert set(sent_by(proxy, stack.wallet.address)) == {(0, BOB)}
+    assert ((await holds(stack))[stack.wallet.address] or "").startswith("payload_mismatch: ")
+    await stack.check_books()
 
 
 async def states(stack: Stack) -> list[tuple[TxState, Outcome]]:

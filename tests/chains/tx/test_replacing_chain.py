@@ -2,14 +2,15 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
 
 from chains.config import SendingPolicy
 from chains.errors import RpcRefused
-from chains.tx.model import AttemptKind, AttemptState, OpenTx, Outcome, TxState
+from chains.tx.memory import MemoryState
+from chains.tx.model import AttemptKind, AttemptState, OpenTx, Outcome, TxState, Wish
 from chains.tx.store import StaleState
 from chains.types import CallRequest
 from scripts.devnet.network import LocalChain
@@ -380,3 +381,37 @@ async def test_a_cancel_that_another_process_asked_for_is_sent_within_two_second
     stop.set()
     await running
     assert (await bench.open())[0].attempts[-1].kind is AttemptKind.CANCEL
+
+
+def at_another_nonce(uow: MemoryState, slot: OpenTx) -> None:
+    uow.txs[slot.tx.id] = replace(slot.tx, nonce=slot.tx.nonce + 1)
+
+
+def with_other_bytes(uow: MemoryState, slot: OpenTx) -> None:
+    (sent,) = slot.attempts
+    uow.attempts[sent.hash] = replace(sent, raw=sent.raw[:-1] + bytes([sent.raw[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("wish", list(Wish))
+@pytest.mark.parametrize("edit", [at_another_nonce, with_other_bytes])
+async def test_F51_a_slot_that_is_not_where_it_was_signed_for_is_not_signed_again_and_holds_its_wallet(
+    bench: Bench, edit: Callable[[MemoryState, OpenTx], None], wish: Wish
+) -> None:
+    before = int(bench.rpc("eth_getBalance", SINK, "latest"), 16)
+    slot = await stuck(bench)
+
+    def write(uow: MemoryState) -> None:
+        edit(uow, slot)
+        STORE.wish(uow, slot.tx.id, wish, reason="asked", now_ms=1)
+
+    await bench.uow.run(write)
+    await bench.step()
+    (seen,) = await bench.open()
+    assert len(seen.attempts) == 1
+    assert (seen.tx.note or "").startswith("displaced: ")
+    lane = await bench.uow.read(lambda u: STORE.lane(u, slot.tx.lane))
+    assert lane is not None
+    assert (lane.hold_reason or "").startswith("payload_mismatch: ")
+    await bench.step(blocks=3)
+    assert int(bench.rpc("eth_getBalance", SINK, "latest"), 16) - before == PAY.value_wei
+    assert bench.rpc("eth_getTransactionCount", bench.key.address, "latest") == "0x1"
