@@ -43,6 +43,8 @@ STATEMENT_TIMEOUT_MS: Final = 30_000
 IDLE_IN_TRANSACTION_MS: Final = 5_000
 """The server ends the session of a process that stopped, or was cut off, in the middle of a transaction: its locks are
 in the way of those who take it for dead (`service.workers.membership.TTL_S`), and of writers that have to be alone."""
+IDLE_IN_MIGRATION_MS: Final = 60_000
+"""As above, for a migration: between two statements it works out the next, on a busy machine for seconds."""
 BESIDE_OTHERS: Final = "LOCK TABLE write_turns IN ROW EXCLUSIVE MODE"
 """The first statement of a writer. It takes no snapshot, so that a writer that waited sees what it waited for."""
 ALONE: Final = "LOCK TABLE write_turns IN SHARE ROW EXCLUSIVE MODE"
@@ -120,6 +122,7 @@ class PostgresBackend:
 
     async def migrate(self, upgrade: Callable[[Connection], None]) -> None:
         def alone(connection: Connection) -> None:
+            connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_IN_MIGRATION_MS}"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             upgrade(connection)
 
