@@ -2,13 +2,15 @@
 
 Guarantees: whatever widens needs the authenticator's code and no hold, and whatever does not needs neither
 (`widening`), but for another label of a key with withdraw, by which people know it who approve; a change that does both
-is one that widens. A key that has ended stays as it is. A key that gets the trade permission gets the usual limits for
-what nobody limits. What it may call cools as an address does where it is more than before, all of it. The change and
-its entry in the audit log commit together. A permission that is taken ends what it was needed for and was not signed:
-resting orders here, plans right before they would be signed (`service.workers.presign`).
+is one that widens. A key with withdraw is widened by who made it only (`access`). A key that has ended stays as it is.
+A key that gets the trade permission gets the usual limits for what nobody limits. What it may call cools as an address
+does, all of it, where it is more than before, or the key is used from more networks or may withdraw where it did not.
+The change and its entry in the audit log commit together. A permission that is taken ends what it was needed for and
+was not signed: resting orders here, plans right before they would be signed (`service.workers.presign`).
 Not guaranteed: that what was accepted before another right was narrowed does not happen; revoking ends that.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +65,7 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
         wider = [name for name, direction in judged.items() if direction is Direction.WIDER]
         narrower = [name for name, direction in judged.items() if direction is Direction.NARROWER]
         label = key.label if asked.label is None else asked.label
-        cools = judged["limits.calls"] is Direction.WIDER
+        cools = _cools(key, rights, wider)
         changed = keys.change_key(
             c,
             key,
@@ -73,6 +75,10 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
             master=master,
             now_ms=now_ms,
         )
+        if wider:
+            access.check_widens(c, caller, key, rights.permissions, master=master, now_ms=now_ms)
+        if _renames(key, asked):
+            access.check_not_new(c, caller, key, master=master, now_ms=now_ms)
         if wider or _renames(key, asked):
             what = f"widening {', '.join(wider)}" if wider else "another label of a key with withdraw"
             confirm(c, caller, offered, master=master, now_ms=now_ms, what=what)
@@ -85,6 +91,14 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
 
     with refusals():
         return await services.db.run(write)
+
+
+def _cools(key: ApiKey, after: Rights, wider: Sequence[str]) -> bool:
+    """Whether its calls wait anew: there are more of them, or more from where or with which they are reached."""
+    if not after.restrictions.calls:
+        return False
+    withdraws = Permission.WITHDRAW in after.permissions - key.permissions
+    return withdraws or "limits.calls" in wider or "ip_allowlist" in wider
 
 
 def _renames(key: ApiKey, asked: KeyPatch) -> bool:

@@ -3,11 +3,12 @@
     make ── waiting ── activate, with the authenticator's code ──> active
                └── LAPSE_MS ──> lapsed, for good
 
-Guarantees: a key made here does nothing until it is activated, and is activated once, however many ask at once; what it
-may call cools from then on, as an address does; it has no right that its maker's role may not give; members who are no
-owners use the account's number of keys up neither each nor all together, so that an owner can make one; a successor has
-exactly the rights of the key that it is made for, and that key goes on until the successor is activated and the overlap
-has passed. Each is in the audit log, with its commit.
+Guarantees: a key made here does nothing until it is activated, and is activated once, however many ask at once, with
+withdraw by who made it, as whom it acts; what it may call cools from then on, as an address does; it has no right that
+its maker's role may not give; members who are no owners use the account's number of keys up neither each nor all
+together, so that an owner can make one; a successor has exactly the rights of the key that it is made for (its calls
+cool anew unless who made that one makes this one), and that key goes on until the successor is activated and the
+overlap has passed. Each is in the audit log, with its commit.
 Not guaranteed: that limits of a day are shared while two keys overlap: each has its own.
 """
 
@@ -113,8 +114,9 @@ async def activate(services: Services, caller: SessionCaller, key_id: str, *, to
         state = key.state(now_ms, idle_ms=idle_ms(services))
         if state is not KeyState.WAITING:
             raise ApiError("key_not_waiting", f"this key is {state}")
+        access.check_activates(caller, key)
         confirm(c, caller, offered, master=master, now_ms=now_ms, what="activating a key")
-        calls_from_ms = _calls_from(c, key, master=master, now_ms=now_ms)
+        calls_from_ms = _calls_from(c, caller, key, master=master, now_ms=now_ms)
         activated = keys.activate_key(c, key, calls_from_ms=calls_from_ms, master=master, now_ms=now_ms)
         record(c, services, caller, activated, act=KEY_ACTIVATED, now_ms=now_ms, details=described(services, activated))
         return shown(c, services, activated)
@@ -137,6 +139,7 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
         state = old.state(now_ms, idle_ms=idle_ms(services))
         if state is not KeyState.ACTIVE:
             raise ApiError("key_ended" if state is not KeyState.WAITING else "key_inactive", f"this key is {state}")
+        access.check_not_new(c, caller, old, master=master, now_ms=now_ms)
         given = None if asked.public_key is None else naming.public_key(asked.public_key)
         if given is not None and given == old.public_key:
             raise InvalidKey("rotating is for a new pair of keys: this is the old one's public key")
@@ -156,7 +159,7 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
             made_by=caller.user_id,
             lapses_ms=now_ms + LAPSE_MS,
             rotation=Rotation(key_id=old.id, overlap_ms=asked.overlap_hours * HOUR_MS),
-            # The same calls, which have cooled or go on to.
+            # As long as at least; `activate` says whether longer.
             calls_from_ms=old.calls_from_ms,
         )
         made = _create(c, services, new, role=role, now_ms=now_ms)
@@ -168,11 +171,25 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
         return await services.db.run(write)
 
 
-def _calls_from(c: Connection, key: ApiKey, *, master: MasterKey, now_ms: int) -> int | None:
-    """From when on a key that is activated now calls what it lists: a contract is a way out as an address is."""
-    if key.rotation is not None or not key.restrictions.calls:
+def _calls_from(
+    c: Connection, caller: SessionCaller, key: ApiKey, *, master: MasterKey, now_ms: int
+) -> int | None:  # fmt: skip
+    """From when on a key that is activated now calls what it lists: a contract is a way out as an address is.
+
+    And who has the secret says what a contract is called with: calls that cooled for one person have not for another.
+    """
+    if not key.restrictions.calls or _goes_on(c, caller, key, master=master, now_ms=now_ms):
         return key.calls_from_ms
-    return cooling.end_of(c, key.account_id, now_ms=now_ms, master=master)
+    return max(key.calls_from_ms or 0, cooling.end_of(c, key.account_id, now_ms=now_ms, master=master))
+
+
+def _goes_on(c: Connection, caller: SessionCaller, key: ApiKey, *, master: MasterKey, now_ms: int) -> bool:
+    """Whether it takes the place of a key of the same person, who is not new in the account."""
+    old = None if key.rotation is None else keys.load_key(c, key.rotation.key_id, master=master)
+    mine = people.membership_of(c, caller.user_id, account_id=key.account_id, master=master)
+    if old is None or mine is None or old.made_by != caller.user_id:
+        return False
+    return memberships.counts(c, mine, master=master, now_ms=now_ms)
 
 
 def _end_of_successor(old: ApiKey, asked_ms: int | None, *, now_ms: int) -> int | None:

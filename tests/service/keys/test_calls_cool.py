@@ -10,10 +10,13 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Connection
 
+from service.accounts import joining, people
+from service.accounts.people import Role
 from service.addresses.cooling import DEFAULT_MS
 from service.auth import keys
 from service.auth.callers import Caller
 from service.auth.keymemory import WalletRef
+from service.auth.restrictions import AllowedCall, Restrictions
 from service.build import ChainRuntime, Services
 from service.db.engine import Database
 from service.errors import ApiError
@@ -22,7 +25,7 @@ from service.transactions.placement import check_allowed
 from tests.clock import FakeClock
 from tests.service.approvals.scene import Scene, scene
 from tests.service.auth.seed import DAY_MS
-from tests.service.books_seed import NOW_MS
+from tests.service.books_seed import ETHEREUM, NOW_MS, address_of
 from tests.service.trading_seed import ASSETS, DEPLOYMENTS
 from tests.service.transactions.seed import MASTER, seed_authority, terms_of
 
@@ -148,3 +151,72 @@ async def test_calls_that_began_to_cool_after_a_request_was_let_in_stop_it(sqlit
     with pytest.raises(ApiError) as refused:
         await sqlite_db.run(widen)
     assert refused.value.code == "try_again"
+
+
+async def successor(at: Scene, key_id: str, *, by: str) -> str:
+    made = await at.ask("POST", f"/v1/keys/{key_id}/rotate", {}, by=by)
+    assert made.status_code == 201, made.text
+    return str(made.json()["key"]["key"])
+
+
+async def test_a_successor_that_somebody_else_made_cools_from_its_activation(at: Scene) -> None:
+    """Who has the secret says what a contract is called with: another receiver is another way out."""
+    key_id = await make(at, CALL)
+    await activate(at, key_id)
+    at.service.clock.advance_ms(3 * DAY_MS)
+    for old in (await hosts(at), key_id):
+        made = await successor(at, old, by="ben")
+        at.service.clock.advance_ms(DAY_MS)
+        code = {"totp_code": at.code("ben")}
+        active = (await at.ask("POST", f"/v1/keys/{made}/activate", code, by="ben")).json()
+        assert active["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+
+
+async def test_a_successor_cools_where_its_maker_is_an_owner_anew(at: Scene) -> None:
+    key_id = await make(at, CALL)
+    await activate(at, key_id)
+    at.service.clock.advance_ms(3 * DAY_MS)
+
+    def anew(c: Connection) -> None:
+        account, ann, now_ms = at.account_id, at.user_ids["ann"], at.service.clock.now_ms()
+        joining.remove(c, account, user_id=ann, master=at.master, now_ms=now_ms)
+        people.add_member(c, ann, account_id=account, role=Role.OWNER, master=at.master, now_ms=now_ms)
+
+    await at.service.services.db.run(anew)
+    active = await activate(at, await successor(at, key_id, by="ann"))
+    assert active["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+
+
+async def hosts(at: Scene) -> str:
+    """A key that the operator made, which calls at once."""
+    call = AllowedCall(chain_id=ETHEREUM, contract=address_of(77), selector="0xb6b55f25", max_value_wei=0)
+    return await at.key("hosts", made_by=None, restrictions=Restrictions(calls=frozenset({call})))
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_calls_cool_anew_where_a_key_is_used_from_more_networks(at: Scene, waits: bool) -> None:
+    key_id = await make(at, CALL)
+    active = await activate(at, key_id)
+    at.service.clock.advance_ms(3 * DAY_MS)
+    changed = await successor(at, key_id, by="ann") if waits else key_id
+    narrower = {"limits": {"daily_withdrawals": 1}}
+    assert (await patch(at, changed, narrower))["calls_from_ms"] == active["calls_from_ms"]
+    wider = await patch(at, changed, {"ip_allowlist": ["127.0.0.1/32", "198.51.100.6/32"]})
+    assert wider["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+    if waits:
+        assert (await activate(at, changed))["calls_from_ms"] == wider["calls_from_ms"]
+
+
+async def test_calls_cool_anew_where_a_key_gets_withdraw_again(at: Scene) -> None:
+    key_id = await make(at, CALL)
+    active = await activate(at, key_id)
+    at.service.clock.advance_ms(3 * DAY_MS)
+    assert (await patch(at, key_id, {"permissions": ["read"]}))["calls_from_ms"] == active["calls_from_ms"]
+    wider = await patch(at, key_id, {"permissions": ["read", "withdraw"]})
+    assert wider["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+
+
+async def patch(at: Scene, key_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    done = await at.ask("PATCH", f"/v1/keys/{key_id}", body | {"totp_code": at.code("ann")}, by="ann")
+    assert done.status_code == 200, done.text
+    return dict(done.json())
