@@ -118,6 +118,8 @@ def _chain_bars(done: Proven, *, blocks: int, reorgs: int) -> list[Bar]:
         Bar(name="reorgs of 1 to 8 blocks", measured=done.reorgs, needed=reorgs, unit=""),
         Bar(name="orders filled", measured=done.filled, needed=blocks // 20, unit=""),
         Bar(name="tries of the keeper", measured=done.executed, needed=blocks // 40, unit=""),
+        Bar(name="orders found executable before a look, of a fifth", measured=done.found_executable,
+            needed=blocks // 400, unit=""),
         Bar(name="fills or tries outside the limit", measured=len(done.outside), needed=0, unit="",
             sense=Sense.AT_MOST),
         Bar(name="heads in a row that an executable order rested", measured=done.longest, needed=2, unit="",
