@@ -34,6 +34,7 @@ from service.orders.schemas import (
 )
 from service.orders.terms import Asked, check_combination, parse_price
 from service.orders.view import fill_price, order_document
+from service.plans.answers import made_before
 from service.plans.progress import steps
 
 router = APIRouter(prefix="/v1", tags=["orders"])
@@ -42,7 +43,7 @@ MAX_LISTED = 100
 MAX_ID = 2**53 - 1
 
 
-@router.post("/{chain}/orders", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/{chain}/orders", status_code=status.HTTP_202_ACCEPTED, responses=made_before(OrderOut))
 async def place_order(
     chain: ChainName, body: OrderIn, caller: TradeCaller, services: Here, response: Response
 ) -> OrderOut:
@@ -68,7 +69,7 @@ async def test_order(chain: ChainName, body: OrderIn, caller: TradeCaller, servi
     return OrderTested(outcome=does, reason=decision.expired, quote=quote)
 
 
-@router.post("/{chain}/orders/replace", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/{chain}/orders/replace", status_code=status.HTTP_202_ACCEPTED, responses=made_before(ReplacedOut))
 async def replace_order(
     chain: ChainName, body: ReplaceIn, caller: TradeCaller, services: Here, response: Response
 ) -> ReplacedOut:

@@ -18,6 +18,7 @@ from service.errors import ApiError
 from service.markets.listing import block_of
 from service.markets.lookup import ChainName, Here, asset_named, chain_named, config_named, parse_amount
 from service.orders.schemas import CLIENT_ID
+from service.plans.answers import made_before
 from service.transactions import allowances as standing
 from service.transactions import calling, placement, storage, upkeep
 from service.transactions.model import Transaction, TransactionKind, TransactionState
@@ -48,7 +49,7 @@ TRIED = "not-placed"
 """The client id of a call that is only tried out."""
 
 
-@router.post("/{chain}/wrap", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/{chain}/wrap", status_code=status.HTTP_202_ACCEPTED, responses=made_before(TransactionOut))
 async def wrap(
     chain: ChainName, body: WrapIn, caller: TradeCaller, services: Here, response: Response
 ) -> TransactionOut:
@@ -59,7 +60,7 @@ async def wrap(
     return await _upkeep(services, runtime, caller, asked=asked, response=response)
 
 
-@router.post("/{chain}/unwrap", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/{chain}/unwrap", status_code=status.HTTP_202_ACCEPTED, responses=made_before(TransactionOut))
 async def unwrap(
     chain: ChainName, body: WrapIn, caller: TradeCaller, services: Here, response: Response
 ) -> TransactionOut:
@@ -99,7 +100,7 @@ async def list_allowances(
     )
 
 
-@router.post("/{chain}/allowances/revoke", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/{chain}/allowances/revoke", status_code=status.HTTP_202_ACCEPTED, responses=made_before(TransactionOut))
 async def revoke_allowance(
     chain: ChainName, body: RevokeIn, caller: TradeCaller, services: Here, response: Response
 ) -> TransactionOut:
@@ -110,7 +111,7 @@ async def revoke_allowance(
     return await _upkeep(services, runtime, caller, asked=asked, response=response)
 
 
-@router.post("/{chain}/transactions", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/{chain}/transactions", status_code=status.HTTP_202_ACCEPTED, responses=made_before(TransactionOut))
 async def place_transaction(
     chain: ChainName, body: PlacedCallIn, caller: WithdrawCaller, services: Here, response: Response
 ) -> TransactionOut:

@@ -20,6 +20,7 @@ from service.build import ChainRuntime, Services
 from service.errors import ApiError
 from service.markets.lookup import ChainName, Here, asset_named, chain_named, config_named, parse_amount
 from service.orders.schemas import CLIENT_ID
+from service.plans.answers import made_before
 from service.plans.recording import record_placed
 from service.withdrawals import placement, storage
 from service.withdrawals.cancelling import cancel
@@ -38,7 +39,7 @@ MAX_ID = 2**53 - 1
 WithdrawalId = Annotated[int, Path(ge=1, le=MAX_ID, examples=[7])]
 
 
-@router.post("/{chain}/withdrawals", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/{chain}/withdrawals", status_code=status.HTTP_202_ACCEPTED, responses=made_before(WithdrawalOut))
 async def place_withdrawal(
     chain: ChainName, body: WithdrawalIn, caller: WithdrawCaller, services: Here, response: Response
 ) -> WithdrawalOut:

@@ -47,3 +47,16 @@ async def test_every_parameter_body_and_answer_has_an_example(page: Mapping[str,
             for part in (*bodies, *answers):
                 missing += unshown(part["content"]["application/json"]["schema"], page, at)
     assert not missing
+
+
+async def test_what_is_accepted_once_is_answered_with_another_status_the_second_time(page: Mapping[str, Any]) -> None:
+    accepting = [
+        operation["responses"]
+        for operations in page["paths"].values()
+        for operation in operations.values()
+        if "202" in operation["responses"]
+    ]
+    assert len(accepting) == 7
+    for responses in accepting:
+        assert responses["200"]["content"] == responses["202"]["content"]
+        assert "this client id made it before" in responses["200"]["description"]
