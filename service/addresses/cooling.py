@@ -2,6 +2,7 @@
 was made in a session may call anew: a contract that is called may keep what it is sent.
 
     24 h, until the owner says otherwise     longer: at once     shorter: once the time of before has passed
+                                             longer, taken back within 24 h: once the time before it has passed
 
 Guarantees: a row without its MAC is refused; no time is kept in memory, so that a restart loses none; an entry's end of
 cooling is fixed when it is added, and counts from the newest time that the audit log has seen where the clock stands
@@ -24,6 +25,9 @@ from service.errors import ApiError
 HOUR_MS: Final = 3_600_000
 DEFAULT_MS: Final = 24 * HOUR_MS
 MAX_MS: Final = 90 * 24 * HOUR_MS
+TAKEN_BACK_MS: Final = 24 * HOUR_MS
+"""For how long after a time was made longer that is taken back without waiting for the longer one, which somebody with
+an owner's session and a code could have asked for to keep the account's funds where they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,26 @@ class Rule:
     cooling_ms: int
     next_ms: int | None
     next_from_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """The time in force before it was made longer, until when that counts; none: it was not, lately.
+
+    Made longer twice it is the first one's, and counts no later: neither the wait nor the time to take it back grows.
+    """
+
+    before_ms: int | None
+    until_ms: int | None
+
+
+def _known(row: Any, *, now_ms: int) -> _Known:
+    until_ms = row["before_until_ms"]
+    # One that was made shorter since, and is in force, is what the account has now.
+    shortened = row["next_from_ms"] is not None and row["next_from_ms"] <= now_ms
+    if until_ms is None or until_ms <= now_ms or shortened:
+        return _Known(before_ms=None, until_ms=None)
+    return _Known(before_ms=row["before_ms"], until_ms=until_ms)
 
 
 def rule_of(c: Connection, account_id: int, *, now_ms: int, master: MasterKey) -> Rule:
@@ -48,6 +72,9 @@ def rule_of(c: Connection, account_id: int, *, now_ms: int, master: MasterKey) -
 def set_cooling(c: Connection, account_id: int, *, cooling_ms: int, now_ms: int, master: MasterKey) -> Rule:
     """Ask for another cooling time: a longer one, or the same one, is in force at once and ends a wait for a shorter.
 
+    A shorter one waits as long as the one of before; down to the one that was made longer within `TAKEN_BACK_MS`, as
+    long as that one.
+
     Raises:
         ApiError: invalid_parameters: over `MAX_MS`. try_again: changed at the same moment.
         authority.Tampered.
@@ -58,12 +85,18 @@ def set_cooling(c: Connection, account_id: int, *, cooling_ms: int, now_ms: int,
     stands = _row(c, account_id, master)
     before = rule_of(c, account_id, now_ms=now_ms, master=master).cooling_ms
     shorter = cooling_ms < before
+    known = _Known(before_ms=None, until_ms=None) if stands is None else _known(stands, now_ms=now_ms)
+    if cooling_ms > before and known.before_ms is None:
+        known = _Known(before_ms=before, until_ms=now_ms + TAKEN_BACK_MS)
+    waits_ms = known.before_ms if known.before_ms is not None and cooling_ms >= known.before_ms else before
     row = {
         "account_id": account_id,
         "cooling_ms": before if shorter else cooling_ms,
         "next_cooling_ms": cooling_ms if shorter else None,
-        "next_from_ms": now_ms + before if shorter else None,
+        "next_from_ms": now_ms + waits_ms if shorter else None,
         "changed_ms": now_ms,
+        "before_ms": known.before_ms,
+        "before_until_ms": known.until_ms,
     }
     stored = row | {"mac": authority.mac(master, book_rules, row)}
     if stands is None:

@@ -113,6 +113,8 @@ async def add_address(body: AddressIn, caller: PersonCaller, services: Here) -> 
 async def set_cooling(body: CoolingIn, caller: PersonCaller, services: Here) -> CoolingOut:
     """Another cooling time, with a code: a longer one at once, a shorter one after the time of before has passed.
 
+    Within 24 hours, back from a longer one to the time before it waits as long as that one.
+
     Entries that cool already are not changed.
     """
     offered = await confirming.offer(services, caller, body.totp_code)
@@ -122,6 +124,11 @@ async def set_cooling(body: CoolingIn, caller: PersonCaller, services: Here) -> 
         account_id = _owned(services, c, caller, body.account)
         before = cooling.rule_of(c, account_id, now_ms=now_ms, master=master)
         cooling_ms = body.cooling_hours * HOUR_MS
+        if cooling_ms >= before.cooling_ms:
+            # At once, and back it waits: for who is new, too long a way to keep others' funds where they are.
+            mine = people.membership_of(c, caller.user_id, account_id=account_id, master=master)
+            assert mine is not None  # `_owned` saw it, in this unit of work
+            memberships.require_seasoned(c, mine, master=master, now_ms=now_ms)
         rule = cooling.set_cooling(c, account_id, cooling_ms=cooling_ms, now_ms=now_ms, master=master)
         confirming.confirm(c, caller, offered, master=master, now_ms=now_ms)
         record_by_person(

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from service.db.models.base import Id, metadata
+from service.db.models.base import NOT_IN_MAC_WHEN_NULL, Id, metadata
 from service.db.types import Addr
 
 _IN_BOOK: Final = text("removed_ms IS NULL")
@@ -69,6 +69,9 @@ book_rules: Final = Table(
     Column("next_cooling_ms", BigInteger, nullable=True),
     Column("next_from_ms", BigInteger, nullable=True),
     Column("changed_ms", BigInteger, nullable=False),
+    # The one before it was made longer, and until when taking that back waits no longer than that one.
+    Column("before_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
+    Column("before_until_ms", BigInteger, nullable=True, info={NOT_IN_MAC_WHEN_NULL: True}),
     Column("mac", LargeBinary(32), nullable=False),
     CheckConstraint("(next_cooling_ms IS NULL) = (next_from_ms IS NULL)", name="next"),
     CheckConstraint("next_cooling_ms IS NULL OR next_cooling_ms < cooling_ms", name="shorter"),

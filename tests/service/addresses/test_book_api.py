@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Connection, select, update
 
@@ -15,6 +16,7 @@ from service.addresses.checking import Examined
 from service.db.models import audit_entries, book_entries, book_rules
 from tests.service.addresses.scene import EXCHANGE, SAFE, UNLISTED_TOKEN, Scene, scene
 from tests.service.api import code_of
+from tests.service.approvals.scene import scene as scene_of_approvals
 from tests.service.auth.seed import DAY_MS
 from tests.service.books_seed import ETHEREUM, address_of
 
@@ -159,12 +161,16 @@ async def test_removing_is_at_once_and_an_address_added_again_cools_again(ada: S
     assert (again["state"], again["id"] != made["id"]) == ("cooling", True)
 
 
+async def cool(ada: Scene, hours: int) -> dict[str, Any]:
+    body = {"cooling_hours": hours, "totp_code": ada.service.totp_code()}
+    answer = await ada.ask("PUT", "/v1/address-cooling", body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
 async def test_a_shorter_cooling_time_waits_as_long_as_the_one_before(ada: Scene) -> None:
     async def ask(hours: int) -> dict[str, Any]:
-        body = {"cooling_hours": hours, "totp_code": ada.service.totp_code()}
-        answer = await ada.ask("PUT", "/v1/address-cooling", body)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        return await cool(ada, hours)
 
     begun_ms = ada.service.clock.now_ms() + 30_000
     assert await ask(1) == {"cooling_hours": 24, "next_hours": 1, "next_from_ms": begun_ms + DAY_MS}
@@ -179,6 +185,60 @@ async def test_a_shorter_cooling_time_waits_as_long_as_the_one_before(ada: Scene
     assert (await ada.book())["cooling"] == {"cooling_hours": 2, "next_hours": None, "next_from_ms": None}
     made = (await ada.add(address_of(0x99), "second")).json()
     assert made["cooling_until_ms"] == ada.service.clock.now_ms() + 2 * HOUR_MS
+
+
+async def test_a_longer_cooling_time_is_taken_back_within_a_day_without_waiting_for_it(ada: Scene) -> None:
+    """Else one code keeps all funds where they are for three months."""
+    clock = ada.service.clock
+    begun_ms = clock.now_ms() + 30_000
+    await cool(ada, 100)
+    # Twice is no other way to the same end.
+    await cool(ada, 90 * 24)
+    back = await cool(ada, 24)
+    assert (back["cooling_hours"], back["next_hours"]) == (90 * 24, 24)
+    assert back["next_from_ms"] == clock.now_ms() + DAY_MS
+    # Longer ends that, and is taken back again; below what was before, it waits as ever.
+    await cool(ada, 90 * 24)
+    assert (await cool(ada, 23))["next_from_ms"] == clock.now_ms() + 90 * DAY_MS
+    clock.advance_ms(begun_ms + DAY_MS - 30_001 - clock.now_ms())
+    back = await cool(ada, 24)
+    assert back["next_from_ms"] == clock.now_ms() + DAY_MS
+    # And not after a day.
+    assert (await cool(ada, 24))["next_from_ms"] == clock.now_ms() + 90 * DAY_MS
+    clock.advance_ms(90 * DAY_MS)
+    ada.token = await ada.service.session()
+    assert (await ada.book())["cooling"]["cooling_hours"] == 24
+    await cool(ada, 48)
+    assert (await cool(ada, 24))["next_from_ms"] == clock.now_ms() + DAY_MS
+
+
+async def test_a_time_that_was_made_shorter_is_what_the_next_one_is_taken_back_to(ada: Scene) -> None:
+    clock = ada.service.clock
+    await cool(ada, 1)
+    clock.advance_ms(DAY_MS)
+    await cool(ada, 48)
+    await cool(ada, 10)
+    clock.advance_ms(HOUR_MS)
+    assert (await ada.book())["cooling"]["cooling_hours"] == 10
+    assert (await cool(ada, 1))["next_from_ms"] == clock.now_ms() + 10 * HOUR_MS
+    await cool(ada, 48)
+    assert (await cool(ada, 10))["next_from_ms"] == clock.now_ms() + 10 * HOUR_MS
+
+
+async def test_who_is_new_makes_no_cooling_time_longer_and_ends_no_wait_for_a_shorter(tmp_path: Path) -> None:
+    async with scene_of_approvals(tmp_path) as at:
+        await at.person("zoe", Role.OWNER, joined_ago_ms=0)
+
+        async def ask(hours: int, *, by: str) -> httpx.Response:
+            body = {"cooling_hours": hours, "totp_code": at.code(by)}
+            return await at.ask("PUT", "/v1/address-cooling", body, by=by)
+
+        assert code_of(await ask(90 * 24, by="zoe")) == "role_denied"
+        assert (await ask(12, by="ann")).status_code == 200
+        assert code_of(await ask(24, by="zoe")) == "role_denied"
+        assert (await ask(1, by="zoe")).status_code == 200
+        at.service.clock.advance_ms(DAY_MS)
+        assert (await ask(90 * 24, by="zoe")).status_code == 200
 
 
 async def test_the_cooling_time_needs_a_code_and_has_a_bound(ada: Scene) -> None:
