@@ -165,12 +165,12 @@ def end(c: Connection, withdrawal_id: int, *, master: MasterKey, now_ms: int) ->
     A row without its MAC stays as it is: it lets nothing be signed.
     """
     t = clearances
-    row = c.execute(select(t).where(t.c.withdrawal_id == withdrawal_id)).mappings().one_or_none()
-    if row is None or row["ended_ms"] is not None:
-        return
     try:
+        row = c.execute(select(t).where(t.c.withdrawal_id == withdrawal_id)).mappings().one_or_none()
+        if row is None or row["ended_ms"] is not None:
+            return
         authority.verify(master, t, row)
-    except authority.Tampered:
+    except (authority.Tampered, *authority.UNREADABLE):
         return
     mac = authority.mac(master, t, dict(row) | {"ended_ms": now_ms})
     c.execute(update(t).where(t.c.withdrawal_id == withdrawal_id).values(ended_ms=now_ms, mac=mac))

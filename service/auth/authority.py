@@ -18,6 +18,8 @@ from typing import Any, Final, Generic, TypeVar
 import orjson
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table
 
+from chains.errors import ChainError
+from contracts.errors import ContractError
 from contracts.ratio import Ratio
 from service.auth.secrets import MasterKey
 from service.db.models import NOT_IN_MAC, NOT_IN_MAC_WHEN_NULL
@@ -26,8 +28,17 @@ T = TypeVar("T")
 
 COLUMN: Final = "mac"
 _LENGTH_BYTES: Final = 4
-_UNREADABLE: Final = (ValueError, TypeError, LookupError)
-"""What reading a column raises whose value is none of its type (`service.db.types`)."""
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    ChainError,
+    ContractError,
+)
+"""What reading a row raises that something else than the service has written: no value of its column's type, say, no
+address, or an asset that nobody lists."""
 
 
 class Tampered(Exception):
@@ -81,7 +92,7 @@ def sift(
     try:
         # As a rule all can be read; a value that is none of its column's type spoils the whole answer.
         named = [(row[id_], row) for row in c.execute(statement).mappings().all()]
-    except _UNREADABLE:
+    except UNREADABLE:
         found = c.execute(statement.with_only_columns(id_)).scalars().all()
         named = [(one, _alone(c, statement.where(id_ == one))) for one in found]
     intact: list[T] = []
@@ -99,7 +110,7 @@ def sift(
 def _alone(c: Connection, statement: Select[Any]) -> RowMapping | None:
     try:
         return c.execute(statement).mappings().one_or_none()
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 

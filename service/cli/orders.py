@@ -10,7 +10,7 @@ import typer
 from service.cli.api import Api
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.options import JsonOption
-from service.cli.output import print_fields, print_json, print_table, shortened
+from service.cli.output import print_fields, print_json, print_table, shortened, warn_unusable
 from service.cli.profile import load_profile
 from service.cli.trading import (
     BaseOption,
@@ -159,6 +159,7 @@ def cancel_all(
         print_json(answer)
         return
     print_fields({"cancelled": str(len(answer["cancelled"])), "being executed": str(len(answer["being_executed"]))})
+    warn_unusable(answer)
 
 
 @app.command(
@@ -252,6 +253,7 @@ def list_orders(
     print_table(
         ["order", "chain", "market", "side", "type", "size", "price", "state", "filled"], rows, right="size, price"
     )
+    warn_unusable(answer)
 
 
 @app.command("show", epilog="Example:\n\n  cambist order show 42")

@@ -9,22 +9,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import Field
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from chains.config import ChainConfig
-from chains.tx.model import IntentState, Plan
+from chains.tx.model import IntentState, Plan, PlanId
 from chains.tx.reasons import RejectCode, reason
 from chains.tx.store import Clock, StaleState, TxObserver
 from chains.types import ChainId
 from contracts.assets import AssetList
 from contracts.deployments import Deployments, load_deployments
+from service.auth.authority import UNREADABLE, Tampered
 from service.auth.secrets import MasterKey
 from service.build import Services
 from service.control.params import Params
 from service.control.protocol import ActFailed
 from service.db import txstory
+from service.db.models import intents
 from service.db.txstore import SqlTxStore
+from service.journal import reservations
 from service.workers.observer import ChainObserver
+from service.workers.unread import end_unread, record_unread
 
 WAITING: Final = (IntentState.ACCEPTED, IntentState.QUEUED)
 
@@ -47,6 +51,7 @@ class Rejecter:
         clock: Clock,
     ) -> None:
         self._store = SqlTxStore()
+        self.master: Final = master
         self._observers: dict[ChainId, TxObserver[Connection]] = {
             config.chain_id: ChainObserver(
                 config,
@@ -59,6 +64,29 @@ class Rejecter:
             for config in configs.values()
             if config.chain_id in assets
         }
+
+    def reject_waiting(self, c: Connection, plan_ids: Sequence[PlanId], stored: str, *, now_ms: int) -> int:
+        """`reject` of those of the plans that wait; no row of one keeps the others, or the unit of work, from it.
+
+        One whose rows make no sense is given up by its id, with what it is of, and there is an entry of it.
+        """
+        rejected = 0
+        for plan_id in plan_ids:
+            try:
+                # What was written of it, up to where it made no sense, is taken back.
+                with c.begin_nested():
+                    plan = self._store.plan(c, plan_id)
+                    rejected += 0 if plan is None else self.reject(c, [plan], stored)
+            except (Tampered, StaleState, *UNREADABLE):
+                # Stale in one unit of work: its steps are in states that no plan of the service's has.
+                values = {"state": IntentState.REJECTED, "reject_reason": stored}
+                waits = (intents.c.plan_id == plan_id) & intents.c.state.in_(WAITING)
+                c.execute(update(intents).where(waits).values(values))
+                end_unread(c, plan_id, master=self.master, now_ms=now_ms)
+                record_unread(c, plan_id, master=self.master, now_ms=now_ms)
+                reservations.release(c, plan_id, now_ms)
+                rejected += 1
+        return rejected
 
     def reject(self, c: Connection, plans: Sequence[Plan], stored: str) -> int:
         """Reject what waits of each; how many plans that were. Those of chains that are not described stay."""

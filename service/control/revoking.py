@@ -2,21 +2,22 @@
 open slots are to be closed.
 
 Guarantees: in the unit of work that revokes, so that nothing queued under the key is placed after it; what was reserved
-for a rejected plan is released, and its order, withdrawal or transaction tells why. Not guaranteed: that bytes sent
+for a rejected plan is released, and its order, withdrawal or transaction tells why. No row that something else has
+written keeps a key from being revoked: what makes no sense is ended by its id. Not guaranteed: that bytes sent
 before lose against their self-send; what is mined decides. Plans of chains that are not described any more stay
 queued, and the check before signing refuses them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection, select, union
 
-from chains.tx.model import Plan, PlanId
+from chains.tx.model import PlanId
 from chains.tx.reasons import RejectCode, reason
 from service.control.rejecting import WAITING, Rejecter
 from service.db import models as m
-from service.db.txstore import SqlTxStore
 from service.orders.closing import cancel_of_key
 from service.orders.reasons import KEY_REVOKED
 from service.pauses import Scope, Target, close_slots
@@ -35,19 +36,18 @@ class Ended:
 
 def end_what_is_open(c: Connection, key_id: str, *, rejecter: Rejecter, now_ms: int) -> Ended:
     """Cancel the key's resting orders, reject its queued plans, ask for a self-send at each of its unmined slots."""
-    cancelled = len(cancel_of_key(c, key_id, reason=KEY_REVOKED, now_ms=now_ms))
-    rejected = rejecter.reject(c, _waiting(c, key_id), reason(RejectCode.PRESIGN_REFUSED, WHY))
+    cancelled = cancel_of_key(c, key_id, reason=KEY_REVOKED, master=rejecter.master, now_ms=now_ms)
+    stored = reason(RejectCode.PRESIGN_REFUSED, WHY)
+    rejected = rejecter.reject_waiting(c, _waiting(c, key_id), stored, now_ms=now_ms)
     target = Target(scope=Scope.KEY, subject=key_id)
     closing = close_slots(c, target, reason=WHY, now_ms=now_ms)
     return Ended(closing=closing, rejected=rejected, cancelled=cancelled)
 
 
-def _waiting(c: Connection, key_id: str) -> list[Plan]:
-    """The key's plans with a step that was not placed, oldest first."""
-    store = SqlTxStore()
+def _waiting(c: Connection, key_id: str) -> Sequence[PlanId]:
+    """The key's plans with a step that was not placed, oldest first: ids only, which no row keeps from being read."""
     asking = (m.orders, m.withdrawals, m.transactions)
     asked = union(*(select(table.c.plan_id).where(table.c.key_id == key_id) for table in asking))
     waiting = select(m.intents.c.plan_id).where(m.intents.c.state.in_(WAITING))
     ids = select(m.plans.c.id).where(m.plans.c.id.in_(asked), m.plans.c.id.in_(waiting)).order_by(m.plans.c.sequence)
-    plans = [store.plan(c, PlanId(plan_id)) for plan_id in c.execute(ids).scalars().all()]
-    return [plan for plan in plans if plan is not None]
+    return [PlanId(plan_id) for plan_id in c.execute(ids).scalars()]

@@ -85,7 +85,7 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
         details = {"wider": wider, "narrower": narrower, **described(services, changed)}
         if Permission.TRADE in key.permissions - rights.permissions:
             # They would be carried out long after the key was told not to trade.
-            details["cancelled"] = len(cancel_of_key(c, key.id, reason=PERMISSION_TAKEN, now_ms=now_ms))
+            details["cancelled"] = cancel_of_key(c, key.id, reason=PERMISSION_TAKEN, master=master, now_ms=now_ms)
         record(c, services, caller, changed, act=KEY_CHANGED, now_ms=now_ms, details=details)
         return shown(c, services, changed)
 

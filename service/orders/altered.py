@@ -19,7 +19,7 @@ from service.accounts.wallets import get_wallet
 from service.audit.acts import ORDER_ALTERED
 from service.audit.appending import append
 from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
-from service.auth.authority import Tampered
+from service.auth.authority import UNREADABLE, Tampered
 from service.auth.secrets import MasterKey
 from service.db.models import fills, order_plans, orders
 from service.journal import books, reservations
@@ -108,7 +108,7 @@ def tell(c: Connection, order: Order, *, now_ms: int, extra: Mapping[str, Any] |
     """`emit_order` of one that may have been altered so that it cannot be shown: then only the operator is told."""
     try:
         document = order_document(order)
-    except (ValueError, TypeError, ArithmeticError, LookupError):
+    except UNREADABLE:
         _log.error("nobody was told of a change of an order: it cannot be shown", order=order.id)
         return
     books.emit(c, account_id=order.account_id, kind=EVENT, payload=document | dict(extra or {}), now_ms=now_ms)

@@ -23,6 +23,7 @@ from chains.types import ChainId
 from contracts.errors import ContractError
 from service.audit.acts import ORDER_CANCELLED, ORDER_REPLACED
 from service.audit.model import Subject
+from service.auth.authority import UNREADABLE, Tampered
 from service.auth.callers import Caller
 from service.auth.caveats import Target, caveats_of, decide, require
 from service.auth.restrictions import MarketId
@@ -31,6 +32,7 @@ from service.errors import ApiError
 from service.ids import new_id
 from service.markets.state.model import StaleMarket
 from service.orders import placement, storage
+from service.orders.altered import UNREAD, close_altered
 from service.orders.closing import cancel as close
 from service.orders.deciding import Decision
 from service.orders.model import Order, OrderState
@@ -57,6 +59,8 @@ class CancelledAll:
     cancelled: Sequence[Order]
     executing: Sequence[Order]
     """Open orders that the chain decides about."""
+    unusable: Sequence[str]
+    """Ids of those whose rows make no sense: what rested of them is ended too, and nothing of them is signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +109,24 @@ async def cancel_all(services: Services, caller: Caller, *, chain_id: ChainId, m
         caller.claim_nonce(c)
         cancelled: list[Order] = []
         executing: list[Order] = []
-        for order in storage.open_of_wallet(c, caller.wallet.id, chain_id=chain_id, market=market)[:MOST_CANCELLED]:
+        found = storage.open_of_wallet(c, caller.wallet.id, chain_id=chain_id, market=market)
+        unusable, now_ms = list(found.unusable), services.clock.now_ms()
+        for order in found.intact[:MOST_CANCELLED]:
             if decide(caveats_of(caller.key), _target(order)) is not None:
                 continue
             try:
-                cancelled.append(close(c, order, reason=ASKED, now_ms=services.clock.now_ms()))
+                # What was written of one, up to where it made no sense, is taken back.
+                with c.begin_nested():
+                    cancelled.append(close(c, order, reason=ASKED, now_ms=now_ms))
             except ApiError:
                 executing.append(order)
+            except (Tampered, *UNREADABLE):
+                unusable.append(str(order.id))
+        for named in unusable:
+            close_altered(c, int(named), why=UNREAD, master=services.master, now_ms=now_ms)
         if cancelled:
             _record(c, services, caller, cancelled, why=ASKED)
-        return CancelledAll(cancelled=cancelled, executing=executing)
+        return CancelledAll(cancelled=cancelled, executing=executing, unusable=unusable)
 
     done = await services.db.run(work)
     _wake(services, chain_id)

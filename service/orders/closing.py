@@ -17,10 +17,13 @@ from chains.tx.model import IntentState, PlanId
 from chains.tx.reasons import RejectCode
 from chains.tx.reasons import reason as reason_of
 from chains.tx.store import StaleState
+from service.auth.authority import UNREADABLE, Tampered
+from service.auth.secrets import MasterKey
 from service.db.txstore import SqlTxStore
 from service.errors import ApiError
 from service.journal import reservations
 from service.orders import storage
+from service.orders.altered import UNREAD, close_altered
 from service.orders.events import emit_order
 from service.orders.model import OPEN_STATES, Order, OrderState
 
@@ -45,13 +48,27 @@ def cancel(c: Connection, order: Order, *, reason: str, now_ms: int) -> Order:
     return closed
 
 
-def cancel_of_key(c: Connection, key_id: str, *, reason: str, now_ms: int) -> list[Order]:
-    """Cancel what rests of a key; what is on its way to the chain is not looked at here."""
-    found = []
-    for order in storage.open_of_key(c, key_id):
-        if order.is_resting:
-            found.append(cancel(c, order, reason=reason, now_ms=now_ms))
-    return found
+def cancel_of_key(c: Connection, key_id: str, *, reason: str, master: MasterKey, now_ms: int) -> int:
+    """Cancel what rests of a key, and how many that were; what is on its way to the chain is not looked at here.
+
+    No row keeps the others, or what the caller does with the key, from being done: one that makes no sense ends too.
+    """
+    ids = storage.resting_of_key(c, key_id)
+    for order_id in ids:
+        cancel_resting(c, order_id, reason=reason, master=master, now_ms=now_ms)
+    return len(ids)
+
+
+def cancel_resting(c: Connection, order_id: int, *, reason: str, master: MasterKey, now_ms: int) -> Order | None:
+    """Cancel an order that rests, whatever its row has; None: it makes no sense, and there is an entry of it."""
+    try:
+        # What was written of it, up to where it made no sense, is taken back.
+        with c.begin_nested():
+            order = storage.resting_now(c, order_id)
+            return None if order is None else cancel(c, order, reason=reason, now_ms=now_ms)
+    except (Tampered, *UNREADABLE):
+        close_altered(c, order_id, why=UNREAD, master=master, now_ms=now_ms)
+        return None
 
 
 def _closed(c: Connection, order: Order, *, reason: str, now_ms: int) -> Order:

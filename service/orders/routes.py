@@ -1,5 +1,6 @@
 """Routes of orders. Placing needs a trade key, looking a read key; a key sees the orders of its own wallet."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response, status
@@ -7,6 +8,7 @@ from sqlalchemy import Connection
 
 from chains.units import format_units
 from contracts.assets import Market
+from service.auth.authority import UNREADABLE, Sifted
 from service.auth.callers import ReadCaller, TradeCaller
 from service.build import Services
 from service.errors import ApiError
@@ -106,9 +108,11 @@ async def cancel_orders(
     """Cancel the wallet's open orders on a chain, or on one market of it. What is being executed is told apart."""
     chain_id = config_named(services, chain).chain_id
     done = await cancelling.cancel_all(services, caller, chain_id=chain_id, market=market)
+    executing, unusable = _shown_of(done.executing)
     return CancelledOrders(
         cancelled=[OrderOut.model_validate(order_document(order)) for order in done.cancelled],
-        being_executed=[OrderOut.model_validate(order_document(order)) for order in done.executing],
+        being_executed=executing,
+        unusable=[*done.unusable, *unusable],
     )
 
 
@@ -195,8 +199,8 @@ async def list_orders(
     `open` those that are open, or closed."""
     chain_id = None if chain is None else config_named(services, chain).chain_id
 
-    def find(c: Connection) -> list[Order]:
-        found = storage.list_orders(
+    def find(c: Connection) -> Sifted[Order]:
+        return storage.list_orders(
             c,
             caller.wallet.id,
             chain_id=chain_id,
@@ -206,10 +210,11 @@ async def list_orders(
             before_id=before,
             limit=limit,
         )
-        return list(found)
 
     found = await services.db.read(find)
-    return Orders(orders=[OrderOut.model_validate(order_document(order)) for order in found])
+    services.refusals.note_unusable(found, account_id=caller.account_id)
+    shown, unusable = _shown_of(found.intact)
+    return Orders(orders=shown, unusable=[*found.unusable, *unusable])
 
 
 @router.get("/orders/{order_id}")
@@ -304,6 +309,18 @@ def _states(state: OrderState | None, is_open: bool | None) -> frozenset[OrderSt
         return None if state is None else frozenset({state})
     wanted = OPEN_STATES if is_open else frozenset(OrderState) - OPEN_STATES
     return wanted if state is None else wanted & {state}
+
+
+def _shown_of(found: Sequence[Order]) -> tuple[list[OrderOut], list[str]]:
+    """What a list shows, and the ids of those that cannot be shown: something else has written their rows."""
+    shown: list[OrderOut] = []
+    unusable: list[str] = []
+    for order in found:
+        try:
+            shown.append(OrderOut.model_validate(order_document(order)))
+        except UNREADABLE:
+            unusable.append(str(order.id))
+    return shown, unusable
 
 
 def _shown(order: Order | None) -> OrderOut | None:

@@ -152,6 +152,10 @@ class OrderPage(OrderOut):
 
 class Orders(Document):
     orders: list[OrderOut]
+    unusable: list[str] = Field(
+        examples=[[]],
+        description="Ids of orders whose rows make no sense, something else has written them: nothing is signed.",
+    )
 
 
 class OrderTested(Document):
@@ -168,6 +172,9 @@ class CancelledOrders(Document):
     cancelled: list[OrderOut]
     being_executed: list[OrderOut]
     """Open orders of which a transaction has its nonce: the chain decides about them."""
+    unusable: list[str] = Field(
+        examples=[[]], description="Ids of open orders whose rows make no sense: what rested of them has ended too."
+    )
 
 
 class ReplaceIn(Document):

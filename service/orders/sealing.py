@@ -11,6 +11,7 @@ still there tell on it (`altered.why_rolled_back`).
 """
 
 import hmac
+from collections.abc import Callable
 from dataclasses import fields
 
 from service.auth import authority
@@ -34,9 +35,17 @@ def try_mac(master: MasterKey, tried: OrderTry) -> bytes:
 
 def is_intact(master: MasterKey, order: Order) -> bool:
     """Whether an open order is as the service wrote it."""
-    return order.mac is not None and hmac.compare_digest(order.mac, order_mac(master, order))
+    return _is_intact(order.mac, lambda: order_mac(master, order))
 
 
 def is_try_intact(master: MasterKey, tried: OrderTry) -> bool:
     """Whether a try is as the service wrote it."""
-    return tried.mac is not None and hmac.compare_digest(tried.mac, try_mac(master, tried))
+    return _is_intact(tried.mac, lambda: try_mac(master, tried))
+
+
+def _is_intact(mac: bytes | None, right: Callable[[], bytes]) -> bool:
+    try:
+        return mac is not None and hmac.compare_digest(mac, right())
+    except (TypeError, ValueError):
+        # A value of a kind that no column has, or one that has no encoding.
+        return False

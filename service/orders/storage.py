@@ -18,14 +18,14 @@ from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, insert, select, update
 
 from chains.tx.model import Outcome, PlanId
 from chains.tx.store import StaleState
 from chains.types import ChainId
 from contracts.assets import AssetId
 from contracts.deployments import Venue
-from service.auth.authority import Tampered
+from service.auth.authority import UNREADABLE, Sifted, Tampered, sift
 from service.auth.secrets import MasterKey
 from service.db.models import intents, order_plans, orders, txs
 from service.markets.trades import Side
@@ -42,9 +42,6 @@ from service.orders.model import (
 
 RESTING_PAGE: Final = 500
 """Resting orders a look: a page of rows, not a memory full."""
-
-_NONSENSE: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
-"""What reading a row raises that something else than the service has written."""
 
 _IS_OPEN: Final = orders.c.state.in_(sorted(OPEN_STATES))
 _RESTS: Final = (orders.c.state == OrderState.NEW) & orders.c.plan_id.is_(None)
@@ -191,14 +188,20 @@ def resting_now(c: Connection, order_id: int) -> Order | None:
 
 def open_of_wallet(
     c: Connection, wallet_id: int, *, chain_id: ChainId | None = None, market: str | None = None
-) -> Sequence[Order]:
-    """The wallet's open orders, oldest first."""
-    return _open(c, orders.c.wallet_id == wallet_id, chain_id=chain_id, market=market)
+) -> Sifted[Order]:
+    """The wallet's open orders, oldest first, and the ids of those whose rows make no sense."""
+    query = select(orders).where(orders.c.wallet_id == wallet_id, _IS_OPEN).order_by(orders.c.id)
+    if chain_id is not None:
+        query = query.where(orders.c.chain_id == chain_id)
+    if market is not None:
+        query = query.where(orders.c.market == market)
+    return _sifted(c, query)
 
 
-def open_of_key(c: Connection, key_id: str) -> Sequence[Order]:
-    """Open orders that a key has placed, oldest first."""
-    return _open(c, orders.c.key_id == key_id, chain_id=None, market=None)
+def resting_of_key(c: Connection, key_id: str) -> Sequence[int]:
+    """Resting orders that a key has placed, oldest first: ids only, which no row keeps from being read."""
+    query = select(orders.c.id).where(orders.c.key_id == key_id, _RESTS).order_by(orders.c.id)
+    return c.execute(query).scalars().all()
 
 
 def count_open(c: Connection, account_id: int, *, chain_id: ChainId | None = None, market: str | None = None) -> int:
@@ -302,8 +305,8 @@ def list_orders(
     client_id: str | None,
     before_id: int | None,
     limit: int,
-) -> Sequence[Order]:
-    """The wallet's orders, newest first, below `before_id`."""
+) -> Sifted[Order]:
+    """The wallet's orders, newest first, below `before_id`, and the ids of those whose rows make no sense."""
     query = select(orders).where(orders.c.wallet_id == wallet_id).order_by(orders.c.id.desc()).limit(limit)
     if chain_id is not None:
         query = query.where(orders.c.chain_id == chain_id)
@@ -315,7 +318,7 @@ def list_orders(
         query = query.where(orders.c.client_id == client_id)
     if before_id is not None:
         query = query.where(orders.c.id < before_id)
-    return [order_of_row(row) for row in c.execute(query).mappings()]
+    return _sifted(c, query)
 
 
 def sells_already(c: Connection, wallet_id: int, *, asset_id: AssetId, besides: int | None = None) -> bool:
@@ -339,15 +342,12 @@ def move(c: Connection, order: Order, *, expected: Collection[OrderState], now_m
     return _change(c, order, orders.c.state.in_(sorted(expected)), now_ms=now_ms, **values, **ended)
 
 
-def _open(
-    c: Connection, whose: ColumnElement[bool], *, chain_id: ChainId | None, market: str | None
-) -> Sequence[Order]:
-    query = select(orders).where(whose, _IS_OPEN).order_by(orders.c.id)
-    if chain_id is not None:
-        query = query.where(orders.c.chain_id == chain_id)
-    if market is not None:
-        query = query.where(orders.c.market == market)
-    return [order_of_row(row) for row in c.execute(query).mappings()]
+def _sifted(c: Connection, query: Select[Any]) -> Sifted[Order]:
+    def make(row: RowMapping) -> Order:
+        with _sense(orders):
+            return order_of_row(row)
+
+    return sift(c, query, table=orders, id_=orders.c.id, make=make)
 
 
 def _change(c: Connection, order: Order, expected: ColumnElement[bool], *, now_ms: int, **values: Any) -> Order:
@@ -383,7 +383,7 @@ def _sense(table: Table) -> Iterator[None]:
     """Raises: Tampered: what was read is nothing that the service writes."""
     try:
         yield
-    except _NONSENSE as exc:
+    except UNREADABLE as exc:
         raise Tampered(table) from exc
 
 
