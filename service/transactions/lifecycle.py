@@ -96,7 +96,7 @@ class TransactionLifecycle:
         self._emit(c)
 
     def superseded(self, c: Connection, intent: Intent) -> None:
-        self._move(c, expected=_ANY, state=TransactionState.UNKNOWN, reason=NONCE_TAKEN)
+        self._move(c, expected=_ANY, state=TransactionState.UNKNOWN, reason=NONCE_TAKEN, asked_mac=ENDED)
         self._emit(c)
 
     def _verdict(

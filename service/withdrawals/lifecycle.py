@@ -107,6 +107,7 @@ class WithdrawalLifecycle:
 
     def superseded(self, c: Connection, intent: Intent) -> None:
         self._move(c, expected=_ANY, state=WithdrawalState.UNKNOWN, reason=NONCE_TAKEN)
+        self._end(c)
         self._emit(c)
 
     def _verdict(self, tx: Tx, receipt: Receipt, *, moved: int) -> tuple[WithdrawalState, str | None]:

@@ -2,9 +2,10 @@
 life, an engine a chain with the hints of its WebSockets, its market history, the keeper of its resting orders, the end
 of withdrawals that nobody approved, and the pruning of request nonces.
 
-Guarantees: every engine recovers what an earlier process left before it takes new work; every loop runs until `stop`
-is set; one that fails fails `run_workers`, and with it the process. Not guaranteed: that work under way is finished
-at the end; it is taken up from its rows at the next start. Whether a worker keeps up shows in `service.health`.
+Guarantees: before any of them, what ended in older versions gets no signature any more (`sweeping`); every engine
+recovers what an earlier process left before it takes new work; every loop runs until `stop` is set; one that fails fails
+`run_workers`, and with it the process. Not guaranteed: that work under way is finished at the end; it is taken up from
+its rows at the next start. Whether a worker keeps up shows in `service.health`.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from service.workers.heartbeats import LATE_FOR_PRUNING_S, engine_loop
 from service.workers.hints import run_hints
 from service.workers.history import history_loop, run_history
 from service.workers.keeper import keeper_loop, run_keeper
+from service.workers.sweeping import end_what_has_ended
 
 PRUNE_EVERY_S: Final = 60.0
 PRUNING: Final = "prune-nonces"
@@ -39,6 +41,7 @@ async def run_workers(services: Services, stop: asyncio.Event) -> None:
     Raises:
         ExceptionGroup: a loop failed; the others were cancelled.
     """
+    await end_what_has_ended(services.db, stop, master=services.master, clock=services.clock)
     async with asyncio.TaskGroup() as loops:
         loops.create_task(services.membership.run(stop), name="membership")
         for chain in services.chains.values():
