@@ -21,7 +21,7 @@ from service.accounts.people import Account, Membership, Role, membership_of, si
 from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
-from service.db.models import accounts, memberships, user_credentials
+from service.db.models import accounts, memberships, user_credentials, users
 from service.errors import ApiError
 
 OWNERS: Final = frozenset({Role.OWNER})
@@ -45,6 +45,8 @@ class Belonging:
 
     account: Account
     role: Role
+    is_own: bool
+    """The user owns it since it, or since the user, is there: nobody gave them this role unasked."""
 
 
 def widens(before: Role | None, after: Role) -> bool:
@@ -106,34 +108,42 @@ def sift_accounts(c: Connection, user_id: int, *, master: MasterKey) -> tuple[Se
     """The same, and the accounts of memberships whose MAC is wrong."""
     columns = (accounts.c.id, accounts.c.name, accounts.c.created_ms)
     mine = select(*columns).join(memberships).where(memberships.c.user_id == user_id).order_by(accounts.c.id)
+    began_ms = c.execute(select(users.c.created_ms).where(users.c.id == user_id)).scalar_one_or_none()
     roles: list[Belonging] = []
     unusable: list[Account] = []
     for row in c.execute(mine).mappings().all():
         account = Account(**row)
         try:
-            role = role_in(c, user_id, account.id, master=master)
+            found = membership_of(c, user_id, account_id=account.id, master=master)
         except Tampered:
             unusable.append(account)
             continue
-        if role is not None:
-            roles.append(Belonging(account=account, role=role))
+        if found is not None:
+            is_own = found.role is Role.OWNER and found.created_ms in (account.created_ms, began_ms)
+            roles.append(Belonging(account=account, role=found.role, is_own=is_own))
     return roles, unusable
 
 
 def require_role(
     c: Connection, caller: SessionCaller, account: str | None, *, one_of: frozenset[Role], master: MasterKey
 ) -> Membership:
-    """The caller's membership in the account of that name; in the only one where none is named.
+    """The caller's membership in the account of that name; where none is named in the only one, or the caller's own.
+
+    Roles that others give, which takes no consent, change nothing about which account is meant.
 
     Raises:
-        ApiError: account_not_found: there is none, or none of the caller's. account_required: the caller has several.
+        ApiError: account_not_found: there is none, or none of the caller's. account_required: the caller has several,
+            and none or more than one of them is their own.
             role_denied: the caller's role there is another one.
         authority.Tampered.
     """
     mine, unusable = sift_accounts(c, caller.user_id, master=master)
-    # One that was altered leaves open no less which of several is meant.
     if account is None and len(mine) + len(unusable) > 1:
-        raise ApiError("account_required", "you are a member of several accounts; name one as `account`")
+        own = [one.account.name for one in mine if one.is_own]
+        # One that was altered leaves open no less which of several is meant.
+        if unusable or len(own) != 1:
+            raise ApiError("account_required", "you are a member of several accounts; name one as `account`")
+        account = own[0]
     for one in mine:
         if account is None or one.account.name == account:
             return _allowed(c, caller, one, one_of=one_of, master=master)

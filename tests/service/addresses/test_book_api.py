@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from chains.types import ZERO_ADDRESS
 from contracts.assets import load_assets
+from service.accounts import people
 from service.accounts.people import Role
 from service.addresses import book, cooling
 from service.addresses.checking import Examined
@@ -345,8 +346,23 @@ async def test_every_member_sees_the_book_and_only_owners_change_it(ada: Scene, 
             assert code_of(answer) == "role_denied", (method, path)
 
 
-async def test_who_has_several_accounts_names_one(ada: Scene) -> None:
+async def test_who_has_several_accounts_names_one_unless_one_is_their_own(ada: Scene) -> None:
     eve = await ada.person("eve")
-    await ada.person("eve", role=Role.VIEWER)
-    assert code_of(await ada.ask("GET", "/v1/addresses", token=eve)) == "account_required"
+    zoe = await ada.person("zoe", role=Role.VIEWER)
+    await ada.person("zoe", role=Role.OWNER, account="eve")
+    assert code_of(await ada.ask("GET", "/v1/addresses", token=zoe)) == "account_required"
+    assert (await ada.ask("GET", "/v1/addresses?account=main", token=zoe)).json()["account"] == "main"
+    # A role that somebody else gives changes nothing about what is meant.
+    await ada.person("eve", role=Role.OWNER)
+    assert (await ada.ask("GET", "/v1/addresses", token=eve)).json()["account"] == "eve"
     assert (await ada.ask("GET", "/v1/addresses?account=main", token=eve)).json()["account"] == "main"
+    # Whoever registered with it, as the first user does with that of `cambist init`.
+    ian = await ada.person("ian", role=Role.OWNER, joined_ago_ms=0)
+    await ada.person("ian", role=Role.OWNER, account="eve")
+    assert (await ada.ask("GET", "/v1/addresses", token=ian)).json()["account"] == "main"
+    # Two of their own leave it open.
+    now_ms, master = ada.service.clock.now_ms(), ada.service.services.master
+    await ada.service.services.db.run(
+        lambda c: people.ensure_account(c, "other", owner="eve", master=master, now_ms=now_ms)
+    )
+    assert code_of(await ada.ask("GET", "/v1/addresses", token=eve)) == "account_required"
