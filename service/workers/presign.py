@@ -6,7 +6,7 @@ go to a router of the registry; the destination of a withdrawal is still where i
 (`service.addresses.reach`), and its clearance and its key's limits still let it (`service.withdrawals.rechecking`);
 key, wallet and destination rows, orders, their tries and transactions have their MAC, so that rows edited or written in
 the database grant nothing; a plan's calls are those that were accepted, each of them for one nonce; and what none of
-these asked for is refused.
+these asked for is refused. A row that makes no sense has its own plan refused, and no other.
 Not guaranteed: that the swap's limit is a good one; that was decided when the order was accepted.
 """
 
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection, select
 
 from chains.tx.model import Intent, payload_hash
 from chains.tx.store import Clock, PreSignPaused, PreSignRefused
-from chains.types import ChainId
+from chains.types import Address, ChainId
 from contracts.assets import AssetList
 from contracts.decoding import Approve, NativeTransfer, Swap, Transfer, decode_call
 from contracts.deployments import Deployments
@@ -27,7 +28,7 @@ from service import pauses
 from service.accounts.wallets import get_wallet
 from service.addresses import reach
 from service.auth import keys
-from service.auth.authority import Tampered
+from service.auth.authority import UNREADABLE, Tampered, sift
 from service.auth.keys import Destination, Permission
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
@@ -42,6 +43,8 @@ from service.transactions.storage import transaction_by_plan
 from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.rechecking import recheck
 from service.withdrawals.storage import withdrawal_by_plan
+
+_log: Final = structlog.get_logger("cambist.integrity")
 
 
 def check_try(order: Order, tried: OrderTry) -> None:
@@ -70,7 +73,7 @@ class _Snapshot:
         self.c = c
         self.wallet = cache(lambda wallet_id: get_wallet(c, wallet_id, master=master))
         self.key = cache(lambda key_id: keys.load_key(c, key_id, master=master))
-        self.wallets = cache(lambda: frozenset(c.execute(select(wallets.c.address)).scalars()))
+        self.wallets = cache(self._wallets)
         self.pause = cache(
             lambda lane, key_id: pauses.in_force(c, chain_id=lane.chain_id, wallet=lane.wallet, key_id=key_id)
         )
@@ -79,6 +82,12 @@ class _Snapshot:
         self.destinations = cache(self._destinations)
         self.order = cache(lambda plan_id: order_by_plan(c, plan_id))
         self.calls = cache(lambda plan_id: stored_calls(c, plan_id))
+
+    def _wallets(self) -> frozenset[Address]:
+        # An altered one that is no address is nobody's, and keeps no other from being signed for.
+        query = select(wallets.c.id, wallets.c.address).order_by(wallets.c.id)
+        found = sift(self.c, query, table=wallets, id_=wallets.c.id, make=lambda row: Address(row["address"]))
+        return frozenset(found.intact)
 
     def is_last(self, intent: Intent) -> bool:
         """Whether its plan has no intent after it: of an order that is the swap itself."""
@@ -135,6 +144,10 @@ class PreSign:
             self._check(one, intent)
         except PreSignRefused as refused:
             return refused
+        except (Tampered, *UNREADABLE) as exc:
+            # In one place for all that is read here: no row keeps the others of the snapshot, or ends a worker.
+            _log.critical("not signed: a row makes no sense, something else wrote it", intent=intent.id, exc_info=True)
+            return PreSignRefused(f"a row makes no sense: {type(exc).__name__}")
         return None
 
     def _check(self, one: "_Snapshot", intent: Intent) -> None:

@@ -3,9 +3,9 @@ life, an engine a chain with the hints of its WebSockets, its market history, th
 of withdrawals that nobody approved, and the pruning of request nonces.
 
 Guarantees: before any of them, what ended in older versions gets no signature any more (`sweeping`); every engine
-recovers what an earlier process left before it takes new work; every loop runs until `stop` is set; one that fails fails
-`run_workers`, and with it the process. Not guaranteed: that work under way is finished at the end; it is taken up from
-its rows at the next start. Whether a worker keeps up shows in `service.health`.
+recovers what an earlier process left before it takes new work; every loop runs until `stop` is set; one that fails
+fails `run_workers`, and with it the process. Not guaranteed: that work under way is finished at the end; it is taken up
+from its rows at the next start. Whether a worker keeps up shows in `service.health`.
 """
 
 import asyncio
