@@ -23,6 +23,7 @@ from chains.tx.model import Intent, Outcome, PlanId, Tx
 from chains.types import Receipt
 from contracts.effects import swap_fill
 from contracts.errors import NoFill
+from service.auth.authority import Tampered
 from service.auth.secrets import MasterKey
 from service.db.models import api_keys
 from service.journal import reservations
@@ -176,7 +177,8 @@ class OrderLifecycle:
         elif signed and storage.count_reverts(c, self.order.id) >= MOST_REVERTS:
             self._move(c, expected=_NEW, state=OrderState.EXPIRED, reason=reasons.TRIES_USED)
         else:
-            until_ms = self._try(c, plan_id).deadline_s * 1000 if signed else None
+            tried = self._sound_try(c, plan_id) if signed else None
+            until_ms = None if tried is None else tried.deadline_s * 1000
             again_ms = retry_after_ms(tries=self.order.tries, now_ms=self.now_ms, signed_until_ms=until_ms)
             self.order = storage.rest_again(
                 c,
@@ -194,9 +196,7 @@ class OrderLifecycle:
         none of the order's tries as it stands."""
         if not sealing.is_intact(self.master, self.order):
             return NO_MAC if self.order.mac is None else WRONG_MAC
-        tried = storage.try_by_plan(c, plan_id)
-        is_its = self.order.plan_id == plan_id
-        if is_its and (tried is None or not sealing.is_try_intact(self.master, tried)):
+        if self.order.plan_id == plan_id and self._sound_try(c, plan_id) is None:
             return TRY_ALTERED
         return None
 
@@ -228,14 +228,17 @@ class OrderLifecycle:
         return in_base_and_quote(self.order.side, sold_raw=fill.sold_raw, bought_raw=fill.bought_raw)
 
     def _revert_reason(self, c: Connection, plan_id: PlanId) -> str:
-        deadline_ms = self._try(c, plan_id).deadline_s * 1000
-        return reasons.DEADLINE_PASSED if self.now_ms > deadline_ms else reasons.SWAP_REVERTED
+        tried = self._sound_try(c, plan_id)
+        late = tried is not None and self.now_ms > tried.deadline_s * 1000
+        return reasons.DEADLINE_PASSED if late else reasons.SWAP_REVERTED
 
-    def _try(self, c: Connection, plan_id: PlanId) -> OrderTry:
-        found = storage.try_by_plan(c, plan_id)
-        if found is None:
-            raise LookupError(f"plan {plan_id} is no try of order {self.order.id}")
-        return found
+    def _sound_try(self, c: Connection, plan_id: PlanId) -> OrderTry | None:
+        """The try that the plan is; None: there is none, or it is not as the service wrote it."""
+        try:
+            tried = storage.try_by_plan(c, plan_id)
+        except Tampered:
+            return None
+        return tried if tried is not None and sealing.is_try_intact(self.master, tried) else None
 
     def _subject(self) -> Subject:
         return Subject(

@@ -2,13 +2,14 @@
 
 Guarantees: everything here happens in the unit of work that makes the engine's state change, so that an order, its
 fill, the books and the events commit with the transaction they come from, or not at all. What the last look before a
-signature refused is in the audit log. A plan that nothing here asked for changes nothing but that, and ends no worker.
+signature refused is in the audit log. A plan that nothing here asked for changes nothing but that, and ends no worker;
+nor does a row that makes no sense: what it is of ends, and what moved is booked.
 A fill is what the receipt's logs show, at the chain's confirmed depth. FILLED is not taken back: should a deeper reorg
 undo a fill, its reversal is appended to the fills and the journal, and the lane is held for a person.
 Not guaranteed: that a reservation returns after a reorg (the lane is held, so nothing new is signed).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -25,18 +26,18 @@ from contracts.deployments import Deployments
 from service.audit.acts import SIGNING_REFUSED
 from service.audit.appending import append
 from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
-from service.auth.authority import Tampered
+from service.auth.authority import UNREADABLE, Tampered
 from service.auth.secrets import MasterKey
 from service.journal import reservations
-from service.orders.altered import end_unread
 from service.orders.lifecycle import OrderLifecycle
-from service.orders.reasons import ALTERED, NOT_SIGNED
+from service.orders.reasons import NOT_SIGNED
 from service.orders.storage import is_try
 from service.plans.booking import ChainBooks
 from service.plans.progress import others_settled
 from service.transactions import lifecycle as transactions
 from service.transactions.lifecycle import TransactionLifecycle
 from service.withdrawals.lifecycle import WithdrawalLifecycle, show_sent
+from service.workers.unread import end_unread, subject_of
 
 HELD_AFTER_REORG: Final = reason_of(
     HoldCode.DEEP_REORG, "a confirmed transaction left the chain; compare the books with the chain, then release"
@@ -44,7 +45,9 @@ HELD_AFTER_REORG: Final = reason_of(
 HELD_AFTER_FOREIGN: Final = reason_of(
     HoldCode.FOREIGN_NONCE, "a foreign transaction used a nonce of this wallet; find who signed it, then release"
 )
+SENSELESS: Final = "a row of what the plan is of makes no sense: something else wrote it"
 
+Lifecycle = OrderLifecycle | WithdrawalLifecycle | TransactionLifecycle
 
 _log: Final = structlog.get_logger("cambist.integrity")
 
@@ -73,14 +76,15 @@ class ChainObserver:
         expired = late or reason.partition(":")[0] == RejectCode.EXPIRED
         if reason.partition(":")[0] in NOT_SIGNED:
             self._record(uow, plan, reason, now_ms=now_ms)
-        subject = self._subject(uow, plan.id, now_ms)
-        if subject is None:
-            # Of an order that makes no sense, as far as there is one: it ends, and the lane goes on.
-            end_unread(uow, plan.id, reason=ALTERED, now_ms=now_ms)
-        if isinstance(subject, OrderLifecycle):
-            subject.rejected(uow, plan.id, reason=reason, expired=expired)
-        elif subject is not None:
-            subject.rejected(uow, reason=reason, expired=expired)
+
+        def reject(subject: Lifecycle) -> None:
+            if isinstance(subject, OrderLifecycle):
+                subject.rejected(uow, plan.id, reason=reason, expired=expired)
+            else:
+                subject.rejected(uow, reason=reason, expired=expired)
+
+        if not self._told(uow, plan.id, reject):
+            end_unread(uow, plan.id, master=self._master, now_ms=now_ms)
         # An order that rests again has its hold by now.
         reservations.release(uow, plan.id, now_ms)
 
@@ -89,57 +93,80 @@ class ChainObserver:
 
     def on_sent(self, uow: Connection, sent: Sequence[tuple[Intent, Tx]]) -> None:
         """Of withdrawals and transactions, which show it; to a client an order that was sent is NEW as before."""
-        plans, now_ms = [intent.plan_id for intent, _ in sent], self._clock.now_ms()
+        plans = list(dict.fromkeys(intent.plan_id for intent, _ in sent))
+        if self._shows_sent(uow, plans):
+            return
+        # Each for itself: one whose row makes no sense keeps no other from being shown.
+        for plan_id in plans:
+            if not self._shows_sent(uow, [plan_id]):
+                _log.critical(SENSELESS, plan=plan_id)
+
+    def _shows_sent(self, uow: Connection, plans: Sequence[PlanId]) -> bool:
+        """Show it. False, and nothing was shown: a row of one of them makes no sense."""
+        try:
+            with uow.begin_nested():
+                self._show_sent(uow, plans)
+        except (Tampered, *UNREADABLE):
+            return False
+        return True
+
+    def _show_sent(self, uow: Connection, plans: Sequence[PlanId]) -> None:
+        now_ms = self._clock.now_ms()
         known = show_sent(uow, plans, books=self._books, now_ms=now_ms)
-        if left := [plan_id for plan_id in dict.fromkeys(plans) if plan_id not in known]:
+        if left := [plan_id for plan_id in plans if plan_id not in known]:
             known |= transactions.show_sent(uow, left, books=self._books, now_ms=now_ms)
         for plan_id in set(plans) - known:
             if not is_try(uow, plan_id):
                 _tell_stray(plan_id)
 
     def on_mined(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
-        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
-        if subject is not None:
-            subject.mined(uow, intent, tx)
+        self._told(uow, intent.plan_id, lambda subject: subject.mined(uow, intent, tx))
 
     def on_confirmed(self, uow: Connection, intent: Intent, tx: Tx, receipt: Receipt) -> None:
         now_ms = self._clock.now_ms()
-        subject = self._subject(uow, intent.plan_id, now_ms)
-        if subject is not None:
-            subject.confirmed(uow, intent, tx, receipt=receipt)
+        if not self._told(uow, intent.plan_id, lambda subject: subject.confirmed(uow, intent, tx, receipt=receipt)):
+            owner = subject_of(uow, intent, master=self._master)
+            if owner is not None:
+                self._books.book(uow, intent, tx=tx, receipt=receipt, subject=owner, now_ms=now_ms)
+            end_unread(uow, intent.plan_id, master=self._master, now_ms=now_ms)
         if others_settled(uow, intent.plan_id, besides=intent.id):
             reservations.release(uow, intent.plan_id, now_ms)
 
     def on_final(self, uow: Connection, intent: Intent, tx: Tx) -> None:
-        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
-        if subject is not None:
-            subject.final(uow, intent, tx)
+        if not self._told(uow, intent.plan_id, lambda subject: subject.final(uow, intent, tx)):
+            end_unread(uow, intent.plan_id, master=self._master, now_ms=self._clock.now_ms())
 
     def on_reorged(self, uow: Connection, intent: Intent, tx: Tx) -> None:
         if tx.state is not TxState.CONFIRMED:
             # Nothing was booked or shown yet; the engine sends it again.
             return
-        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
-        if subject is not None:
-            subject.reorged(uow, intent, tx)
+        if not self._told(uow, intent.plan_id, lambda subject: subject.reorged(uow, intent, tx)):
+            owner = subject_of(uow, intent, master=self._master)
+            if owner is not None:
+                self._books.unbook(uow, intent, tx=tx, subject=owner, now_ms=self._clock.now_ms())
         self._store.hold_lane(uow, intent.lane, HELD_AFTER_REORG)
 
     def on_superseded(self, uow: Connection, intent: Intent, tx: Tx) -> None:
-        subject = self._subject(uow, intent.plan_id, self._clock.now_ms())
-        if subject is not None:
-            subject.superseded(uow, intent)
+        if not self._told(uow, intent.plan_id, lambda subject: subject.superseded(uow, intent)):
+            end_unread(uow, intent.plan_id, master=self._master, now_ms=self._clock.now_ms())
         self._store.hold_lane(uow, intent.lane, HELD_AFTER_FOREIGN)
 
-    def _subject(
-        self, c: Connection, plan_id: PlanId, now_ms: int
-    ) -> OrderLifecycle | WithdrawalLifecycle | TransactionLifecycle | None:
-        """What the plan is of; None: of nothing, or of an order whose row makes no sense. The service stores plans and
-        what they are of in one unit of work; something else wrote these."""
+    def _told(self, c: Connection, plan_id: PlanId, tell: Callable[[Lifecycle], None]) -> bool:
+        """`tell` what the plan is of. False, and nothing was written: a row of it makes no sense."""
         try:
-            order = OrderLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)
-        except Tampered:
-            _log.critical("an order's row makes no sense: something else wrote it", plan=plan_id)
-            return None
+            with c.begin_nested():
+                subject = self._subject(c, plan_id, self._clock.now_ms())
+                if subject is not None:
+                    tell(subject)
+        except (Tampered, *UNREADABLE):
+            _log.critical(SENSELESS, plan=plan_id, exc_info=True)
+            return False
+        return True
+
+    def _subject(self, c: Connection, plan_id: PlanId, now_ms: int) -> Lifecycle | None:
+        """What the plan is of; None: of nothing, since plans and what they are of are stored in one unit of work by the
+        service, and by something else as it likes."""
+        order = OrderLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)
         if order is not None:
             return order
         withdrawal = WithdrawalLifecycle.of_plan(c, plan_id, books=self._books, master=self._master, now_ms=now_ms)

@@ -2,23 +2,29 @@
 
 Guarantees: nothing of the rows is read but their ids, so that none keeps a lane, a key's revocation or the other plans;
 in the caller's unit of work the order, withdrawal or transaction ends, as far as it has not, with what let it be
-signed, and the audit log has an entry. Not guaranteed: that its account is told, since whose it is cannot be believed.
+signed; what a transaction of it moved is booked for whose wallet it is by the wallet's own MAC.
+Not guaranteed: that its account is told of more than its balance, since whose it is cannot be believed.
 """
 
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Table, select, update
 
-from chains.tx.model import PlanId
+from chains.tx.model import Intent, PlanId
+from service.accounts.wallets import wallet_by_address
 from service.approvals import clearances
 from service.audit.acts import SIGNING_REFUSED
 from service.audit.appending import append
-from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
+from service.audit.model import SYSTEM, NewEntry, Outcome
+from service.audit.model import Subject as Named
+from service.auth.authority import UNREADABLE, Tampered
 from service.auth.secrets import MasterKey
-from service.db.models import transactions, withdrawals
+from service.db.models import order_plans, transactions, withdrawals
+from service.journal.books import Cause
 from service.orders.altered import end_unread as end_order
 from service.orders.reasons import ALTERED
+from service.plans.booking import Subject
 from service.transactions.lifecycle import ENDED
 from service.transactions.model import UNSETTLED, TransactionState
 from service.withdrawals.model import WithdrawalState
@@ -34,10 +40,32 @@ def end_unread(c: Connection, plan_id: PlanId, *, master: MasterKey, now_ms: int
     w, t = withdrawals, transactions
     for withdrawal_id in c.execute(select(w.c.id).where(w.c.plan_id == plan_id)).scalars().all():
         waits = (w.c.id == withdrawal_id) & w.c.state.in_(_WAITING)
-        if c.execute(update(w).where(waits).values(state=WithdrawalState.REJECTED, **ended)).rowcount == 1:
-            clearances.end(c, withdrawal_id, master=master, now_ms=now_ms)
+        c.execute(update(w).where(waits).values(state=WithdrawalState.REJECTED, **ended))
+        clearances.end(c, withdrawal_id, master=master, now_ms=now_ms)
+    c.execute(update(t).where(t.c.plan_id == plan_id).values(asked_mac=ENDED))
     waits = (t.c.plan_id == plan_id) & t.c.state.in_(sorted(UNSETTLED))
-    c.execute(update(t).where(waits).values(state=TransactionState.REJECTED, asked_mac=ENDED, **ended))
+    c.execute(update(t).where(waits).values(state=TransactionState.REJECTED, **ended))
+
+
+def subject_of(c: Connection, intent: Intent, *, master: MasterKey) -> Subject | None:
+    """Whose books the intent's transaction is for; None: nobody's, its wallet's row is altered as well, or is none."""
+    try:
+        wallet = wallet_by_address(c, intent.lane.wallet, master=master)
+    except (Tampered, *UNREADABLE):
+        return None
+    if wallet is None:
+        return None
+    kinds: tuple[tuple[Table, Any, Any, Cause, str], ...] = (
+        (order_plans, order_plans.c.order_id, order_plans.c.plan_id, "trade", "order"),
+        (withdrawals, withdrawals.c.id, withdrawals.c.plan_id, "withdrawal", "withdrawal"),
+        (transactions, transactions.c.id, transactions.c.plan_id, "transaction", "transaction"),
+    )
+    for table, id_, of_plan, cause, word in kinds:
+        found = c.execute(select(id_).select_from(table).where(of_plan == intent.plan_id)).scalars().first()
+        if found is not None:
+            name = f"{word}:{found}"
+            return Subject(id=name, cause=cause, account_id=wallet.account_id, wallet_id=wallet.id)
+    return None
 
 
 def record_unread(c: Connection, plan_id: PlanId, *, master: MasterKey, now_ms: int) -> None:
@@ -48,7 +76,7 @@ def record_unread(c: Connection, plan_id: PlanId, *, master: MasterKey, now_ms: 
         act=SIGNING_REFUSED,
         actor=SYSTEM,
         outcome=Outcome.REFUSED,
-        subject=Subject(kind="plan", id=plan_id),
+        subject=Named(kind="plan", id=plan_id),
         details={"why": why, "plan": plan_id},
     )
     append(c, [entry], master=master, now_ms=now_ms)
