@@ -50,7 +50,8 @@ class Terms:
     `contract`, `data` and `value_wei` are the plan's last call. `asset` and `amount` of wrap and unwrap are what is
     given; `asset` of revoke is the token. `function` (its signature), `approvals` and `max_out` are of contract;
     `max_out` has the native coins of `value_wei` too. `calls_hash` is the digest of all the plan's calls
-    (`service.plans.binding`); None of those accepted before it was kept.
+    (`service.plans.binding`); None of those accepted before it was kept. From `valid_until_ms` on it
+    is not signed any more, if it was not before; None: it has no such end, or was accepted before it was kept here.
     """
 
     account_id: int
@@ -71,6 +72,7 @@ class Terms:
     max_out: Mapping[AssetId, int]
     plan_id: PlanId
     calls_hash: str | None = None
+    valid_until_ms: int | None = None
 
     @property
     def call(self) -> CallRequest:

@@ -109,7 +109,7 @@ async def place(
         plan = queued_plan(plan_id, lane, calls=prepared.calls, created_ms=now_ms, valid_until_ms=until_ms)
         SqlTxStore().add_plan(c, plan)
         hold_funds(c, runtime, caller, plan_id=plan_id, funds=prepared.funds, now_ms=now_ms)
-        bound = replace(terms, calls_hash=calls_hash(plan_id, plan.intents))
+        bound = replace(terms, calls_hash=calls_hash(plan_id, plan.intents), valid_until_ms=until_ms)
         mac = asked_mac(services.master, bound)
         transaction = storage.insert_transaction(c, bound, asked_mac=mac, usd=prepared.usd, now_ms=now_ms)
         record_placed(

@@ -2,7 +2,8 @@
 
 A withdrawal's destination is in an allowlist with a MAC of its own; of a contract call only contract and function are,
 and its arguments decide where things go. Guarantees: `verify` finds any changed column of what was asked for, also one
-copied from another row. Not guaranteed: states, which grant nothing.
+copied from another row. Not guaranteed: states; what has ended has no MAC any more
+(`lifecycle.ENDED`).
 """
 
 import hmac
@@ -49,8 +50,8 @@ def amounts(stored: Mapping[str, str] | None) -> dict[AssetId, int]:
 
 
 def _encoded(values: Mapping[str, Any]) -> bytes:
-    # As JSON of texts with their kind: 1 and "1", nothing and "" differ. Rows from before the digest have none.
-    left_out = {"calls_hash"} if values["calls_hash"] is None else set()
+    # As JSON of texts with their kind: 1 and "1", nothing and "" differ. Rows from before these two have none.
+    left_out = {name for name in ("calls_hash", "valid_until_ms") if values[name] is None}
     plain = {name: _plain(value) for name, value in values.items() if name not in left_out}
     return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
 

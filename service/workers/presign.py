@@ -32,7 +32,7 @@ from service.auth.authority import UNREADABLE, Tampered, sift
 from service.auth.keys import Destination, Permission
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
-from service.db.models import wallets
+from service.db.models import attempts, txs, wallets
 from service.markets.trades import Side
 from service.orders import sealing
 from service.orders.model import Order, OrderState, OrderTry, TimeInForce
@@ -92,6 +92,12 @@ class _Snapshot:
     def is_last(self, intent: Intent) -> bool:
         """Whether its plan has no intent after it: of an order that is the swap itself."""
         return all(call.position <= intent.position for call in self.calls(intent.plan_id))
+
+    def is_signed(self, intent: Intent) -> bool:
+        """Whether bytes of it are stored; that they are its own, at this nonce, the engine looks at."""
+        slots = attempts.join(txs, txs.c.id == attempts.c.tx_id)
+        query = select(attempts.c.hash).select_from(slots).where(txs.c.intent_id == intent.id).limit(1)
+        return self.c.execute(query).first() is not None
 
     def check_bound(self, intent: Intent, *, calls: str | None) -> None:
         """That it is one of its plan's calls, which are those that were accepted. Raises: PreSignRefused.
@@ -204,6 +210,10 @@ class PreSign:
             master=self.master,
             last=one.is_last(intent),
         )
+        late = terms.valid_until_ms is not None and terms.valid_until_ms <= self.clock.now_ms()
+        # What has bytes may be mined at any time: then it is signed with higher fees as before.
+        if late and not one.is_signed(intent):
+            raise PreSignRefused("the call's time has passed")
         one.check_bound(intent, calls=terms.calls_hash)
 
     def _check_authority(

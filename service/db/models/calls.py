@@ -45,6 +45,8 @@ transactions: Final = Table(
     Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, unique=True),
     # The digest of all the plan's calls; null of those accepted before there was this column.
     Column("calls_hash", Hash32, nullable=True),
+    # Until when it is placed, or not at all; null: it has no end, or is of before there was this column.
+    Column("valid_until_ms", BigInteger, nullable=True),
     # Over all columns above: calldata that is edited here is not signed.
     Column("asked_mac", LargeBinary(32), nullable=False),
     Column("state", String(20), nullable=False),

@@ -18,9 +18,9 @@ from service.transactions.model import TransactionKind, TransactionState
 from service.transactions.terms import asked_mac, columns
 from service.workers.presign import PreSign
 from tests.clock import FakeClock
-from tests.service.books_seed import address_of
+from tests.service.books_seed import NOW_MS, address_of
 from tests.service.orders.tampering import copy, write
-from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, STORE, USDC, USDT, observer
+from tests.service.trading_seed import ASSETS, BOB, DEPLOYMENTS, STORE, USDC, USDT, observer, reserve, send
 from tests.service.transactions.seed import (
     AMOUNT,
     DEPOSIT,
@@ -276,6 +276,33 @@ async def test_the_digest_of_its_calls_is_not_taken_away_from_a_row(sqlite_db: D
 async def test_one_from_before_there_was_a_digest_of_calls_is_signed(sqlite_db: Database) -> None:
     found = await forge(sqlite_db, await seeded(sqlite_db, TransactionKind.WRAP), calls_hash=None)
     await presign(sqlite_db).check(found.plan.intents[0])
+
+
+async def test_a_call_whose_time_has_passed_is_not_signed_whatever_its_plan_says(
+    sqlite_db: Database, sqlite_url: str
+) -> None:
+    """F79: one that waited is not signed at a time of somebody else's choosing; bytes that are out are replaced."""
+    found = await seeded(sqlite_db, TransactionKind.CONTRACT, valid_until_ms=NOW_MS)
+    clock = FakeClock(NOW_MS - 1)
+    in_time = PreSign(db=sqlite_db, assets=ASSETS, deployments=DEPLOYMENTS, master=MASTER, clock=clock)
+    intent = found.plan.intents[0]
+    await in_time.check(intent)
+    clock.advance_ms(1)
+    with pytest.raises(PreSignRefused, match="time has passed"):
+        await in_time.check(intent)
+
+    def sign(c: Connection) -> None:
+        for number, tx in enumerate(reserve(c, found.plan), start=1):
+            send(c, tx, number=number)
+
+    await sqlite_db.run(sign)
+    plan = await sqlite_db.read(lambda c: STORE.plan(c, found.plan.id))
+    assert plan is not None
+    intent = plan.intents[0]
+    await in_time.check(intent)
+    write(sqlite_url, "UPDATE transactions SET valid_until_ms = NULL")
+    with pytest.raises(PreSignRefused, match="integrity check"):
+        await in_time.check(intent)
 
 
 async def test_a_reset_before_an_approval_may_be_signed(sqlite_db: Database) -> None:
