@@ -17,6 +17,7 @@ from service.auth.keys import Destination, NewKey, Permission, create_key, parse
 from service.control import key_acts, panic_acts
 from service.control.key_limits import RestrictionParams, restrictions_of
 from service.db import models as m
+from service.transactions.placement import CALL_VALID_MS
 from tests.e2e.harness import BOB, KEY_LIFETIME_MS, ApiKey, Stack, running
 from tests.e2e.test_wraps import allowances, approve
 from tests.e2e.vaults import DEPOSIT, PING, place_vault, turn
@@ -241,6 +242,7 @@ async def test_arguments_edited_in_the_database_are_not_signed(stack: Stack, vau
 
     def edit(c: Any) -> None:
         row = c.execute(select(m.transactions)).one()
+        assert row.valid_until_ms == row.created_ms + CALL_VALID_MS
         data = row.data[:-1] + bytes([row.data[-1] ^ 1])
         forged = CallRequest(to=vault, data=data)
         c.execute(update(m.transactions).values(data=data))
