@@ -7,6 +7,7 @@ that is late is not approved any more, whether this has run or not (`deciding`).
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Final
 
 import structlog
@@ -51,9 +52,7 @@ async def run_expiring(services: Services, stop: asyncio.Event) -> None:
 async def expire_late(services: Services) -> int:
     """End what is late; how many those were."""
     ended = after_id = 0
-    while page := await services.db.read(
-        lambda c, after=after_id: _late(c, services.clock.now_ms(), after_id=after)  # type: ignore[misc]
-    ):
+    while page := await services.db.read(partial(_late, now_ms=services.clock.now_ms(), after_id=after_id)):
         for withdrawal_id, account_id in page:
             ended += await _ended(services, withdrawal_id, account_id)
         after_id = page[-1][0]
@@ -72,7 +71,7 @@ async def _ended(services: Services, withdrawal_id: int, account_id: int) -> int
     return 0
 
 
-def _late(c: Connection, now_ms: int, *, after_id: int) -> list[tuple[int, int]]:
+def _late(c: Connection, *, now_ms: int, after_id: int) -> list[tuple[int, int]]:
     t = clearances.join(withdrawals, withdrawals.c.id == clearances.c.withdrawal_id)
     rows = c.execute(
         select(clearances.c.withdrawal_id, clearances.c.account_id)

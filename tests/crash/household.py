@@ -20,10 +20,9 @@ from sqlalchemy import Connection
 
 from chains.signing.signer import UnlockedKey
 from chains.types import parse_address
-from service.accounts import people, sessions, totp, users
+from service.accounts import people, users
 from service.accounts.people import Role, ensure_account
 from service.accounts.registration import register_wallet
-from service.accounts.sessions import Carrier, Lifetimes
 from service.accounts.wallets import Wallet, get_wallet
 from service.approvals import policies
 from service.approvals.model import Thresholds
@@ -33,6 +32,7 @@ from service.build import ChainRuntime, Services
 from service.ids import new_id
 from tests.crash.subjects import THRESHOLD
 from tests.e2e.harness import ApiKey, client_of
+from tests.e2e.people import signed_in
 
 KEY_LIFETIME_MS: Final = 48 * 3_600_000
 LONG_AGO_MS: Final = 72 * 3_600_000
@@ -175,26 +175,9 @@ def _key(c: Connection, services: Services, new: NewKey, *, now_ms: int) -> Mapp
 
 def _person(c: Connection, services: Services, name: str, *, session_id: str, now_ms: int) -> Person:
     """With an authenticator, signed in."""
-    master, past_ms = services.master, now_ms - LONG_AGO_MS
     user = users.user_named(c, name)
     assert user is not None
-    credential = users.credential_of(c, user.id, master=master)
-    if credential is None:
-        credential = users.make_credential(c, user, password_hash="none", master=master, now_ms=past_ms)
-    seed = users.begin_totp(c, credential, master=master, now_ms=past_ms)
-    begun = users.credential_of(c, user.id, master=master)
-    assert begun is not None
-    code = totp.code_at(seed, totp.step_at(past_ms))
-    users.confirm_totp(c, begun, code=code, keep="", master=master, now_ms=past_ms)
-    _, token = sessions.create(
-        c,
-        session_id,
-        user_id=user.id,
-        carrier=Carrier.BEARER,
-        lifetimes=Lifetimes(absolute_ms=KEY_LIFETIME_MS, idle_ms=KEY_LIFETIME_MS),
-        client_ip="127.0.0.1",
-        agent="",
-        master=master,
-        now_ms=now_ms,
+    token, seed = signed_in(
+        c, user, session_id=session_id, lasts_ms=KEY_LIFETIME_MS, master=services.master, now_ms=now_ms
     )
     return Person(token=token, seed=seed.hex())

@@ -157,6 +157,12 @@ class Line:
             await self.writer.drain()
             await asyncio.sleep(0.02)
 
+    def stop_reading(self) -> None:
+        """What comes stays with the kernel, until its buffers are full and the other end's, too."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     async def bodies(self, count: int) -> list[bytes]:
         found = []
         async with asyncio.timeout(20):
@@ -283,7 +289,7 @@ async def test_a_way_that_fails_leaves_the_request_to_the_whole_one(served: Serv
 async def test_a_client_that_reads_nothing_is_not_answered_ahead_without_end(served: Served) -> None:
     served.app.body = b"x" * 100_000
     async with line(served) as client:
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.stop_reading()
         for _ in range(400):
             client.writer.write(of("/"))
             # Each a read of its own, mostly.
@@ -387,7 +393,7 @@ async def test_who_reads_nothing_is_cut_off(sent: bytes, monkeypatch: pytest.Mon
     async with serving(made, timeout_keep_alive=1) as served, line(served) as client:
         await client.send(of("/other"))
         assert await client.bodies(1) == [b"/other"]
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.stop_reading()
         (protocol,) = served.server.server_state.connections
         if not is_much:
             # What waits is too little for the server to stop writing.

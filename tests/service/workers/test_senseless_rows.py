@@ -3,6 +3,7 @@ no other from being signed."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ async def test_another_wallet_that_is_no_address_keeps_no_call_from_being_signed
 async def test_text_that_is_none_in_one_order_keeps_no_other_from_its_keeper(
     sqlite_db: Database, sqlite_url: str
 ) -> None:
-    bad, good = [await sqlite_db.run(lambda c, n=n: seed_rest(c, number=n)) for n in (0xA1, 0xA2)]  # type: ignore[misc]
+    bad, good = [await sqlite_db.run(partial(seed_rest, number=number)) for number in (0xA1, 0xA2)]
     write(sqlite_url, "UPDATE orders SET market = CAST(x'ff' AS TEXT) WHERE id = ?", bad.order.id)
     found = await sqlite_db.read(lambda c: storage.resting(c, ETHEREUM))
     assert [sealing.is_intact(MASTER, order) for order in found] == [False, True]
