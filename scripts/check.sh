@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The fast loop: format, lint, types, layers, our own AST rules, unit tests. Under a minute on two quiet cores; a fresh
 # clone's first run takes some 20 s more, for types and bytecode that the next ones find.
-# `check.sh BIN whole` draws more examples for tests of properties.
+# `check.sh BIN whole` draws more examples for tests of properties, and asks again about the few that failed.
 set -euo pipefail
 bin=${1:-.venv/bin}; examples=${2:-quick}
+runner=pytest; if [ "$examples" = whole ]; then runner=scripts.again; fi
 step() { printf '\033[1;36m-- %s\033[0m\n' "$*"; }
 # Container images forbid bytecode. Without it each worker compiles every module and rewrites every test again, for
 # 6 s of each core.
@@ -25,7 +26,7 @@ found=$(mktemp); trap 'rm -f "$found"' EXIT
 (set -euo pipefail; static) >"$found" 2>&1 & checking=$!
 
 step "unit tests"; status=0
-"$bin/pytest" -q -n 2 --dist worksteal --hypothesis-profile="$examples" \
+"$bin/python" -m "$runner" -q -n 2 --dist worksteal --hypothesis-profile="$examples" \
   -m "not chain and not postgres and not e2e and not deep" || status=$?
 wait "$checking" || status=$?
 cat "$found"
