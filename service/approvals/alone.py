@@ -7,11 +7,13 @@ USD.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from contracts.assets import AssetId
+from contracts.assets import AssetId, AssetList
 from service.approvals import clearances, model, policies
+from service.auth import budgets
 from service.auth.secrets import MasterKey
 from service.errors import ApiError
 
@@ -26,6 +28,7 @@ def refuse_above(
     account_id: int,
     *,
     out: Mapping[AssetId, int],
+    assets: AssetList,
     usd: int | None,
     master: MasterKey,
     now_ms: int,
@@ -39,7 +42,8 @@ def refuse_above(
     if not thresholds.any:
         return
     before = clearances.taken_alone(c, account_id, now_ms=now_ms)
-    for asset, raw in out.items():
-        if raw and (why := model.why(thresholds, asset, amount=raw, usd=usd, before=before)) is not None:
-            text = f"the account asks for a second person here ({why}), and contract calls have none"
-            raise ApiError("approval_required", text)
+    before = replace(before, amounts=budgets.counted(assets, before.amounts))
+    takes = {asset: raw for asset, raw in budgets.counted(assets, out).items() if raw}
+    if takes and (why := model.why(thresholds, takes, usd=usd, before=before)) is not None:
+        text = f"the account asks for a second person here ({why}), and contract calls have none"
+        raise ApiError("approval_required", text)

@@ -77,11 +77,16 @@ class Taken:
     amounts: Mapping[AssetId, int] = field(default_factory=dict)
 
 
-def why(thresholds: Thresholds, asset: AssetId, *, amount: int, usd: int | None, before: Taken) -> Why | None:
-    """Why a withdrawal needs a second person; None: it does not. `amount` is what leaves at most, in base units."""
-    limit = thresholds.assets.get(asset)
-    if limit is not None and before.amounts.get(asset, 0) + amount > limit:
-        return Why.OVER_AMOUNT
+def why(thresholds: Thresholds, amounts: Mapping[AssetId, int], *, usd: int | None, before: Taken) -> Why | None:
+    """Why a withdrawal needs a second person; None: it does not.
+
+    `amounts` are what leaves at most, in base units, and what left before, by each asset whose threshold counts them
+    (`service.auth.budgets.counted`).
+    """
+    for asset, amount in amounts.items():
+        limit = thresholds.assets.get(asset)
+        if limit is not None and before.amounts.get(asset, 0) + amount > limit:
+            return Why.OVER_AMOUNT
     if thresholds.usd is None:
         return None
     if usd is None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from contracts.assets import Asset, AssetList
+from contracts.assets import Asset, AssetId, AssetList
 from service.auth.caveats import CallCost, Caveat, Cost, Counter, Daily, Tally, require, takes
 from service.db.models import key_usage
 
@@ -22,9 +22,18 @@ KEPT_DAYS: Final = 7
 """Counters of older days are of no use to any limit."""
 
 
-def sold_as(assets: AssetList, asset: Asset) -> Asset:
-    """What a sale counts as: the wrapped native asset as the native one, since a trade key may wrap and unwrap."""
+def limited_as(assets: AssetList, asset: Asset) -> Asset:
+    """What a limit on an asset is one of: the wrapped native asset's of the native one, as which it counts."""
     return assets.native if asset.id == assets.wrapped.id else asset
+
+
+def counted(assets: AssetList, amounts: Mapping[AssetId, int]) -> Mapping[AssetId, int]:
+    """Base units that leave, as limits of assets count them: the native asset and its wrapped form each with what both
+    come to, since whoever may trade wraps and unwraps. So a limit on either of them is one on both, also one that was
+    made before they counted together."""
+    pair = (assets.native.id, assets.wrapped.id)
+    both = sum(amounts.get(asset, 0) for asset in pair)
+    return {**amounts, **dict.fromkeys(pair, both)} if both else amounts
 
 
 def used(c: Connection, key_id: str, *, now_ms: int) -> Mapping[Tally, int]:

@@ -84,13 +84,13 @@ class Target:
 class Cost:
     """What it takes at most, and `used`: what the same UTC day has taken, 0 where nothing is there.
 
-    `usd` in micro-dollars, None when no guarded price says it; `amount` of `asset` in base units leaves the wallet.
+    `usd` in micro-dollars, None when no guarded price says it; `amounts` in base units leave the wallet, by each asset
+    whose limits count them (`budgets.counted`).
     """
 
     kind: Kind
     chain_id: ChainId
-    asset: AssetId
-    amount: int
+    amounts: Mapping[AssetId, int]
     usd: int | None
     gas_wei: int
     used: Mapping[Tally, int]
@@ -108,14 +108,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCost:
-    """What a contract call takes at most: `out` base units by asset leave the wallet, worth `usd` together.
+    """What a contract call takes at most: `amounts` leave the wallet, worth `usd` together.
 
-    Counted as a withdrawal: who may call a contract may send it all that, and it may keep it. `usd` and `used` as in
-    `Cost`.
+    Counted as a withdrawal: who may call a contract may send it all that, and it may keep it. Its fields as in `Cost`.
     """
 
     chain_id: ChainId
-    out: Mapping[AssetId, int]
+    amounts: Mapping[AssetId, int]
     usd: int | None
     gas_wei: int
     used: Mapping[Tally, int]
@@ -324,22 +323,13 @@ _UNITS: Mapping[Counter, str] = {
 def takes(cost: Cost | CallCost) -> Mapping[Tally, int | None]:
     """What counters go up by; None is not known."""
     gas: dict[Tally, int | None] = {Tally(counter=Counter.GAS, of=str(cost.chain_id)): cost.gas_wei}
-    if isinstance(cost, CallCost):
-        gas |= {Tally(counter=Counter.WITHDRAWALS): 1, Tally(counter=Counter.WITHDRAWAL_USD): cost.usd}
-        return gas | {Tally(counter=Counter.WITHDRAWN, of=asset): raw for asset, raw in cost.out.items()}
-    if cost.kind is Kind.UPKEEP:
+    if isinstance(cost, Cost) and cost.kind is Kind.UPKEEP:
         return gas
-    if cost.kind is Kind.ORDER:
-        return gas | {
-            Tally(counter=Counter.ORDERS): 1,
-            Tally(counter=Counter.ORDER_USD): cost.usd,
-            Tally(counter=Counter.SOLD, of=cost.asset): cost.amount,
-        }
-    return gas | {
-        Tally(counter=Counter.WITHDRAWALS): 1,
-        Tally(counter=Counter.WITHDRAWAL_USD): cost.usd,
-        Tally(counter=Counter.WITHDRAWN, of=cost.asset): cost.amount,
-    }
+    if isinstance(cost, Cost) and cost.kind is Kind.ORDER:
+        gas |= {Tally(counter=Counter.ORDERS): 1, Tally(counter=Counter.ORDER_USD): cost.usd}
+        return gas | {Tally(counter=Counter.SOLD, of=asset): raw for asset, raw in cost.amounts.items()}
+    gas |= {Tally(counter=Counter.WITHDRAWALS): 1, Tally(counter=Counter.WITHDRAWAL_USD): cost.usd}
+    return gas | {Tally(counter=Counter.WITHDRAWN, of=asset): raw for asset, raw in cost.amounts.items()}
 
 
 def caveats_of(

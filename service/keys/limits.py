@@ -3,9 +3,9 @@
     {"chains": ["ethereum"], "markets": ["ethereum:ETHUSDC"], "daily_usd": "500", "daily_orders": 100,
      "daily_gas": {"ethereum": "0.1"}, "daily_sold": {"ethereum:ETH": "2"}, ...}
 
-Guarantees: what is asked for is exactly what is stored, or refused (a limit on what is sold of a wrapped native asset
-is one of the native asset: they count together); `shown` is such a document again, with only what is limited in it; a
-name that is left out keeps the limit that there was, and null lifts it.
+Guarantees: what is asked for is exactly what is stored, or refused (a limit on what is sold or withdrawn of a wrapped
+native asset is one of the native asset: they count together); `shown` is such a document again, with only what is
+limited in it; a name that is left out keeps the limit that there was, and null lifts it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ from chains.types import ChainId, InvalidAddress, parse_address
 from chains.units import format_units, parse_units
 from contracts.assets import Asset, AssetId, AssetList
 from contracts.errors import UnlistedAsset
-from service.auth.budgets import sold_as
+from service.auth.budgets import limited_as
 from service.auth.caveats import Counter
 from service.auth.keys import Permission
 from service.auth.restrictions import (
@@ -60,10 +60,10 @@ def read(services: Services, given: Mapping[str, Any], *, base: Restrictions) ->
         "daily_usd": _usd,
         "daily_orders": int,
         "daily_gas": lambda by: _once(_gas(services, chain, amount) for chain, amount in by.items()),
-        "daily_sold": lambda by: _once(_sold(services, name, amount) for name, amount in by.items()),
+        "daily_sold": lambda by: _once(_of_asset(services, name, amount) for name, amount in by.items()),
         "daily_withdrawals": int,
         "daily_withdrawal_usd": _usd,
-        "daily_withdrawn": lambda by: _once(_withdrawn(services, name, amount) for name, amount in by.items()),
+        "daily_withdrawn": lambda by: _once(_of_asset(services, name, amount) for name, amount in by.items()),
         "calls": lambda calls: frozenset(_call(services, text) for text in calls),
     }
     lifted = {one.name: getattr(UNRESTRICTED, one.name) for one in fields(Restrictions)}
@@ -140,15 +140,9 @@ def _gas(services: Services, chain: str, amount: str) -> tuple[ChainId, int]:
     return chain_id, parse_units(amount, _native_decimals(services, chain_id))
 
 
-def _sold(services: Services, name: str, amount: str) -> tuple[AssetId, int]:
+def _of_asset(services: Services, name: str, amount: str) -> tuple[AssetId, int]:
     asset = _asset(services, name)
-    counted_as = sold_as(_named(services, name)[0], asset)
-    return counted_as.id, parse_units(amount, asset.decimals)
-
-
-def _withdrawn(services: Services, name: str, amount: str) -> tuple[AssetId, int]:
-    asset = _asset(services, name)
-    return asset.id, parse_units(amount, asset.decimals)
+    return limited_as(_named(services, name)[0], asset).id, parse_units(amount, asset.decimals)
 
 
 def _call(services: Services, text: str) -> AllowedCall:

@@ -108,6 +108,7 @@ def _facts(services: Services, caller: Caller, asked: CheckIn) -> list[Facts]:
     asset = listed.native if asked.asset is None else _asset(config, listed, asked.asset)
     if market is not None and asked.asset is not None and asset.id not in (market.base, market.quote):
         raise ApiError("invalid_parameters", f"{asset.symbol} is not what an order of {asked.market} sells")
+    amount = 0 if asked.amount is None else _units(asked.amount, asset.decimals, field="amount")
     assets = frozenset({asset.id}) if market is None else frozenset({market.base, market.quote})
     return [
         Use(permission=Permission.TRADE if order else Permission.WITHDRAW),
@@ -121,8 +122,7 @@ def _facts(services: Services, caller: Caller, asked: CheckIn) -> list[Facts]:
         Cost(
             kind=Kind.ORDER if order else Kind.WITHDRAWAL,
             chain_id=config.chain_id,
-            asset=(budgets.sold_as(listed, asset) if order else asset).id,
-            amount=0 if asked.amount is None else _units(asked.amount, asset.decimals, field="amount"),
+            amounts=budgets.counted(listed, {asset.id: amount}),
             usd=_units(asked.usd or "", USD_DECIMALS, field="usd"),
             gas_wei=_units(asked.gas, listed.native.decimals, field="gas"),
             used={},
@@ -144,8 +144,8 @@ def _check_given(asked: CheckIn) -> None:
 
 def _refuse_unsaid(caller: Caller, listed: AssetList, market: MarketId) -> None:
     """An amount that is not said would pass a limit that counts it. Raises: ApiError: invalid_parameters."""
-    sold = {budgets.sold_as(listed, listed.by_id(one)).id for one in (market.base, market.quote)}
-    if sold & set(caller.key.restrictions.daily_sold):
+    sold = budgets.counted(listed, {market.base: 1, market.quote: 1})
+    if set(sold) & set(caller.key.restrictions.daily_sold):
         detail = "this key has a limit on what a day's orders sell: give asset and amount, what it would sell at most"
         raise ApiError("invalid_parameters", detail)
 

@@ -281,8 +281,7 @@ def _cost(c: Connection, runtime: ChainRuntime, caller: Caller, *, decision: Dec
     return Cost(
         kind=Kind.ORDER,
         chain_id=runtime.config.chain_id,
-        asset=budgets.sold_as(runtime.assets, sold).id,
-        amount=amount,
+        amounts=budgets.counted(runtime.assets, {sold.id: amount}),
         usd=usd,
         gas_wei=gas_wei,
         used={},

@@ -119,8 +119,15 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
         cost, now_ms = cost_of(runtime, terms, prepared), services.clock.now_ms()
         budgets.check(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
         if isinstance(cost, CallCost):
-            who, master = caller.account_id, services.master
-            alone.refuse_above(c, who, out=cost.out, usd=prepared.usd, master=master, now_ms=now_ms)
+            alone.refuse_above(
+                c,
+                caller.account_id,
+                out=terms.max_out,
+                assets=runtime.assets,
+                usd=prepared.usd,
+                master=services.master,
+                now_ms=now_ms,
+            )
         funds = prepared.funds
         held = reservations.still_held(
             reservations.holds(c, caller.wallet.id, runtime.config.chain_id), at=funds.height

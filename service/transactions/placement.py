@@ -103,8 +103,15 @@ async def place(
         cost = cost_of(runtime, terms, prepared)
         budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
         if isinstance(cost, CallCost):
-            who, master = caller.account_id, services.master
-            alone.refuse_above(c, who, out=cost.out, usd=prepared.usd, master=master, now_ms=now_ms)
+            alone.refuse_above(
+                c,
+                caller.account_id,
+                out=terms.max_out,
+                assets=runtime.assets,
+                usd=prepared.usd,
+                master=services.master,
+                now_ms=now_ms,
+            )
         until_ms = now_ms + CALL_VALID_MS if terms.kind is TransactionKind.CONTRACT else None
         plan = queued_plan(plan_id, lane, calls=prepared.calls, created_ms=now_ms, valid_until_ms=until_ms)
         SqlTxStore().add_plan(c, plan)
@@ -180,12 +187,12 @@ def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, c
 def cost_of(runtime: ChainRuntime, terms: Terms, prepared: Prepared) -> Cost | CallCost:
     """What it takes of the key's limits."""
     if terms.kind is TransactionKind.CONTRACT:
-        return CallCost(chain_id=terms.chain_id, out=terms.max_out, usd=prepared.usd, gas_wei=prepared.gas_wei, used={})
+        out = budgets.counted(runtime.assets, terms.max_out)
+        return CallCost(chain_id=terms.chain_id, amounts=out, usd=prepared.usd, gas_wei=prepared.gas_wei, used={})
     return Cost(
         kind=Kind.UPKEEP,
         chain_id=terms.chain_id,
-        asset=runtime.assets.native.id,
-        amount=0,
+        amounts={},
         usd=None,
         gas_wei=prepared.gas_wei,
         used={},

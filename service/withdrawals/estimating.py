@@ -49,7 +49,7 @@ async def estimate(services: Services, runtime: ChainRuntime, caller: Caller, *,
         budgets.check(
             c, caller.key_id, caveats=limits(caller.key), cost=cost_of(runtime, asked, prepared), now_ms=now_ms
         )
-        why = why_approval(c, services, caller, asked=asked, prepared=prepared)
+        why = why_approval(c, services, runtime, caller=caller, asked=asked, prepared=prepared)
         chain_id = runtime.config.chain_id
         return why, _is_known(c, caller, chain_id=chain_id, destination=asked.destination)
 

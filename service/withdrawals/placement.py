@@ -68,7 +68,7 @@ async def place(services: Services, runtime: ChainRuntime, caller: Caller, *, as
     def accept(c: Connection, lane: Lane, prepared: Prepared) -> Withdrawal:
         check_allowed(c, services, runtime, caller=caller, asked=asked)
         now_ms = services.clock.now_ms()
-        why = why_approval(c, services, caller, asked=asked, prepared=prepared)
+        why = why_approval(c, services, runtime, caller=caller, asked=asked, prepared=prepared)
         cost = cost_of(runtime, asked, prepared)
         budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
         SqlTxStore().add_plan(c, _plan(plan_id, lane, prepared, waits=why is not None, now_ms=now_ms))
@@ -144,14 +144,21 @@ def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, c
     require(caveats_of(key, reached), target)
 
 
-def why_approval(c: Connection, services: Services, caller: Caller, *, asked: Asked, prepared: Prepared) -> Why | None:
+def why_approval(
+    c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, asked: Asked, prepared: Prepared
+) -> Why | None:
     """Why a second person is needed, as the account's thresholds are now; None: nobody is."""
     now_ms = services.clock.now_ms()
     policy = policies.policy_of(c, caller.account_id, master=services.master, now_ms=now_ms)
     if not policy.in_force.any:
         return None
     before = clearances.taken_alone(c, caller.account_id, now_ms=now_ms)
-    return model.why(policy.in_force, asked.asset.id, amount=prepared.leaves, usd=prepared.usd, before=before)
+    return model.why(
+        policy.in_force,
+        budgets.counted(runtime.assets, {asked.asset.id: prepared.leaves}),
+        usd=prepared.usd,
+        before=replace(before, amounts=budgets.counted(runtime.assets, before.amounts)),
+    )
 
 
 def cost_of(runtime: ChainRuntime, asked: Asked, prepared: Prepared) -> Cost:
@@ -159,8 +166,7 @@ def cost_of(runtime: ChainRuntime, asked: Asked, prepared: Prepared) -> Cost:
     return Cost(
         kind=Kind.WITHDRAWAL,
         chain_id=runtime.config.chain_id,
-        asset=asked.asset.id,
-        amount=prepared.leaves,
+        amounts=budgets.counted(runtime.assets, {asked.asset.id: prepared.leaves}),
         usd=prepared.usd,
         gas_wei=prepared.max_fee_wei,
         used={},

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from chains.tx.model import Intent
 from chains.tx.store import PreSignRefused
+from contracts.assets import AssetList
 from service.approvals.clearances import Clearance, why_not
 from service.auth import budgets
 from service.auth.authority import Tampered
@@ -26,7 +27,9 @@ from service.auth.secrets import MasterKey
 from service.withdrawals.model import Withdrawal, leaves_at_most, takes_fee_off
 
 
-def recheck(c: Connection, intent: Intent, withdrawal: Withdrawal, *, key: ApiKey, master: MasterKey) -> None:
+def recheck(
+    c: Connection, intent: Intent, withdrawal: Withdrawal, *, key: ApiKey, assets: AssetList, master: MasterKey
+) -> None:
     """Raises: PreSignRefused."""
     try:
         why, clearance = why_not(c, withdrawal, master=master)
@@ -37,10 +40,10 @@ def recheck(c: Connection, intent: Intent, withdrawal: Withdrawal, *, key: ApiKe
     bound = withdrawal.max_fee_wei if takes_fee_off(withdrawal.asset, withdrawal.amount_is) else None
     if (intent.gas_limit, intent.max_gas_cost_wei) != (withdrawal.gas_limit, bound):
         raise PreSignRefused("the transfer's gas limit or fee bound is not the withdrawal's")
-    _check_key(c, withdrawal, clearance, key=key)
+    _check_key(c, withdrawal, clearance, key=key, assets=assets)
 
 
-def _check_key(c: Connection, withdrawal: Withdrawal, clearance: Clearance, *, key: ApiKey) -> None:
+def _check_key(c: Connection, withdrawal: Withdrawal, clearance: Clearance, *, key: ApiKey, assets: AssetList) -> None:
     target = Target(
         wallet_id=withdrawal.wallet_id,
         chain_id=withdrawal.chain_id,
@@ -49,16 +52,13 @@ def _check_key(c: Connection, withdrawal: Withdrawal, clearance: Clearance, *, k
         # Who may be paid is checked by its own rule.
         destination=None,
     )
+    leaves = leaves_at_most(
+        withdrawal.asset, withdrawal.amount, amount_is=withdrawal.amount_is, max_fee_wei=withdrawal.max_fee_wei
+    )
     cost = Cost(
         kind=Kind.WITHDRAWAL,
         chain_id=withdrawal.chain_id,
-        asset=withdrawal.asset,
-        amount=leaves_at_most(
-            withdrawal.asset,
-            withdrawal.amount,
-            amount_is=withdrawal.amount_is,
-            max_fee_wei=withdrawal.max_fee_wei,
-        ),
+        amounts=budgets.counted(assets, {withdrawal.asset: leaves}),
         usd=clearance.usd,
         gas_wei=withdrawal.max_fee_wei or 0,
         used={},

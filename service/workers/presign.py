@@ -292,4 +292,4 @@ class PreSign:
         key = one.key(withdrawal.key_id)
         if key is None:
             raise PreSignRefused("the key that asked for this was revoked")
-        recheck(one.c, intent, withdrawal, key=key, master=self.master)
+        recheck(one.c, intent, withdrawal, key=key, assets=self.assets, master=self.master)

@@ -184,3 +184,24 @@ async def test_the_withdrawals_of_a_day_stay_within_count_amount_and_worth(stack
     assert await ask("ETH", "0.1") == "202"
     assert await ask("USDC", "1") == "202"
     assert await ask("USDC", "1") == "key_limit_reached"
+
+
+async def test_wrapping_first_withdraws_no_more_than_the_limit_of_the_native_asset(stack: Stack) -> None:
+    eth = stack.chain().assets.native.id
+    restrictions = Restrictions(daily_withdrawn={eth: E18 // 2})
+    stack = await limited(stack, restrictions, Permission.TRADE, Permission.WITHDRAW)
+    wrap = {"amount": "0.5", "client_transaction_id": "wrap"}
+    wrapped = await stack.post("/v1/ethereum/wrap", wrap, key="limited")
+    assert wrapped.status_code == 202, wrapped.text
+
+    async def ask(asset: str, amount: str) -> str:
+        name = f"{asset}-{amount}"
+        body = {"asset": asset, "amount": amount, "address": BOB, "client_withdrawal_id": name.replace(".", "_")}
+        answer = await stack.post("/v1/ethereum/withdrawals", body, key="limited")
+        return str(answer.json().get("code", answer.status_code))
+
+    await stack.settle(f"/v1/transactions/{wrapped.json()['id']}")
+    assert await ask("ETH", "0.3") == "202"
+    assert await ask("WETH", "0.200001") == "key_limit_reached"
+    assert await ask("WETH", "0.19") == "202"
+    assert await ask("ETH", "0.19") == "key_limit_reached"

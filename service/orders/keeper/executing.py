@@ -241,8 +241,7 @@ class Executor:
         cost = Cost(
             kind=Kind.UPKEEP,
             chain_id=order.chain_id,
-            asset=self._chain.assets.native.id,
-            amount=0,
+            amounts={},
             usd=0,
             gas_wei=ready.gas_wei(approvals=approvals),
             used={},

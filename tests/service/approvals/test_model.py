@@ -22,7 +22,7 @@ THRESHOLDS: Final = st.builds(
 
 
 def asked(thresholds: Thresholds, *, amount: int = 1, usd: int | None = 1, before: Taken = NOTHING) -> Why | None:
-    return why(thresholds, USDC, amount=amount, usd=usd, before=before)
+    return why(thresholds, {USDC: amount}, usd=usd, before=before)
 
 
 def test_without_thresholds_nobody_is_asked() -> None:

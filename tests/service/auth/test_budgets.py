@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, func, select, update
 
+from contracts.assets import AssetId, load_assets
 from service.auth import budgets, keys
 from service.auth.authority import Tampered
-from service.auth.caveats import Cost, Counter, Kind, Tally, limits
+from service.auth.caveats import CallCost, Cost, Counter, Kind, Tally, limits
 from service.auth.keys import ApiKey, InvalidKey, Permission
 from service.auth.restrictions import AllowedCall, InvalidRestriction, MarketId, Restrictions, document, parse
 from service.auth.secrets import MasterKey
@@ -20,6 +21,8 @@ from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, POLYGON, USDC, addre
 
 MASTER = MasterKey(bytes(32))
 BIG = 2**255
+ASSETS = load_assets(ETHEREUM)
+WETH = ASSETS.wrapped.id
 CALL = AllowedCall(chain_id=ETHEREUM, contract=address_of(77), selector="0xb6b55f25", max_value_wei=0)
 ALL = Restrictions(
     chains=frozenset({ETHEREUM, POLYGON}),
@@ -35,7 +38,7 @@ ALL = Restrictions(
     daily_withdrawn={ETH: BIG},
     calls=frozenset({CALL, replace(CALL, selector="0x00000001", max_value_wei=BIG)}),
 )
-ORDER = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, asset=USDC, amount=1, usd=7, gas_wei=BIG, used={})
+ORDER = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, amounts={USDC: 1}, usd=7, gas_wei=BIG, used={})
 
 
 def make(c: Connection, restrictions: Restrictions, *more: Permission) -> ApiKey:
@@ -181,7 +184,7 @@ async def test_fifty_at_once_never_take_more_than_the_limit(db: Database) -> Non
 
 async def test_orders_that_race_sell_no_more_of_an_asset_than_its_limit_and_others_as_they_like(db: Database) -> None:
     key = await db.run(lambda c: make(c, Restrictions(daily_sold={USDC: 7 * 9 + 6})))
-    dollars, ether = replace(ORDER, amount=7), replace(ORDER, asset=ETH, amount=BIG)
+    dollars, ether = replace(ORDER, amounts={USDC: 7}), replace(ORDER, amounts={ETH: BIG})
     costs = [dollars if number % 2 else ether for number in range(40)]
     results = await asyncio.gather(*(charge(db, key, cost) for cost in costs), return_exceptions=True)
     sold = [cost for cost, result in zip(costs, results, strict=True) if result is None]
@@ -192,6 +195,46 @@ async def test_orders_that_race_sell_no_more_of_an_asset_than_its_limit_and_othe
     assert 1 <= sold.count(dollars) <= 9
     if db.dialect == "sqlite":
         assert (sold.count(dollars), sold.count(ether)) == (9, 20)
+
+
+def test_the_native_asset_and_its_wrapped_form_each_count_what_both_come_to() -> None:
+    assert budgets.counted(ASSETS, {ETH: 3, USDC: 5}) == {ETH: 3, WETH: 3, USDC: 5}
+    assert budgets.counted(ASSETS, {WETH: 4}) == {ETH: 4, WETH: 4}
+    assert budgets.counted(ASSETS, {ETH: 3, WETH: 4}) == {ETH: 7, WETH: 7}
+    assert budgets.counted(ASSETS, {USDC: 5}) == {USDC: 5}
+
+
+@pytest.mark.parametrize("kind", [Kind.ORDER, Kind.WITHDRAWAL])
+@pytest.mark.parametrize("named", [{ETH: 10}, {WETH: 10}, {ETH: 10, WETH: 10}, {ETH: 10, WETH: BIG}])
+async def test_a_limit_on_either_form_of_the_native_asset_is_one_on_both_together(
+    sqlite_db: Database, kind: Kind, named: dict[AssetId, int]
+) -> None:
+    """A limit that names the wrapped form is one of before they counted as one."""
+    both = Restrictions(daily_sold=named, daily_withdrawn=named)
+    key = await sqlite_db.run(lambda c: make(c, both, Permission.WITHDRAW))
+
+    def cost(asset: AssetId, raw: int) -> Cost:
+        return replace(ORDER, kind=kind, amounts=budgets.counted(ASSETS, {asset: raw}))
+
+    await charge(sqlite_db, key, cost(ETH, 6))
+    assert await refused(sqlite_db, key, cost(WETH, 5)) == "key_limit_reached"
+    assert await refused(sqlite_db, key, cost(ETH, 5)) == "key_limit_reached"
+    await charge(sqlite_db, key, cost(WETH, 4))
+    assert await refused(sqlite_db, key, cost(WETH, 1)) == "key_limit_reached"
+    await charge(sqlite_db, key, cost(USDC, BIG))
+
+
+async def test_a_call_that_takes_both_forms_of_the_native_asset_takes_them_together(sqlite_db: Database) -> None:
+    key = await sqlite_db.run(lambda c: make(c, Restrictions(daily_withdrawn={ETH: 10}), Permission.WITHDRAW))
+
+    def take(c: Connection, **raw: int) -> None:
+        out = budgets.counted(ASSETS, {ETH: raw["eth"], WETH: raw["weth"]})
+        cost = CallCost(chain_id=ETHEREUM, amounts=out, usd=None, gas_wei=0, used={})
+        budgets.charge(c, key.id, caveats=limits(key), cost=cost, now_ms=NOW_MS)
+
+    await sqlite_db.run(lambda c: take(c, eth=5, weth=5))
+    with pytest.raises(ApiError, match="10 base units withdrawn"):
+        await sqlite_db.run(lambda c: take(c, eth=0, weth=1))
 
 
 async def test_old_days_are_forgotten(sqlite_db: Database) -> None:

@@ -44,11 +44,11 @@ BOB = address_of(77)
 HERE = Arrival(now_ms=1_000, client_ip=ip_address("203.0.113.7"))
 ORDER = Target(wallet_id=1, chain_id=ETHEREUM, assets=frozenset({ETH, USDC}), market=MARKET, destination=None)
 PAYMENT = Target(wallet_id=1, chain_id=ETHEREUM, assets=frozenset({ETH}), market=None, destination=BOB)
-TRADED = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, asset=USDC, amount=50, usd=100, gas_wei=7, used={})
-PAID = Cost(kind=Kind.WITHDRAWAL, chain_id=ETHEREUM, asset=ETH, amount=50, usd=100, gas_wei=7, used={})
-UPKEEP = Cost(kind=Kind.UPKEEP, chain_id=ETHEREUM, asset=ETH, amount=0, usd=None, gas_wei=7, used={})
+TRADED = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, amounts={USDC: 50}, usd=100, gas_wei=7, used={})
+PAID = Cost(kind=Kind.WITHDRAWAL, chain_id=ETHEREUM, amounts={ETH: 50}, usd=100, gas_wei=7, used={})
+UPKEEP = Cost(kind=Kind.UPKEEP, chain_id=ETHEREUM, amounts={}, usd=None, gas_wei=7, used={})
 CALL = Call(chain_id=ETHEREUM, contract=BOB, selector="0xb6b55f25", value_wei=5)
-CALLED = CallCost(chain_id=ETHEREUM, out={ETH: 50, USDC: 3}, usd=100, gas_wei=7, used={})
+CALLED = CallCost(chain_id=ETHEREUM, amounts={ETH: 50, USDC: 3}, usd=100, gas_wei=7, used={})
 MAY_CALL = OfCalls(
     calls=frozenset({AllowedCall(chain_id=ETHEREUM, contract=BOB, selector="0xb6b55f25", max_value_wei=5)})
 )
@@ -115,7 +115,7 @@ CASES: list[tuple[Caveat, Facts, Facts, str]] = [
         "key_limit_reached",
     ),
     (a_day(Counter.GAS, 10, "1"), used(PAID, Counter.GAS, 3, "1"), replace(PAID, gas_wei=11), "key_limit_reached"),
-    (a_day(Counter.SOLD, 50, USDC), TRADED, replace(TRADED, amount=51), "key_limit_reached"),
+    (a_day(Counter.SOLD, 50, USDC), TRADED, replace(TRADED, amounts={USDC: 51}), "key_limit_reached"),
     (
         a_day(Counter.SOLD, 60, USDC),
         used(TRADED, Counter.SOLD, 10, USDC),
@@ -125,8 +125,8 @@ CASES: list[tuple[Caveat, Facts, Facts, str]] = [
     (a_day(Counter.WITHDRAWALS, 1), PAID, used(PAID, Counter.WITHDRAWALS, 1), "key_limit_reached"),
     (a_day(Counter.WITHDRAWAL_USD, 100), PAID, replace(PAID, usd=101), "key_limit_reached"),
     (a_day(Counter.WITHDRAWAL_USD, 100), PAID, replace(PAID, usd=None), "limit_price_unknown"),
-    (a_day(Counter.WITHDRAWN, 50, ETH), PAID, replace(PAID, amount=51), "key_limit_reached"),
-    (a_day(Counter.WITHDRAWN, 3, USDC), CALLED, replace(CALLED, out={USDC: 4}), "key_limit_reached"),
+    (a_day(Counter.WITHDRAWN, 50, ETH), PAID, replace(PAID, amounts={ETH: 51}), "key_limit_reached"),
+    (a_day(Counter.WITHDRAWN, 3, USDC), CALLED, replace(CALLED, amounts={USDC: 4}), "key_limit_reached"),
     (a_day(Counter.WITHDRAWAL_USD, 100), CALLED, replace(CALLED, usd=101), "key_limit_reached"),
     (a_day(Counter.WITHDRAWAL_USD, 100), CALLED, replace(CALLED, usd=None), "limit_price_unknown"),
     (
@@ -149,7 +149,7 @@ OTHER_BUSINESS: list[tuple[Caveat, Facts]] = [
     (a_day(Counter.ORDER_USD, 0), replace(PAID, usd=None)),
     (a_day(Counter.SOLD, 0, ETH), TRADED),
     (a_day(Counter.SOLD, 0, ETH), PAID),
-    (a_day(Counter.SOLD, 0, ETH), replace(UPKEEP, amount=1)),
+    (a_day(Counter.SOLD, 0, ETH), replace(UPKEEP, amounts={ETH: 1})),
     (a_day(Counter.SOLD, 0, ETH), CALLED),
     (a_day(Counter.WITHDRAWN, 0, USDC), TRADED),
     (a_day(Counter.WITHDRAWALS, 0), TRADED),

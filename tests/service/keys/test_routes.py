@@ -574,7 +574,7 @@ async def test_a_limit_on_what_is_sold_is_shown_and_asked_about_by_asset(service
     limits = {"daily_sold": {"ethereum:ETH": "2", "ethereum:USDC": "7000"}}
     made = await ada.active(permissions=["trade"], limits=limits)
     assert made["key"]["limits"]["daily_sold"] == limits["daily_sold"]
-    cost = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, asset=ETH, amount=15 * 10**17, usd=1, gas_wei=1, used={})
+    cost = Cost(kind=Kind.ORDER, chain_id=ETHEREUM, amounts={ETH: 15 * 10**17}, usd=1, gas_wei=1, used={})
 
     def trades(c: Connection) -> None:
         key = keys.load_key(c, made["key"]["key"], master=service.services.master)
@@ -602,6 +602,26 @@ async def test_a_limit_on_what_is_sold_is_shown_and_asked_about_by_asset(service
         assert answer.json()["allowed"] is allowed, (body, answer.text)
     # Of a market with neither of them nothing has to be said.
     assert (await signed(service, made, "key/check", body={**order, "market": "WBTCUSDT"})).json()["allowed"]
+
+
+async def test_a_limit_on_what_is_withdrawn_counts_the_wrapped_form_as_the_native_asset(
+    service: Api, ada: Person
+) -> None:
+    body = {
+        "permissions": ["trade", "withdraw"],
+        "ip_allowlist": ["127.0.0.1"],
+        "expires_ms": service.clock.now_ms() + 90 * DAY_MS,
+    }
+    made = await ada.active(**body, limits={"daily_withdrawn": {"ethereum:WETH": "2"}})
+    assert made["key"]["limits"]["daily_withdrawn"] == {"ethereum:ETH": "2"}
+    both = {"daily_withdrawn": {"ethereum:WETH": "2", "ethereum:ETH": "2"}}
+    refused = await ada.ask("POST", "keys", body | {"label": "both", "limits": both})
+    assert code_of(refused) == "invalid_key", refused.text
+    asked = {"kind": "withdrawal", "chain": "ethereum", "destination": address_of(7), "usd": "1"}
+    for asset, amount, limited in (("WETH", "2", False), ("WETH", "2.1", True), ("ETH", "2.1", True)):
+        answer = await signed(service, made, "key/check", body=asked | {"asset": asset, "amount": amount})
+        codes = {one["code"] for one in answer.json()["denials"]}
+        assert ("key_limit_reached" in codes) is limited, answer.text
 
 
 async def test_a_withdraw_key_of_a_session_reaches_the_cooled_address_book_and_nothing_else(

@@ -189,7 +189,7 @@ FACTS: st.SearchStrategy[Facts] = st.one_of(
     st.builds(
         CallCost,
         chain_id=st.sampled_from(CHAINS),
-        out=st.dictionaries(st.sampled_from(ASSETS), st.integers(0, 5)),
+        amounts=st.dictionaries(st.sampled_from(ASSETS), st.integers(0, 5)),
         usd=st.none() | st.integers(0, 5),
         gas_wei=st.integers(0, 5),
         used=USED,
@@ -198,8 +198,7 @@ FACTS: st.SearchStrategy[Facts] = st.one_of(
         Cost,
         kind=st.sampled_from(list(Kind)),
         chain_id=st.sampled_from(CHAINS),
-        asset=st.sampled_from(ASSETS),
-        amount=st.integers(0, 3),
+        amounts=st.dictionaries(st.sampled_from(ASSETS), st.integers(0, 3)),
         usd=AMOUNT,
         gas_wei=st.integers(0, 3),
         used=USED,

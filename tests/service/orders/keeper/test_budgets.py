@@ -46,8 +46,7 @@ async def accept(world: World, restrictions: Restrictions) -> str:
     cost = Cost(
         kind=Kind.ORDER,
         chain_id=CONFIG.chain_id,
-        asset=MARKET.base.id,
-        amount=1,
+        amounts={MARKET.base.id: 1},
         usd=1,
         gas_wei=ACCEPTED_GAS_WEI,
         used={},
