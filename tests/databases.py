@@ -8,13 +8,14 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from service.db.engine import Database
+from service.db.strict import STRICT
 
 
 class RememberingDialect(SQLiteDialect_pysqlite):
@@ -25,6 +26,8 @@ class RememberingDialect(SQLiteDialect_pysqlite):
 
     # As its parent's; SQLAlchemy looks for it in the class itself.
     supports_statement_cache = True
+    # What is remembered of a statement includes how its answer is read: as strictly as the service's own engines do.
+    colspecs: ClassVar = {**SQLiteDialect_pysqlite.colspecs, **STRICT}
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self)

@@ -11,6 +11,8 @@ DatabaseError
 ├── CommitFailed           nothing was committed (disk full, busy)
 │   └── DatabaseUnavailable  the server cannot be reached, or was lost before COMMIT
 └── CommitUnknown          COMMIT was sent and its answer is not known: look before doing it again
+
+Beside these, as a ValueError: `Misfit`, a stored value that is none of its column's.
 """
 
 from chains.tx.store import StoreUnavailable
@@ -58,3 +60,10 @@ class DatabaseUnavailable(CommitFailed, StoreUnavailable):
 
 class CommitUnknown(DatabaseError):
     """COMMIT was sent and its answer is not known. Look at the rows before doing it again."""
+
+
+class Misfit(ValueError):
+    """A stored value is none of its column's: something else than the service has written it. It is not quoted."""
+
+    def __init__(self, wanted: str, found: str) -> None:
+        super().__init__(f"a stored value is {found} where {wanted} belongs")

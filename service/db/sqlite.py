@@ -33,6 +33,7 @@ from chains.crashpoints import reach
 from service.db.changes import Changes, note_statements, take_touched
 from service.db.errors import CommitFailed, CommitUnknown, DatabaseClosed, DatabaseError, DatabaseInUse
 from service.db.guard import forbid_inner_commits, guarded
+from service.db.strict import make_strict
 
 T = TypeVar("T")
 
@@ -281,6 +282,7 @@ def _engine(url: URL, *, begin: str, read_only: str, pool_size: int) -> Engine:
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
+    make_strict(engine)
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", start)
     forbid_inner_commits(engine)

@@ -4,6 +4,8 @@
   silently turns large values into floats. Never aggregate or compare such a column in SQL.
 - `RatioText`: `contracts.ratio.Ratio` as `num/den` in decimal. Not comparable in SQL either.
 - `Addr`: `Address` as 20 bytes. `Hash32`: `0x` + 64 hex as 32 bytes. `Json`: compact JSON text.
+
+What is stored and is none of these raises where it is read: `Misfit`, or `InvalidAddress`.
 """
 
 from decimal import Decimal
@@ -17,8 +19,11 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from chains.types import Address, address_bytes, address_from_bytes
 from chains.units import MAX_UINT256
 from contracts.ratio import Ratio
+from service.db.errors import Misfit
 
 _DIGITS: Final = 78
+_RATIO_LENGTH: Final = 2 * _DIGITS + 1
+_HASH_BYTES: Final = 32
 
 
 class U256(TypeDecorator[int]):
@@ -40,13 +45,23 @@ class U256(TypeDecorator[int]):
         return str(value).zfill(_DIGITS) if dialect.name == "sqlite" else Decimal(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
-        return None if value is None else int(value)
+        if value is None:
+            return None
+        is_text = type(value) is str and len(value) == _DIGITS and _is_digits(value)
+        # NUMERIC has NaN and fractions, too.
+        is_number = isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
+        if not (is_text or is_number):
+            raise Misfit("uint256", type(value).__name__)
+        found = int(value)
+        if not 0 <= found <= MAX_UINT256:
+            raise Misfit("uint256", "another number")
+        return found
 
 
 class RatioText(TypeDecorator[Ratio]):
     """An exact price, stored as the decimal text `num/den`."""
 
-    impl = String(2 * _DIGITS + 1)
+    impl = String(_RATIO_LENGTH)
     cache_ok = True
 
     def process_bind_param(self, value: Ratio | None, dialect: Dialect) -> str | None:
@@ -56,6 +71,8 @@ class RatioText(TypeDecorator[Ratio]):
         if value is None:
             return None
         num, _, den = value.partition("/")
+        if len(value) > _RATIO_LENGTH or not all(_is_digits(part) and part.strip("0") for part in (num, den)):
+            raise Misfit("ratio", "another text")
         return Ratio(num=int(num), den=int(den))
 
 
@@ -82,12 +99,16 @@ class Hash32(TypeDecorator[str]):
         if value is None:
             return None
         raw = bytes.fromhex(value[2:])
-        if len(raw) != 32:
+        if len(raw) != _HASH_BYTES:
             raise ValueError("a Hash32 column takes 0x followed by 64 hex digits")
         return raw
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else "0x" + bytes(value).hex()
+        if value is None:
+            return None
+        if len(value) != _HASH_BYTES:
+            raise Misfit(f"{_HASH_BYTES} bytes", str(len(value)))
+        return "0x" + bytes(value).hex()
 
 
 class Json(TypeDecorator[Any]):
@@ -101,3 +122,8 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else orjson.loads(value)
+
+
+def _is_digits(text: str) -> bool:
+    """Decimal digits and nothing else: `int` alone would also take signs, spaces and underscores."""
+    return text.isascii() and text.isdigit()
