@@ -109,7 +109,11 @@ def insert_clearance(
 
 def clearance_of(c: Connection, withdrawal_id: int, *, master: MasterKey) -> Clearance | None:
     """Raises: authority.Tampered."""
-    found = c.execute(select(clearances).where(clearances.c.withdrawal_id == withdrawal_id)).mappings().one_or_none()
+    mine = select(clearances).where(clearances.c.withdrawal_id == withdrawal_id)
+    try:
+        found = c.execute(mine).mappings().one_or_none()
+    except authority.UNREADABLE as exc:
+        raise authority.Tampered(clearances) from exc
     return None if found is None else _clearance(found, master)
 
 

@@ -23,6 +23,7 @@ from service.accounts.people import SEASONED_MS, Membership, Role, membership_of
 from service.approvals import clearances
 from service.approvals.clearances import Clearance, binding_of
 from service.approvals.model import ClearState
+from service.approvals.named import named_by
 from service.audit.acts import APPROVAL_REJECTED, APPROVED
 from service.audit.model import Subject
 from service.audit.recording import record_by_person
@@ -105,12 +106,13 @@ def approve(
     Raises:
         ApiError: approval_not_found, approval_closed, approval_differs, own_request, role_denied, held,
             key_restricted.
-        Tampered: what was accepted is not what is stored.
+        Tampered: what was accepted is not what is stored, or what it names was altered.
     """
     now_ms = services.clock.now_ms()
     withdrawal, clearance = _pending(c, services, decider, withdrawal_id, now_ms=now_ms)
     if clearance.binding != binding_of(withdrawal):
         raise Tampered(withdrawals)
+    named_by(c, withdrawal, master=services.master)
     if isinstance(caller, Caller):
         refuse_if_maker_held(c, caller.key, master=services.master, now_ms=now_ms)
         _require_for(caller, withdrawal)
@@ -170,7 +172,7 @@ def _pending(
     if withdrawal is None or found is None or found.state is ClearState.CLEAR:
         raise ApiError("approval_not_found", f"no withdrawal {withdrawal_id} of the account needs an approval")
     waits = withdrawal.state is WithdrawalState.AWAITING_APPROVAL and found.state is ClearState.PENDING
-    if not waits or found.is_late(now_ms):
+    if not waits or found.ended_ms is not None or found.is_late(now_ms):
         raise _closed(withdrawal)
     return withdrawal, found
 

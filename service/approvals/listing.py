@@ -1,7 +1,9 @@
 """Withdrawals that need or needed a second person, decoded for whoever decides.
 
-Guarantees: what is shown is what its clearance is bound to, or it is said that it is not (`intact`); rows whose MAC is
-wrong are refused (`authority.Tampered`); a key is shown what it is for (`Scope`), and not that there is more.
+Guarantees: what a list shows is what its clearance is bound to; one that is not, or whose clearance, key or destination
+has a wrong MAC, is only named (`unusable`), and never as something to approve. One alone that is not what its clearance
+is bound to is shown with that said (`intact`), and nobody may approve it. A key is shown what it is for (`Scope`), and
+not that there is more.
 """
 
 from collections.abc import Sequence
@@ -11,15 +13,15 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from chains.types import ChainId
 from contracts.assets import AssetId
-from service.addresses import storage as addresses
 from service.approvals.clearances import Clearance, binding_of, clearance_of
 from service.approvals.deciding import Decider, why_not_theirs
 from service.approvals.model import ClearState
-from service.auth.authority import Sifted, Tampered
+from service.approvals.named import Named, named_by
+from service.auth.authority import UNREADABLE, Sifted, Tampered
 from service.auth.callers import Caller
 from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
-from service.db.models import api_keys, clearances, users, withdrawals
+from service.db.models import clearances, users, withdrawals
 from service.withdrawals.model import Withdrawal, WithdrawalState
 from service.withdrawals.storage import withdrawal_of_account
 
@@ -82,7 +84,7 @@ def list_seen(
 ) -> Sifted[Seen]:
     """Those of the account, newest first, below `before_id`; with `pending` only what waits.
 
-    One whose clearance, or the entry of whose destination, has a wrong MAC keeps no other one from being seen.
+    One that was altered keeps no other one from being seen.
     """
     t = clearances.join(withdrawals, withdrawals.c.id == clearances.c.withdrawal_id)
     query = (
@@ -95,6 +97,7 @@ def list_seen(
     if pending:
         query = query.where(
             clearances.c.state == ClearState.PENDING,
+            clearances.c.ended_ms.is_(None),
             clearances.c.expires_ms > now_ms,
             withdrawals.c.state == WithdrawalState.AWAITING_APPROVAL,
         )
@@ -108,10 +111,13 @@ def list_seen(
     for withdrawal_id in ids:
         try:
             one = look(c, account_id, withdrawal_id, decider=decider, master=master, now_ms=now_ms)
-        except Tampered:
+        except (Tampered, *UNREADABLE):
             unusable.append(str(withdrawal_id))
             continue
-        seen += [] if one is None else [one]
+        if one is not None and one.intact:
+            seen.append(one)
+        elif one is not None:
+            unusable.append(str(withdrawal_id))
     return Sifted(table=clearances.name, intact=seen, unusable=unusable)
 
 
@@ -126,34 +132,43 @@ def is_within(c: Connection, withdrawal_id: int, scope: Scope | None) -> bool:
 def look(
     c: Connection, account_id: int, withdrawal_id: int, *, decider: Decider | None, master: MasterKey, now_ms: int
 ) -> Seen | None:
-    """One of the account's; None: there is none, or it needed nobody."""
+    """One of the account's; None: there is none, or it needed nobody. Raises: Tampered."""
     withdrawal = withdrawal_of_account(c, withdrawal_id, account_id=account_id)
     clearance = None if withdrawal is None else clearance_of(c, withdrawal_id, master=master)
     if withdrawal is None or clearance is None or clearance.state is ClearState.CLEAR:
         return None
     state = _state(withdrawal, clearance, now_ms)
     refusal = None if decider is None else why_not_theirs(decider, withdrawal, clearance, now_ms=now_ms)
-    entry = addresses.entry_for(
-        c, account_id, chain_id=withdrawal.chain_id, address=withdrawal.destination, master=master
-    )
+    named = _named(c, withdrawal, master=master)
+    entry = None if named is None else named.entry
+    intact = named is not None and clearance.binding == binding_of(withdrawal)
     return Seen(
         withdrawal=withdrawal,
         clearance=clearance,
         state=state,
-        intact=clearance.binding == binding_of(withdrawal),
-        may_approve=decider is not None and refusal is None and state == ClearState.PENDING,
+        intact=intact,
+        may_approve=decider is not None and refusal is None and intact and state == ClearState.PENDING,
         requester=_user_name(c, clearance.requester_id),
-        key_label=c.execute(select(api_keys.c.label).where(api_keys.c.id == withdrawal.key_id)).scalar_one(),
+        key_label="?" if named is None else named.key_label,
         decided_by=_user_name(c, clearance.decider_id),
         address_name=None if entry is None else entry.name,
         address_added_ms=None if entry is None else entry.created_ms,
     )
 
 
+def _named(c: Connection, withdrawal: Withdrawal, *, master: MasterKey) -> Named | None:
+    """None where something of it was altered: that must not keep somebody from rejecting the withdrawal."""
+    try:
+        return named_by(c, withdrawal, master=master)
+    except Tampered:
+        return None
+
+
 def _state(withdrawal: Withdrawal, clearance: Clearance, now_ms: int) -> str:
     if clearance.state is not ClearState.PENDING:
         return clearance.state.value
-    if withdrawal.state is WithdrawalState.AWAITING_APPROVAL:
+    # A state that was put back in the database brings nothing back that has ended.
+    if withdrawal.state is WithdrawalState.AWAITING_APPROVAL and clearance.ended_ms is None:
         return EXPIRED if clearance.is_late(now_ms) else ClearState.PENDING.value
     return EXPIRED if (withdrawal.reason or "").startswith("approval_expired") else CLOSED
 

@@ -19,7 +19,9 @@ class ApprovalOut(Document):
     )
     why: Literal["over_usd", "over_amount", "worth_unknown"]
     binding: HashText = Field(description="The fingerprint of all of this; an approval names it.")
-    intact: bool = Field(description="False: the stored withdrawal was changed since it was accepted; do not approve.")
+    intact: bool = Field(
+        description="False: it was changed in the database since it was accepted. Nobody may approve it."
+    )
     may_approve: bool = Field(description="Whether you may.")
     chain: ChainKey
     asset: str | None = Field(examples=["USDC"])
@@ -45,7 +47,7 @@ class Approvals(Document):
     approvals: list[ApprovalOut]
     unusable: list[str] = Field(
         examples=[[]],
-        description="Ids of withdrawals whose stored approval is not as the service wrote it: nothing is signed.",
+        description="Ids of withdrawals that were altered in the database, or what they name was: nothing is signed.",
     )
 
 

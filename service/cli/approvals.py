@@ -80,6 +80,13 @@ def approve(
     """Look at a withdrawal, and let it be sent: with a code of your authenticator, or a key of yours with withdraw."""
     with Api(_who(profile)) as api:
         seen = api.get(f"/v1/approvals/{withdrawal}", _of(account))
+        if not seen["intact"]:
+            raise CommandFailed(
+                "record_tampered",
+                f"withdrawal {withdrawal} was changed in the database since it was accepted",
+                hint="Do not approve it: reject it, and tell the operator (cambist audit verify).",
+                status=ExitStatus.REFUSED,
+            )
         if not yes:
             _show(seen, json=False)
             typer.confirm("Approve exactly this?", abort=True, err=True)
@@ -170,6 +177,7 @@ def pending(json: JsonOption = False) -> None:
         for one in found["pending"]
     ]
     print_table(["id", "account", "base units", "to", "key", "why", "until"], rows, right="id")
+    warn_unusable(found)
 
 
 def _who(profile: Path | None) -> Profile | SignedIn:

@@ -230,6 +230,55 @@ async def test_an_altered_approval_hides_no_other_one(at: Scene) -> None:
     assert code_of(await at.ask("GET", f"/v1/approvals/{bad.id}", by="ben")) == "record_tampered"
 
 
+ALTERED_APPROVALS = [
+    "UPDATE clearances SET usd = 1 WHERE withdrawal_id = :id",
+    "UPDATE clearances SET binding = '0x' || substr(binding, 4) || '0' WHERE withdrawal_id = :id",
+    "UPDATE clearances SET why = 'none' WHERE withdrawal_id = :id",
+    "UPDATE clearances SET requester_id = NULL WHERE withdrawal_id = :id",
+    "UPDATE withdrawals SET amount = '1' WHERE id = :id",
+    "UPDATE withdrawals SET destination = '0x388C818CA8B9251b393131C08a736A67ccB19297' WHERE id = :id",
+    "UPDATE withdrawals SET destination = 'nowhere' WHERE id = :id",
+    "UPDATE withdrawals SET amount_is = 'some' WHERE id = :id",
+    "UPDATE api_keys SET label = 'payroll' WHERE id = (SELECT key_id FROM withdrawals WHERE id = :id)",
+]
+
+
+@pytest.mark.parametrize("altered", ALTERED_APPROVALS)
+async def test_what_was_altered_is_shown_to_nobody_as_something_to_approve(at: Scene, altered: str) -> None:
+    bad, good = await at.withdrawal(asked_by="ann"), await at.withdrawal(asked_by="ann")
+    await sql(at, altered, id=bad.id)
+    found = (await at.ask("GET", "/v1/approvals", by="ben")).json()
+    assert ([one["id"] for one in found["approvals"]], found["unusable"]) == ([good.id], [str(bad.id)])
+    operators = await perform(at.service.services, "approval.list", {}, OPERATOR)
+    assert [one["withdrawal"] for one in operators["pending"]] == [good.id]
+    assert operators["unusable"] == [str(bad.id)]
+    alone = await at.ask("GET", f"/v1/approvals/{bad.id}", by="ben")
+    if alone.status_code == 200:
+        assert (alone.json()["intact"], alone.json()["may_approve"]) == (False, False)
+
+
+async def test_what_an_altered_key_asked_for_is_rejected_all_the_same(at: Scene) -> None:
+    made = await at.withdrawal(asked_by="ann")
+    await sql(at, "UPDATE api_keys SET label = 'payroll' WHERE id = :id", id=made.key_id)
+    assert code_of(await at.approve(made.id, by="ben")) == "record_tampered"
+    rejected = await at.ask("POST", f"/v1/approvals/{made.id}/reject", {}, by="ben")
+    assert (rejected.status_code, rejected.json()["state"], rejected.json()["key_label"]) == (200, "rejected", "?")
+
+
+async def test_a_withdrawal_that_ended_and_is_set_back_waits_for_nobody(at: Scene) -> None:
+    made = await at.withdrawal(asked_by="ann")
+    binding = await at.binding(made.id, by="ben")
+    assert (await at.ask("DELETE", f"/v1/withdrawals/{made.id}", by="ben")).status_code == 200
+    await sql(at, "UPDATE withdrawals SET state = 'awaiting_approval', reason = NULL WHERE id = :id", id=made.id)
+    await sql(at, "UPDATE intents SET state = 'accepted', reject_reason = NULL WHERE plan_id = :id", id=made.plan_id)
+    assert (await at.ask("GET", "/v1/approvals", by="ben")).json() == {"approvals": [], "unusable": []}
+    assert (await perform(at.service.services, "approval.list", {}, OPERATOR))["pending"] == []
+    alone = (await at.ask("GET", f"/v1/approvals/{made.id}", by="ben")).json()
+    assert (alone["state"], alone["may_approve"]) == ("closed", False)
+    body = {"binding": binding, "totp_code": at.code("ben")}
+    assert code_of(await at.ask("POST", f"/v1/approvals/{made.id}/approve", body, by="ben")) == "approval_closed"
+
+
 async def test_a_key_is_still_refused_when_it_is_loaded_alone(at: Scene) -> None:
     bad = await at.key("bad", made_by="ann")
     await sql(at, ALTERED_KEYS[0], id=bad)

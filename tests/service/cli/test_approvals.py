@@ -9,6 +9,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from service.cli import approvals
 from service.cli.commands import app
 from service.cli.failures import CommandFailed, ExitStatus
 
@@ -97,6 +98,20 @@ def test_who_does_not_confirm_approves_nothing(run: Run) -> None:
     done, sent = run("approval", "approve", "7", answers={"/v1/approvals/7": APPROVAL}, stdin="n\n")
     assert done.exit_code != 0
     assert [method for method, _, _ in sent] == ["GET"]
+
+
+def test_what_was_altered_is_not_offered_for_approval(run: Run) -> None:
+    done, sent = run("approval", "approve", "7", "--yes", answers={"/v1/approvals/7": APPROVAL | {"intact": False}})
+    assert isinstance(done.exception, CommandFailed)
+    assert (done.exception.code, [method for method, _, _ in sent]) == ("record_tampered", ["GET"])
+
+
+def test_the_operators_list_names_what_was_altered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approvals, "settings_of_host", lambda: None)
+    monkeypatch.setattr(approvals, "act", lambda *_, **__: {"pending": [], "unusable": ["7"]})
+    done = CliRunner().invoke(app, ["approval", "pending"])
+    assert done.exit_code == 0, done.output
+    assert "Altered in the database" in done.output
 
 
 def test_rejecting_sends_its_reason(run: Run) -> None:
