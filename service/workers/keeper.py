@@ -20,6 +20,10 @@ LATE_FOR_KEEPER_S: Final = 120.0
 """A look with hundreds of quotes takes seconds, and each node call in it has a time-out of 20 s."""
 
 
+RESTS_BY: Final = tuple(why for why in Why if why is not Why.ALTERED)
+"""What the gauge tells of orders that rest on: one that was altered is closed, and counted as that."""
+
+
 class KeeperFigures:
     """`KeeperWatcher` into metrics and heartbeats."""
 
@@ -32,7 +36,7 @@ class KeeperFigures:
 
     def without_lease(self, config: ChainConfig) -> None:
         self._metrics.resting_orders.remove(config.key)
-        for why in Why:
+        for why in RESTS_BY:
             self._metrics.orders_held_back.remove(config.key, why.value)
 
     def looked(self, config: ChainConfig, done: Looked, *, seconds: float) -> None:
@@ -48,7 +52,7 @@ class KeeperFigures:
         }
         for what, count in made.items():
             metrics.keeper_orders.labels(chain, what).inc(count)
-        for why in Why:
+        for why in RESTS_BY:
             metrics.orders_held_back.labels(chain, why.value).set(done.held_back[why])
 
 

@@ -40,6 +40,17 @@ def test_figures_are_those_of_the_last_look_and_go_with_the_lease() -> None:
     assert not [name for name in shown(metrics) if "resting" in name or "held_back" in name]
 
 
+def test_what_was_altered_is_counted_as_closed_and_is_no_reason_to_rest_on() -> None:
+    metrics = Metrics()
+    figures = KeeperFigures(metrics, Heartbeats(FakeClock()))
+    figures.looked(ETHEREUM, Looked(resting=1, altered=2), seconds=0.1)
+    assert shown(metrics)['cambist_keeper_orders_total{chain="ethereum",what="altered"}'] == 2
+    page = generate_latest(metrics.registry).decode()
+    assert 'cambist_orders_held_back{chain="ethereum",why="guard"}' in page
+    assert 'why="altered"' not in page
+    figures.without_lease(ETHEREUM)
+
+
 def test_each_turn_is_a_sign_of_life() -> None:
     clock = FakeClock()
     beats = Heartbeats(clock)
