@@ -71,7 +71,7 @@ class RoutedSwap:
 
     With exact output, `amount_out` is at least what was asked for; more only by what V2 rounding inside a split of
     SwapRouter02 adds. `gas_estimate` is for comparing, showing and reserving; a transaction's limit is simulated.
-    `mid_price` is bought for sold base units without fees, of the legs together, each by its share of the input.
+    `mid_price` is bought for sold base units without fees, of the legs together, each by what its output costs there.
     """
 
     chain_id: ChainId

@@ -1,4 +1,7 @@
-"""A route's prices: mid, impact and pool fees, each leg counted by its share of the input.
+"""A route's prices: mid, impact and pool fees, by what each leg's output would have cost at its own mid price.
+
+Counted by cost, not by what the input would give: a pool with dust in it may have any mid price at all, and its leg, as
+small as it is, would be all that is seen of a route of many.
 
 Guarantees: integers; for a route of one leg the figures of contracts.routes. What is rounded says which way.
 """
@@ -16,7 +19,7 @@ from contracts.routing.model import Leg, RoutedSwap
 from contracts.routing.paths import Path
 
 _BITS: Final = 128
-"""Fraction bits of what a leg would give at its mid price."""
+"""Fraction bits of what a leg would cost at its mid price."""
 _BPS: Final = 10_000
 
 
@@ -34,13 +37,12 @@ def routed_swap(
 ) -> RoutedSwap:
     """Legs that were executed along `paths`, with what they cost beside the mid price of the states before them."""
     amount_in, amount_out = sum(leg.amount_in for leg in legs), sum(leg.amount_out for leg in legs)
-    at_mid, after_fees = 0, 0
+    cost, after_fees = 0, 0
     for path, leg in zip(paths, legs, strict=True):
         mid = mid_price(path)
-        given = (leg.amount_in * mid.num << _BITS) // mid.den
-        at_mid += given
+        cost += (leg.amount_out * mid.den << _BITS) // mid.num
         kept, units = _kept(path)
-        after_fees += given * kept // units
+        after_fees += (leg.amount_in * kept << _BITS) // units
     return RoutedSwap(
         chain_id=chain_id,
         router=router,
@@ -51,9 +53,9 @@ def routed_swap(
         amount_in=amount_in,
         amount_out=amount_out,
         gas_estimate=gas_estimate,
-        mid_price=Ratio.of(max(at_mid, 1), amount_in << _BITS),
-        price_impact_bps=_impact_bps(after_fees, amount_out << _BITS),
-        lp_fee_pips=PIPS - PIPS * after_fees // max(at_mid, 1),
+        mid_price=Ratio.of(amount_out << _BITS, max(cost, 1)),
+        price_impact_bps=_impact_bps(after_fees, cost),
+        lp_fee_pips=PIPS - _nearest(PIPS * after_fees, amount_in << _BITS),
         block=block,
     )
 
@@ -67,8 +69,11 @@ def _kept(path: Path) -> tuple[int, int]:
     return kept, units
 
 
-def _impact_bps(expected: int, given: int) -> int:
-    """How much less than expected was given; rounded half up, never negative."""
-    if expected <= 0:
-        return 0
-    return max(0, (2 * _BPS * (expected - given) + expected) // (2 * expected))
+def _impact_bps(paid: int, cost: int) -> int:
+    """How much of what was paid, after fees, the output would not have cost; rounded half up, never negative."""
+    return 0 if paid <= 0 else max(0, _nearest(_BPS * (paid - cost), paid))
+
+
+def _nearest(num: int, den: int) -> int:
+    """Rounded half up."""
+    return (2 * num + den) // (2 * den)

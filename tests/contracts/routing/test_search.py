@@ -273,6 +273,20 @@ def test_figures_of_a_route_of_one_leg_are_its_pools() -> None:
     assert abs(found.mid_price.num * mid.den - mid.num * found.mid_price.den) * 10**30 < mid.num * found.mid_price.den
 
 
+def test_a_leg_through_dust_at_an_absurd_price_says_next_to_nothing_of_the_routes_price() -> None:
+    """What somebody leaves in a pool is fetched; guards look at the mid price and impact of the whole route."""
+    deep, amount = pool("WETH", "USDC", 500, eth=90_000), 10 * 10**18
+    alone = route([deep], WETH, USDC, amount=amount)
+    left = replace(pair("WETH", "USDC", eth=1), state=_dust(usdc=units("USDC", eth=10) // 500, wei=1_000))
+
+    found = route([deep, left], WETH, USDC, amount=amount)
+
+    assert left.address in {leg.hops[0].pool for leg in found.legs}
+    assert found.price_impact_bps <= alone.price_impact_bps + 10
+    deviation = found.mid_price.num * alone.mid_price.den * 10_000 // (alone.mid_price.num * found.mid_price.den)
+    assert 10_000 <= deviation <= 10_030
+
+
 def test_the_explanation_names_the_route_that_is_found() -> None:
     for exact, amount in (("in", units("WBTC", eth=60)), ("out", 60 * 10**18), ("in", 10**4)):
         graph = PoolGraph.of(market(2))
@@ -316,6 +330,13 @@ def _fills(pools: list[GraphPool], amount: int) -> bool:
     except InsufficientLiquidity:
         return False
     return True
+
+
+def _dust(*, usdc: int, wei: int) -> v2.V2Pool:
+    found = pair("WETH", "USDC", eth=1)
+    weth_first = found.key.token0 == WETH.address
+    reserves = (wei, usdc) if weth_first else (usdc, wei)
+    return v2.V2Pool(address=found.address, reserve0=reserves[0], reserve1=reserves[1])
 
 
 def _loaded_around(state: object, words: int) -> V3Pool:
