@@ -16,7 +16,7 @@ from typing import Any, Final
 from eth_utils.crypto import keccak
 
 from chains.client import SimLog
-from chains.types import ZERO_ADDRESS, Address, CallRequest, address_bytes, address_from_bytes
+from chains.types import Address, CallRequest, address_bytes, address_from_bytes
 from contracts.abi import SELECTOR_BYTES, Function, decode_input, encode_call, load_abi
 from contracts.assets import Asset, AssetList
 from contracts.deployments import Deployments
@@ -91,7 +91,7 @@ def why_never(
         return str(exc)
     if len(call.data) < SELECTOR_BYTES:
         return "a call names a function"
-    if call.to == ZERO_ADDRESS or int.from_bytes(address_bytes(call.to), "big") < SYSTEM_ADDRESSES:
+    if is_system(call.to):
         return "this is no contract, or one of the chain itself"
     if call.to == PERMIT2:
         return "Permit2 moves tokens by signatures, which nothing here makes"
@@ -103,6 +103,12 @@ def why_never(
     if token is not None and call.data[:SELECTOR_BYTES] in _token_selectors():
         return f"{token.symbol} is moved by withdrawals and orders, and approved by orders, only"
     return None
+
+
+def is_system(address: Address) -> bool:
+    """Whether it is nobody's, a precompile, or a contract of the chain itself: native coins sent there succeed, and are
+    lost."""
+    return int.from_bytes(address_bytes(address), "big") < SYSTEM_ADDRESSES
 
 
 def is_contract(code: bytes) -> bool:

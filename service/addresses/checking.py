@@ -1,7 +1,8 @@
 """Whether an address is one to send coins to, as far as it and the chain say.
 
-Guarantees: the zero address, a listed token's contract, a contract of the pinned registry, and a contract that answers
-as a token does are refused: coins sent there are lost. Every other contract is told from an account without code.
+Guarantees: the zero address, precompiles and the chain's own contracts, a listed token's contract, a contract of the
+pinned registry, Permit2, and a contract that answers as a token does are refused: coins sent there are lost. Every
+other contract is told from an account without code.
 Not guaranteed: that a contract can hand out again what it is sent, or stays what it is. An account that has delegated
 to code (EIP-7702) counts as a contract.
 """
@@ -13,6 +14,8 @@ from chains.types import ZERO_ADDRESS, Address, InvalidAddress, parse_address
 from contracts import erc20
 from contracts.call import execute
 from contracts.errors import ContractError
+from contracts.foreign_calls import is_system
+from contracts.permit2 import PERMIT2
 from service.build import ChainRuntime
 from service.errors import ApiError
 
@@ -37,9 +40,11 @@ def parse_safe(runtime: ChainRuntime, text: str) -> Address:
         raise ApiError("invalid_address", str(exc)) from exc
     if address == ZERO_ADDRESS:
         raise ApiError("destination_unsafe", "the zero address belongs to nobody")
+    if is_system(address):
+        raise ApiError("destination_unsafe", "this is a contract of the chain itself; coins sent there are lost")
     if runtime.assets.find_address(address) is not None:
         raise ApiError("destination_unsafe", "this is a token's own contract; coins sent there are lost")
-    if address in runtime.deployments.contracts(runtime.config.chain_id).values():
+    if address == PERMIT2 or address in runtime.deployments.contracts(runtime.config.chain_id).values():
         raise ApiError("destination_unsafe", "this is a protocol's contract; coins sent there are lost")
     return address
 

@@ -19,7 +19,8 @@ from sqlalchemy import Connection
 from chains.tx.store import StaleState
 from service.accounts.holds import refuse_if_maker_held
 from service.accounts.memberships import APPROVERS, require_role
-from service.accounts.people import SEASONED_MS, Membership, Role, membership_of
+from service.accounts.people import SEASONED_MS, Membership, Role, members, membership_of
+from service.accounts.users import credential_of
 from service.approvals import clearances
 from service.approvals.clearances import Clearance, binding_of
 from service.approvals.model import ClearState
@@ -30,6 +31,7 @@ from service.audit.recording import record_by_person
 from service.auth.authority import Tampered
 from service.auth.callers import Caller
 from service.auth.caveats import caveats_of, require
+from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.build import Services
 from service.db.models import withdrawals
@@ -76,6 +78,21 @@ def decider_of(c: Connection, services: Services, caller: Caller | SessionCaller
     if found is None or found.role not in APPROVERS:
         raise ApiError("role_denied", "a key decides for the owner or approver who made it in a session")
     return Decider(membership=found, key_id=caller.key_id, decided_with=f"key:{caller.key_id}")
+
+
+def approvers(c: Connection, account_id: int, *, master: MasterKey, now_ms: int) -> int:
+    """How many people of the account could approve what somebody else asked for: with the role for long enough, and an
+    authenticator, without which nobody approves anything. The operator's own user of an installation has none."""
+    found = [one for one in members(c, account_id, master=master) if one.role in APPROVERS and one.is_seasoned(now_ms)]
+    return sum(_has_authenticator(c, one.user_id, master=master) for one in found)
+
+
+def _has_authenticator(c: Connection, user_id: int, *, master: MasterKey) -> bool:
+    try:
+        credential = credential_of(c, user_id, master=master)
+    except Tampered:
+        return False
+    return credential is not None and credential.has_totp
 
 
 def why_not_theirs(decider: Decider, withdrawal: Withdrawal, clearance: Clearance, *, now_ms: int) -> ApiError | None:

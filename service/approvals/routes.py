@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from chains.types import ChainId
 from chains.units import InvalidAmount, format_units, parse_units
@@ -34,7 +34,6 @@ from service.auth.callers import Caller, EitherCaller, PersonCaller
 from service.auth.restrictions import USD_DECIMALS
 from service.auth.session_caller import SessionCaller
 from service.build import Services
-from service.db.models import memberships
 from service.errors import ApiError
 from service.markets.lookup import Here, config_named
 from service.withdrawals.model import Withdrawal
@@ -260,8 +259,7 @@ def _wanted(services: Services, body: PolicyIn) -> Thresholds:
 
 
 def _policy(c: Connection, services: Services, account_id: int, policy: Policy) -> PolicyOut:
-    t = memberships
-    people = select(func.count()).select_from(t).where(t.c.account_id == account_id, t.c.role.in_(sorted(APPROVERS)))
+    approvers = deciding.approvers(c, account_id, master=services.master, now_ms=services.clock.now_ms())
     following = policy.following
     return PolicyOut(
         in_force=_thresholds(services, policy.in_force),
@@ -269,7 +267,7 @@ def _policy(c: Connection, services: Services, account_id: int, policy: Policy) 
         following_from_ms=policy.from_ms,
         window_hours=WINDOW_MS // HOUR_MS,
         expires_hours=EXPIRES_MS // HOUR_MS,
-        approvers=c.execute(people).scalar_one(),
+        approvers=approvers,
     )
 
 

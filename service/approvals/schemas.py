@@ -92,4 +92,7 @@ class PolicyOut(Document):
     following_from_ms: Millis | None
     window_hours: int = Field(examples=[24], description="What left without a second person in that time counts, too.")
     expires_hours: int = Field(examples=[24], description="How long a withdrawal waits for its approval.")
-    approvers: int = Field(examples=[2], description="People who may approve what somebody else asked for.")
+    approvers: int = Field(
+        examples=[2],
+        description="People who could approve what somebody else asked for: not new, with an authenticator.",
+    )

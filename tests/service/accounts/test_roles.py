@@ -36,7 +36,9 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/invitations"): Route(may=MANAGES, body={"role": "viewer"}),
     ("DELETE", "/v1/invitations/{invitation_id}"): Route(may=MANAGES),
     ("GET", "/v1/addresses"): Route(may=SEES),
-    ("POST", "/v1/addresses"): Route(may=MANAGES, body={"chain": "ethereum", "address": address_of(0x99), "name": "x"}),
+    ("POST", "/v1/addresses"): Route(
+        may=MANAGES, body={"chain": "ethereum", "address": address_of(1 << 23), "name": "x"}
+    ),
     ("PATCH", "/v1/addresses/{entry_id}"): Route(may=MANAGES, body={"name": "y"}),
     ("DELETE", "/v1/addresses/{entry_id}"): Route(may=MANAGES),
     ("PUT", "/v1/address-cooling"): Route(may=MANAGES, body={"cooling_hours": 48}),

@@ -26,7 +26,7 @@ from tests.service.ledger_node import scripted_chains
 JOINED = 2 * DAY_MS
 """How long ago people joined, unless told otherwise."""
 EXCHANGE = address_of(0x1234_5678)
-SAFE, UNLISTED_TOKEN = address_of(0x5AFE), address_of(0x70CE)
+SAFE, UNLISTED_TOKEN, OTHER = address_of(0x5AFE_0000), address_of(0x70CE_0000), address_of(0x99_0000)
 
 
 @dataclass(slots=True, kw_only=True)

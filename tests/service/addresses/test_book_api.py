@@ -10,12 +10,14 @@ from sqlalchemy import Connection, select, update
 
 from chains.types import ZERO_ADDRESS
 from contracts.assets import load_assets
+from contracts.permit2 import PERMIT2
 from service.accounts import people
 from service.accounts.people import Role
+from service.accounts.wallets import insert_wallet
 from service.addresses import book, cooling
 from service.addresses.checking import Examined
 from service.db.models import audit_entries, book_entries, book_rules
-from tests.service.addresses.scene import EXCHANGE, SAFE, UNLISTED_TOKEN, Scene, scene
+from tests.service.addresses.scene import EXCHANGE, OTHER, SAFE, UNLISTED_TOKEN, Scene, scene
 from tests.service.api import code_of
 from tests.service.approvals.scene import scene as scene_of_approvals
 from tests.service.auth.seed import DAY_MS
@@ -67,7 +69,7 @@ async def test_adding_needs_the_authenticators_code_and_no_hold(ada: Scene) -> N
 async def test_a_code_adds_one_address(ada: Scene) -> None:
     code = ada.service.totp_code()
     assert (await ada.add(totp_code=code)).status_code == 201
-    assert code_of(await ada.add(address_of(0x99), "second", totp_code=code)) == "totp_code_wrong"
+    assert code_of(await ada.add(OTHER, "second", totp_code=code)) == "totp_code_wrong"
 
 
 @pytest.mark.parametrize(
@@ -79,10 +81,13 @@ async def test_a_code_adds_one_address(ada: Scene) -> None:
         (ZERO_ADDRESS, "destination_unsafe"),
         (load_assets(ETHEREUM).by_symbol("USDC").address, "destination_unsafe"),
         (UNLISTED_TOKEN, "destination_unsafe"),
+        (address_of(4), "destination_unsafe"),
+        (address_of(0xFFFF), "destination_unsafe"),
+        (PERMIT2, "destination_unsafe"),
     ],
 )
 async def test_an_address_where_coins_would_be_lost_is_refused(ada: Scene, address: str, expected: str) -> None:
-    """F60: checksum, zero address, token contracts, names."""
+    """F60: checksum, zero address, precompiles and contracts of the chain, token contracts, Permit2, names."""
     assert code_of(await ada.add(address)) == expected
 
 
@@ -98,8 +103,24 @@ async def test_another_contract_is_flagged_and_accepted(ada: Scene) -> None:
 
 
 async def test_an_own_wallet_is_known_and_does_not_cool(ada: Scene) -> None:
-    made = (await ada.add(address_of(1), "cold")).json()
-    assert (made["own_wallet"], made["state"]) == ("main", "in_force")
+    own = address_of(0x3A11_E700)
+
+    def adopt(c: Connection) -> None:
+        account, services = people.account_by_name(c, "main"), ada.service.services
+        assert account is not None
+        insert_wallet(
+            c,
+            account_id=account.id,
+            address=own,
+            label="vault",
+            signer="keystore",
+            master=services.master,
+            now_ms=services.clock.now_ms(),
+        )
+
+    await ada.service.services.db.run(adopt)
+    made = (await ada.add(own, "cold")).json()
+    assert (made["own_wallet"], made["state"]) == ("vault", "in_force")
 
 
 async def test_an_address_that_begins_and_ends_like_a_known_one_needs_a_second_look(ada: Scene) -> None:
@@ -124,7 +145,7 @@ async def test_a_refused_address_does_not_use_the_code_up(ada: Scene) -> None:
 async def test_an_address_and_a_name_stand_once_a_chain(ada: Scene) -> None:
     await ada.add()
     assert code_of(await ada.add(EXCHANGE, "other")) == "entry_exists"
-    assert code_of(await ada.add(address_of(0x99), "exchange")) == "entry_exists"
+    assert code_of(await ada.add(OTHER, "exchange")) == "entry_exists"
     assert (await ada.add(EXCHANGE, "exchange", chain="polygon")).status_code == 201
     assert code_of(await ada.add(EXCHANGE, "x", chain="nowhere")) == "unknown_chain"
 
@@ -132,7 +153,7 @@ async def test_an_address_and_a_name_stand_once_a_chain(ada: Scene) -> None:
 async def test_a_book_is_bounded(ada: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book, "MAX_ENTRIES", 1)
     await ada.add()
-    assert code_of(await ada.add(address_of(0x99), "second")) == "too_many"
+    assert code_of(await ada.add(OTHER, "second")) == "too_many"
 
 
 async def test_renaming_needs_a_code_and_moves_no_time(ada: Scene) -> None:
@@ -144,7 +165,7 @@ async def test_renaming_needs_a_code_and_moves_no_time(ada: Scene) -> None:
     assert (await ada.book())["addresses"][0]["name"] == made["name"]
     renamed = (await ada.ask("PATCH", path, {"name": "kraken", "totp_code": ada_now()})).json()
     assert renamed == {**made, "name": "kraken"}
-    await ada.add(address_of(0x99), "second")
+    await ada.add(OTHER, "second")
     taken = await ada.ask("PATCH", path, {"name": "second", "totp_code": ada_now()})
     assert code_of(taken) == "entry_exists"
 
@@ -184,7 +205,7 @@ async def test_a_shorter_cooling_time_waits_as_long_as_the_one_before(ada: Scene
     assert (await ada.book())["cooling"] == waits
     ada.service.clock.advance_ms(1)
     assert (await ada.book())["cooling"] == {"cooling_hours": 2, "next_hours": None, "next_from_ms": None}
-    made = (await ada.add(address_of(0x99), "second")).json()
+    made = (await ada.add(OTHER, "second")).json()
     assert made["cooling_until_ms"] == ada.service.clock.now_ms() + 2 * HOUR_MS
 
 
@@ -256,7 +277,7 @@ async def test_a_clock_that_is_set_back_does_not_shorten_a_cooling_time(ada: Sce
         lambda c: book.add(
             c,
             book.Asked(account_id=1, chain_id=ETHEREUM, name="late", accept_look_alike=False, added_by=1),
-            Examined(address=address_of(0x99), is_contract=False),
+            Examined(address=OTHER, is_contract=False),
             now_ms=ada.service.clock.now_ms(),
             master=ada.service.services.master,
         )
@@ -333,7 +354,7 @@ async def test_every_member_sees_the_book_and_only_owners_change_it(ada: Scene, 
     token = await ada.person("bob", role=role)
     assert (await ada.ask("GET", "/v1/addresses", token=token)).status_code == 200
     calls: list[tuple[str, str, dict[str, Any] | None]] = [
-        ("POST", "/v1/addresses", {"chain": "ethereum", "address": address_of(0x99), "name": "x"}),
+        ("POST", "/v1/addresses", {"chain": "ethereum", "address": OTHER, "name": "x"}),
         ("PUT", "/v1/address-cooling", {"cooling_hours": 48}),
         ("PATCH", f"/v1/addresses/{entry_id}", {"name": "mine"}),
         ("DELETE", f"/v1/addresses/{entry_id}", None),

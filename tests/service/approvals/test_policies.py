@@ -6,11 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, select, update
 
+from service.accounts.people import SEASONED_MS, Role
 from service.approvals import policies
 from service.approvals.model import COOLING_MS, Thresholds
-from service.auth.authority import Tampered
+from service.auth.authority import Tampered, mac
 from service.db import models as m
 from tests.service.api import code_of
 from tests.service.approvals.scene import Scene, scene
@@ -39,7 +40,7 @@ async def in_force(at: Scene) -> Thresholds:
 
 async def test_an_account_begins_without_thresholds(at: Scene) -> None:
     found = (await at.ask("GET", "/v1/approval-policy", by="vic")).json()
-    assert (found["in_force"], found["following"], found["approvers"]) == (NO_THRESHOLD, None, 4)
+    assert (found["in_force"], found["following"], found["approvers"]) == (NO_THRESHOLD, None, 3)
 
 
 async def test_stricter_thresholds_are_in_force_at_once(at: Scene) -> None:
@@ -114,3 +115,26 @@ async def test_thresholds_edited_in_the_database_stop_everything(at: Scene) -> N
     with pytest.raises(Tampered):
         await in_force(at)
     assert code_of(await at.ask("GET", "/v1/approval-policy", by="ann")) == "record_tampered"
+
+
+async def test_who_could_approve_is_neither_new_nor_without_an_authenticator(at: Scene) -> None:
+    """The host's own user owns the account too, and cannot sign in."""
+
+    async def approvers() -> int:
+        return int((await at.ask("GET", "/v1/approval-policy", by="vic")).json()["approvers"])
+
+    # Ann, Ben and Cleo.
+    assert await approvers() == 3
+    await at.person("dan", Role.APPROVER, joined_ago_ms=0)
+    assert await approvers() == 3
+    at.service.clock.advance_ms(SEASONED_MS)
+    assert await approvers() == 4
+
+    def forget(c: Connection) -> None:
+        t = m.user_credentials
+        row = dict(c.execute(select(t).where(t.c.user_id == at.user_ids["dan"])).mappings().one())
+        row["totp_sealed"] = None
+        c.execute(update(t).where(t.c.user_id == row["user_id"]).values(row | {"mac": mac(at.master, t, row)}))
+
+    await at.service.services.db.run(forget)
+    assert await approvers() == 3
