@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.dialects import registry
@@ -27,7 +27,7 @@ class RememberingDialect(SQLiteDialect_pysqlite):
     # As its parent's; SQLAlchemy looks for it in the class itself.
     supports_statement_cache = True
     # What is remembered of a statement includes how its answer is read: as strictly as the service's own engines do.
-    colspecs: ClassVar = {**SQLiteDialect_pysqlite.colspecs, **STRICT}
+    colspecs = {**SQLiteDialect_pysqlite.colspecs, **STRICT}  # noqa: RUF012 - as its parent has it
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self)
