@@ -6,9 +6,9 @@
 Guarantees: a key made here does nothing until it is activated, and is activated once, however many ask at once, with
 withdraw by who made it, as whom it acts; what it may call cools from then on, as an address does; it has no right that
 its maker's role may not give; members who are no owners use the account's number of keys up neither each nor all
-together, so that an owner can make one; a successor has exactly the rights of the key that it is made for (its calls
-cool anew unless who made that one makes this one), and that key goes on until the successor is activated and the
-overlap has passed. Each is in the audit log, with its commit.
+together, so that an owner can make one; a successor has exactly the rights of the key that it is made for, and that key
+goes on until the successor is activated and the overlap has passed; what that key may call at that moment, its maker's
+own successor may from when it may, and all else cools anew. Each is in the audit log, with its commit.
 Not guaranteed: that limits of a day are shared while two keys overlap: each has its own.
 """
 
@@ -36,7 +36,6 @@ from service.auth.keys import (
     Permission,
     Rotation,
 )
-from service.auth.secrets import MasterKey
 from service.auth.session_caller import SessionCaller
 from service.build import Services
 from service.errors import ApiError
@@ -44,6 +43,7 @@ from service.keys import access, limits, naming
 from service.keys.outcomes import record, refusals
 from service.keys.schemas import KeyIn, KeyMade, KeyOut, RotateIn
 from service.keys.view import idle_ms, shown
+from service.keys.widening import wider_fields
 
 HOUR_MS: Final = 3_600_000
 LAPSE_MS: Final = 7 * 24 * HOUR_MS
@@ -116,7 +116,7 @@ async def activate(services: Services, caller: SessionCaller, key_id: str, *, to
             raise ApiError("key_not_waiting", f"this key is {state}")
         access.check_activates(caller, key)
         confirm(c, caller, offered, master=master, now_ms=now_ms, what="activating a key")
-        calls_from_ms = _calls_from(c, caller, key, master=master, now_ms=now_ms)
+        calls_from_ms = _calls_from(c, services, caller, key, now_ms=now_ms)
         activated = keys.activate_key(c, key, calls_from_ms=calls_from_ms, master=master, now_ms=now_ms)
         record(c, services, caller, activated, act=KEY_ACTIVATED, now_ms=now_ms, details=described(services, activated))
         return shown(c, services, activated)
@@ -172,24 +172,41 @@ async def rotate(services: Services, caller: SessionCaller, key_id: str, asked: 
 
 
 def _calls_from(
-    c: Connection, caller: SessionCaller, key: ApiKey, *, master: MasterKey, now_ms: int
+    c: Connection, services: Services, caller: SessionCaller, key: ApiKey, *, now_ms: int
 ) -> int | None:  # fmt: skip
     """From when on a key that is activated now calls what it lists: a contract is a way out as an address is.
 
     And who has the secret says what a contract is called with: calls that cooled for one person have not for another.
+    Where the same person could call the same with the key that this one takes the place of, nothing new is let out: as
+    on an exchange, whose new keys withdraw to the addresses that the account has. It calls no sooner than that key.
     """
-    if not key.restrictions.calls or _goes_on(c, caller, key, master=master, now_ms=now_ms):
+    if not key.restrictions.calls:
         return key.calls_from_ms
-    return max(key.calls_from_ms or 0, cooling.end_of(c, key.account_id, now_ms=now_ms, master=master))
+    old = _goes_on_from(c, services, caller, key, now_ms=now_ms)
+    if old is None:
+        return max(key.calls_from_ms or 0, cooling.end_of(c, key.account_id, now_ms=now_ms, master=services.master))
+    return max(key.calls_from_ms or 0, old.calls_from_ms or 0) or None
 
 
-def _goes_on(c: Connection, caller: SessionCaller, key: ApiKey, *, master: MasterKey, now_ms: int) -> bool:
-    """Whether it takes the place of a key of the same person, who is not new in the account."""
+def _goes_on_from(
+    c: Connection, services: Services, caller: SessionCaller, key: ApiKey, *, now_ms: int
+) -> ApiKey | None:
+    """The key that it takes the place of, where that is in use still, is of the same person, who is not new in the
+    account, and calls as much from as many networks; as it is now: what was taken from it meanwhile, for a reason, is
+    not given back by what waited."""
+    master = services.master
     old = None if key.rotation is None else keys.load_key(c, key.rotation.key_id, master=master)
     mine = people.membership_of(c, caller.user_id, account_id=key.account_id, master=master)
     if old is None or mine is None or old.made_by != caller.user_id:
-        return False
-    return memberships.counts(c, mine, master=master, now_ms=now_ms)
+        return None
+    wider = wider_fields(old.rights, key.rights)
+    could = (
+        old.state(now_ms, idle_ms=idle_ms(services)) is KeyState.ACTIVE
+        and Permission.WITHDRAW in old.permissions
+        and not {"limits.calls", "ip_allowlist"} & set(wider)
+        and memberships.counts(c, mine, master=master, now_ms=now_ms)
+    )
+    return old if could else None
 
 
 def _end_of_successor(old: ApiKey, asked_ms: int | None, *, now_ms: int) -> int | None:

@@ -105,7 +105,9 @@ async def test_a_successor_goes_on_where_the_key_stood_and_waits_for_what_it_get
     again = (await at.ask("POST", f"/v1/keys/{made}/rotate", {}, by="ann")).json()["key"]["key"]
     wider = await change(at, again, CALL, OTHER)
     assert wider["calls_from_ms"] > at.service.clock.now_ms()
-    assert (await activate(at, again))["calls_from_ms"] == wider["calls_from_ms"]
+    # As a key that is made: from its activation.
+    at.service.clock.advance_ms(DAY_MS)
+    assert (await activate(at, again))["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
 
 
 async def test_a_call_is_refused_until_it_has_cooled(sqlite_db: Database) -> None:
@@ -187,6 +189,60 @@ async def test_a_successor_cools_where_its_maker_is_an_owner_anew(at: Scene) -> 
     assert active["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
 
 
+async def rotated_when_cooled(at: Scene) -> tuple[str, str]:
+    """A key of Ann's whose calls have cooled, and its successor that waits."""
+    key_id = await make(at, CALL, OTHER)
+    await activate(at, key_id)
+    at.service.clock.advance_ms(3 * DAY_MS)
+    return key_id, await successor(at, key_id, by="ann")
+
+
+@pytest.mark.parametrize("body", [{"limits": {"calls": [CALL]}}, {"permissions": ["read"]}, {"ip_allowlist": []}])
+async def test_a_successor_gives_nothing_back_that_was_taken_from_its_key_meanwhile(
+    at: Scene, body: dict[str, Any]
+) -> None:
+    key_id, waits = await rotated_when_cooled(at)
+    if body == {"ip_allowlist": []}:
+        # Fewer networks than the successor has.
+        await patch(at, waits, {"ip_allowlist": ["127.0.0.1/32", "198.51.100.6/32"]})
+        at.service.clock.advance_ms(2 * DAY_MS)
+    else:
+        done = await at.ask("PATCH", f"/v1/keys/{key_id}", body, by="ann")
+        assert done.status_code == 200, done.text
+    assert (await activate(at, waits))["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+
+
+async def test_the_successor_of_a_key_that_was_revoked_cools_anew(at: Scene) -> None:
+    key_id, waits = await rotated_when_cooled(at)
+    assert (await at.ask("DELETE", f"/v1/keys/{key_id}", by="ann")).status_code == 200
+    assert (await activate(at, waits))["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+
+
+async def test_the_successor_of_a_key_that_expired_while_it_waited_cools_anew(at: Scene) -> None:
+    key_id, waits = await rotated_when_cooled(at)
+    body = {"expires_ms": at.service.clock.now_ms() + 3_600_000}
+    assert (await at.ask("PATCH", f"/v1/keys/{key_id}", body, by="ann")).status_code == 200
+    at.service.clock.advance_ms(2 * 3_600_000)
+    assert (await activate(at, waits))["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
+
+
+async def test_a_successor_calls_no_sooner_than_its_key_whose_calls_began_to_cool_meanwhile(at: Scene) -> None:
+    """One call less and again as before: the successor has the rights that its key has, and waits as long as it."""
+    key_id, waits = await rotated_when_cooled(at)
+    await change(at, key_id, CALL)
+    wider = await change(at, key_id, CALL, OTHER)
+    assert (await activate(at, waits))["calls_from_ms"] == wider["calls_from_ms"] > at.service.clock.now_ms()
+
+
+async def test_rotating_again_and_again_neither_shortens_nor_restarts_what_cools(at: Scene) -> None:
+    key_id = await make(at, CALL)
+    first = await activate(at, key_id)
+    for _ in range(3):
+        at.service.clock.advance_ms(3_600_000)
+        key_id = await successor(at, key_id, by="ann")
+        assert (await activate(at, key_id))["calls_from_ms"] == first["calls_from_ms"] > at.service.clock.now_ms()
+
+
 async def hosts(at: Scene) -> str:
     """A key that the operator made, which calls at once."""
     call = AllowedCall(chain_id=ETHEREUM, contract=address_of(77), selector="0xb6b55f25", max_value_wei=0)
@@ -204,7 +260,8 @@ async def test_calls_cool_anew_where_a_key_is_used_from_more_networks(at: Scene,
     wider = await patch(at, changed, {"ip_allowlist": ["127.0.0.1/32", "198.51.100.6/32"]})
     assert wider["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
     if waits:
-        assert (await activate(at, changed))["calls_from_ms"] == wider["calls_from_ms"]
+        at.service.clock.advance_ms(DAY_MS)
+        assert (await activate(at, changed))["calls_from_ms"] == at.service.clock.now_ms() + DEFAULT_MS
 
 
 async def test_calls_cool_anew_where_a_key_gets_withdraw_again(at: Scene) -> None:
