@@ -162,7 +162,7 @@ def declared_permissions(routers: Iterable[APIRouter] = ROUTERS) -> dict[tuple[s
     return needed
 
 
-def refuse_unknown_query(request: Request) -> None:
+async def refuse_unknown_query(request: Request) -> None:
     """A misspelt parameter must not be ignored. Raises: ApiError: invalid_query."""
     known = set(_query_names(request.scope["route"].dependant))
     if unknown := sorted(set(request.query_params) - known):

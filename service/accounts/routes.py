@@ -39,7 +39,7 @@ from service.markets.lookup import Here
 from service.ratelimits.buckets import Buckets
 
 
-def spare_the_hasher(request: Request) -> None:
+async def spare_the_hasher(request: Request) -> None:
     """What may hash a password, or looks at a code, has a smaller bucket. Raises: ApiError: rate_limited."""
     rate: Buckets = request.app.state.sign_in_rate
     taken = rate.take(lockout.network_of(request.scope["state"].get("client_ip")))

@@ -13,7 +13,7 @@ a second elsewhere (`keymemory`); a refusal is never from memory; what a key may
 signature was right; permissions do not include each other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -148,26 +148,29 @@ Found = Caller | SessionCaller | ApiError | None
 """What the edge made of a request's credentials: who, why nobody, or that there are none."""
 
 
-def _public(request: Request) -> Anyone:
+# Coroutine functions though they wait for nothing: FastAPI has a thread call any other, for each request.
+
+
+async def _public(request: Request) -> Anyone:
     return Anyone(client_ip=request.scope["state"].get("client_ip"))
 
 
-def _needing(permission: Permission) -> Callable[[Request], Caller]:
-    def check(request: Request) -> Caller:
+def _needing(permission: Permission) -> Callable[[Request], Awaitable[Caller]]:
+    async def check(request: Request) -> Caller:
         return _key_with(_found(request), permission)
 
     return check
 
 
-def _any_key(request: Request) -> Caller:
+async def _any_key(request: Request) -> Caller:
     return _key(_found(request))
 
 
-def _person(request: Request) -> SessionCaller:
+async def _person(request: Request) -> SessionCaller:
     return _someone(_found(request))
 
 
-def _either(request: Request) -> Caller | SessionCaller:
+async def _either(request: Request) -> Caller | SessionCaller:
     return _key_or_someone(_found(request))
 
 

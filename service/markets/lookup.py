@@ -16,7 +16,7 @@ from service.markets.schemas import VenueName
 from service.markets.trades import Side, Trade
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services that the app was made with."""
     services: Services = request.app.state.services
     return services
@@ -113,7 +113,7 @@ class AskedTrade:
 AmountQuery = Annotated[str | None, Query(max_length=160, examples=["0.25"])]
 
 
-def trade_query(
+async def trade_query(
     market: Annotated[str | None, Query(max_length=48, examples=["ETHUSDC"])] = None,
     side: Literal["buy", "sell"] | None = None,
     base_amount: AmountQuery = None,

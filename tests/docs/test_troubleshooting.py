@@ -15,14 +15,13 @@ from service.accounts import users
 from service.accounts.people import account_by_name
 from service.addresses.reach import check_cooled
 from service.addresses.storage import NewEntry, insert_entry
-from service.app import create_app
 from service.auth.caveats import Target, caveats_of, require
 from service.auth.keys import load_key
 from service.errors import ApiError
 from service.ratelimits.bans import STRIKES
 from service.ratelimits.limits import Limits
 from tests.service.accounts.test_sign_in_api import PASSWORD, enrol, post, register, token_of
-from tests.service.api import CLIENT, Api, api
+from tests.service.api import CLIENT, Api, api, app_of
 from tests.service.auth.seed import DAY_MS
 from tests.service.books_seed import ETHEREUM, address_of
 from tests.service.kinds import Callers, callers
@@ -95,7 +94,7 @@ async def _invited(service: Api, invitation: str | None) -> httpx.Response:
         service.services, settings=service.services.settings.model_copy(update={"registration": "invited"})
     )
     body = {"name": "eve", "password": PASSWORD} | ({} if invitation is None else {"invitation": invitation})
-    transport = httpx.ASGITransport(app=create_app(services), client=CLIENT)
+    transport = httpx.ASGITransport(app=app_of(services), client=CLIENT)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return await client.post("/v1/auth/register", json=body)
 

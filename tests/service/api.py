@@ -148,7 +148,7 @@ async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
 
 
 def app_of(services: Services) -> FastAPI:
-    """The app, with the routes of the first that this process made.
+    """The app, with the routes and the page of the first that this process made.
 
     They depend on nothing but the routers, and what FastAPI works out of them at their first request (parameters, the
     page) takes longer than most tests.
@@ -158,6 +158,15 @@ def app_of(services: Services) -> FastAPI:
     if not routes:
         routes.extend(app.router.routes)
     app.router.routes = routes
+    described = app.openapi
+
+    def page() -> dict[str, Any]:
+        pages = _pages()
+        if not pages:
+            pages.append(described())
+        return pages[0]
+
+    app.openapi = page  # type: ignore[method-assign]
     return app
 
 
@@ -173,6 +182,11 @@ def code_of(answer: httpx.Response) -> str:
 
 @cache
 def _routes() -> list[BaseRoute]:
+    return []
+
+
+@cache
+def _pages() -> list[dict[str, Any]]:
     return []
 
 

@@ -1,11 +1,15 @@
-"""What all tests of the service have: key files that open quickly."""
+"""What all tests of the service have: key files that open quickly, data files that are read once."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
 
 import pytest
 
+from chains.config import load_chains
 from chains.signing.keystore import MIN_SCRYPT_N, Keystore
+from contracts.assets import load_assets
+from contracts.deployments import load_deployments
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,3 +18,26 @@ def light_keystores() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.build.Keystore", partial(Keystore, scrypt_n=MIN_SCRYPT_N))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_read_once() -> Iterator[None]:
+    """The packaged data files do not change within a run, and reading them is half of what a service's start takes."""
+    chains, assets, deployments = once(load_chains), once(load_assets), once(load_deployments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.build.load_chains", chains)
+        patch.setattr("service.build.load_assets", assets)
+        for module in ("build", "control.rejecting", "keys.ending", "withdrawals.ending"):
+            patch.setattr(f"service.{module}.load_deployments", deployments)
+        yield
+
+
+def once(load: Callable[..., Any]) -> Callable[..., Any]:
+    """As `load`, whose packaged files are read the first time only; an operator's file is read each time."""
+    remembered = cache(load)
+
+    def loaded(*args: Any, **named: Any) -> Any:
+        files = [found for found in (*args, *named.values()) if found is not None and not isinstance(found, int)]
+        return (load if files else remembered)(*args, **named)
+
+    return loaded

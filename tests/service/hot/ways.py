@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from service.app import _App, create_app
+from service.app import _App
 from service.auth.middleware import Edge
 from service.build import Services
+from tests.service.api import app_of
 
 VOLATILE = frozenset({"x-request-id"})
 
@@ -21,7 +22,7 @@ class Nothing:
 
 
 def framework_only(services: Services) -> FastAPI:
-    app = create_app(services)
+    app = app_of(services)
     assert isinstance(app, _App)
     app.lane = None
     for layer in app.user_middleware:
