@@ -35,8 +35,8 @@ KEEP_MS: Final = PAST_MS + 30_000
 """How long after its timestamp a nonce is remembered at least: the window, and what a clock may be set back."""
 KEEP_ROWS_MS: Final = 600_000
 """The same for rows; several processes' clocks may differ."""
-SALT_BITS: Final = 61
-"""As many as the hash of a number keeps. Text is hashed with a key of the process, unless PYTHONHASHSEED gives one."""
+_PRIME: Final = (1 << 61) - 1
+"""Marks are below it: numbers that a set takes as they are."""
 SECOND_MS: Final = 1_000
 MAX_REMEMBERED: Final = 2_000_000
 """36 s of 41,000 reads a second and 13,000 state changes; about 170 MB when full."""
@@ -55,7 +55,7 @@ class NonceCache:
         self._started_ms: Final = started_ms
         self._capacity: Final = capacity
         self._for_reads: Final = capacity - capacity // READS_LEAVE
-        self._salt: Final = secrets.randbits(SALT_BITS)
+        self._of_key, self._of_nonce = 1 + secrets.randbelow(_PRIME - 1), 1 + secrets.randbelow(_PRIME - 1)
         self._seen: Final[set[int]] = set()
         self._by_second: Final[dict[int, list[int]]] = {}
         """Those of timestamps within that second."""
@@ -91,9 +91,11 @@ class NonceCache:
         found.append(mark)
 
     def _mark(self, key_id: str, nonce: str) -> int:
-        """What is remembered of the two: some 60 bits that nobody outside of this process can foresee. The same two
-        have the same ones; that two others do, and one is refused, happens to one request in 10^12 at a full memory."""
-        return hash((self._salt, key_id, nonce))
+        """What is remembered of the two: 61 bits. The same two have the same ones; that two others do, and one is
+        refused, happens to one request in 10^12 at a full memory, and nobody can make it happen to another key: this is
+        a universal hash (Carter and Wegman) with two secrets of this object, so that it is so whatever is known of
+        Python's own hash of text, which PYTHONHASHSEED makes foreseeable, and of a tuple, which is no keyed one."""
+        return (self._of_key * hash(key_id) + self._of_nonce * hash(nonce)) % _PRIME
 
     def _forget(self, now_ms: int) -> None:
         if now_ms // SECOND_MS == self._forgot_s:

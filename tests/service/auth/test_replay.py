@@ -56,6 +56,37 @@ def test_a_nonce_works_once_a_key() -> None:
     assert code(cache, request("a", key="l")) is None
 
 
+class Chosen(str):
+    """Text whose hash somebody has chosen, as who knows PYTHONHASHSEED can."""
+
+    __slots__ = ("hashed",)
+    hashed: int
+
+    def __hash__(self) -> int:
+        return self.hashed
+
+
+def chosen(text: str, hashed: int) -> Chosen:
+    made = Chosen(text)
+    # A hash is a signed number.
+    made.hashed = (hashed + 2**63) % 2**64 - 2**63
+    return made
+
+
+def test_nobody_makes_the_nonces_of_another_key_be_refused_not_even_with_hashes_of_their_choice() -> None:
+    """Before their end, the hashes of two tuples differ by a known number with nearly every salt that they begin with:
+    they are xxHash without a key (CPython, Objects/tupleobject.c)."""
+    one, two = 11400714785074694791, 14029467366897019727
+    back = pow(two, -1, 2**64)
+    first = Signed(key_id=chosen("k", 5), timestamp_ms=NOW_MS, nonce=chosen("a", 7), signature=bytes(32))
+    for step in (1, -1):
+        key, nonce = chosen("l", 5 + (back << 33)), chosen("b", 7 - step * one * back)
+        cache = NonceCache(started_ms=NOW_MS)
+        assert code(cache, Signed(key_id=key, timestamp_ms=NOW_MS, nonce=nonce, signature=bytes(32))) is None
+        assert code(cache, first) is None
+        assert code(cache, first) == "replayed"
+
+
 def test_a_request_signed_before_the_start_is_refused() -> None:
     cache = NonceCache(started_ms=NOW_MS)
     assert code(cache, request("a", timestamp_ms=NOW_MS - 1)) == "timestamp_out_of_window"
