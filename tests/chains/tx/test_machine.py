@@ -3,11 +3,11 @@
     CAMBIST_MACHINE_ROUNDS=30 CAMBIST_MACHINE_SEED=7 .venv/bin/pytest -s -m deep tests/chains/tx/test_machine.py
 
 goes through so many rounds of `DEEP_EXAMPLES` examples, with the seeds 7, 8, ... A failure names its seed, and shows
-the shortest sequence that it was found to need.
+the shortest sequence that it was found to need. Without these variables the examples are the same at each run: what a
+change broke fails with that change, and nobody else's. What is found from other seeds becomes a test of its own.
 """
 
 import os
-import random
 import time
 from typing import Final
 
@@ -22,7 +22,7 @@ SHORT_STEPS: Final = 40
 DEEP_EXAMPLES: Final = 800
 DEEP_STEPS: Final = 50
 ROUNDS: Final = int(os.environ.get("CAMBIST_MACHINE_ROUNDS", "1"))
-SEED: Final = int(os.environ.get("CAMBIST_MACHINE_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+SEED: Final = int(os.environ.get("CAMBIST_MACHINE_SEED", "1"))
 MOST_SECONDS_A_ROUND: Final = 600
 """Shrinking included."""
 
@@ -47,7 +47,7 @@ def test_whatever_happens_to_an_engine_its_promises_hold() -> None:
 
 @pytest.mark.deep
 @pytest.mark.timeout(MOST_SECONDS_A_ROUND * ROUNDS)
-def test_whatever_happens_to_an_engine_its_promises_hold_deeper_and_from_another_seed() -> None:
+def test_whatever_happens_to_an_engine_its_promises_hold_deeper() -> None:
     for number in range(SEED, SEED + ROUNDS):
         tally = Tally()
         machine = type("EngineMachine", (EngineMachine,), {"tally": tally})
