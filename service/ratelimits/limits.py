@@ -5,8 +5,8 @@
     orders       of an account, in 10 s and in a day (UTC)
     bans         of addresses and of keys or sessions that go on after a refusal
 
-Guarantees: see `windows` and `bans`. Where other processes may have the database, all windows are leased; the day's is
-leased always, so that a restart does not begin it anew (but costs it a slice, a 64th of what is left).
+Guarantees: see `windows`, `bans` and `sharedbans`. Where other processes may have the database, all windows are leased;
+the day's is leased always, so that a restart does not begin it anew (but costs it a slice, a 64th of what is left).
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from chains.tx.store import Clock
 from service.auth.keys import IpAddress
 from service.db.engine import Database
 from service.errors import ApiError
-from service.ratelimits.bans import Bans
+from service.ratelimits.sharedbans import SharedBans
 from service.ratelimits.windows import DAY_MS, MINUTE_MS, TEN_SECONDS_MS, Sharing, Taken, Windows
 from service.settings import Settings
 
@@ -34,7 +34,7 @@ class Limits:
         self._keys: Final = Windows("key", length_ms=MINUTE_MS, clock=clock, db=db, sharing=sharing)
         self._orders: Final = Windows("orders-10s", length_ms=TEN_SECONDS_MS, clock=clock, db=db, sharing=sharing)
         self._orders_day: Final = Windows("orders-day", length_ms=DAY_MS, clock=clock, db=db, sharing=durable)
-        self._bans: Final = Bans(clock)
+        self._bans: Final = SharedBans(db, clock=clock)
         self._address_limit: Final = settings.ip_weight_per_minute
         self._key_limit: Final = settings.key_weight_per_minute
         self._key_limits: Final = {
@@ -44,11 +44,12 @@ class Limits:
     async def of_address(self, address: IpAddress | None, cost: int) -> Taken:
         """What an address's request is told; of one that is banned, until when."""
         client, limit = bucket_of(address), self._address_limit
+        await self._bans.sync()
         if (left_s := self._bans.left_s(client)) is not None:
             return Taken(limit=limit, used=limit, reset_s=left_s, retry_after_s=left_s, banned=True)
         taken = await self._addresses.take(client, cost, limit=limit)
         if not taken.passed:
-            self._bans.strike(client)
+            await self._bans.strike(client)
         return taken
 
     def give_address_back(self, address: IpAddress | None, cost: int) -> None:
@@ -62,14 +63,14 @@ class Limits:
             return Taken(limit=limit, used=limit, reset_s=left_s, retry_after_s=left_s, banned=True)
         taken = await self._keys.take(caller_id, cost, limit=limit)
         if not taken.passed:
-            self._bans.strike(caller_id)
+            await self._bans.strike(caller_id)
         return taken
 
     def take_at_once(self, client: str, caller_id: str, cost: int, *, now_ms: int) -> Taken | None:
         """What a request from that bucket by that key is told, where it is known to pass all limits; else None, and
         nothing is taken. Of the key only: what counts for a key is given back to its address."""
         bans = self._bans
-        if bans.left_s(client) is not None or bans.left_s(caller_id) is not None:
+        if not bans.is_known or bans.left_s(client) is not None or bans.left_s(caller_id) is not None:
             return None
         if not self._addresses.fits(client, cost, limit=self._address_limit, now_ms=now_ms):
             return None

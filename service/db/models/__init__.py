@@ -14,7 +14,7 @@ from service.db.models.heads import canonical_blocks, chain_cursors, chain_freez
 from service.db.models.installation import chain_bindings, leases, process_beats, processes, write_turns
 from service.db.models.journal import journal_entries, opening_balances, outbox, reservations
 from service.db.models.keys import api_keys, key_destinations, key_usage, pauses, request_nonces, wallets
-from service.db.models.limits import rate_leases
+from service.db.models.limits import rate_bans, rate_leases
 from service.db.models.market import (
     market_blocks,
     market_candles,
@@ -79,6 +79,7 @@ __all__ = [
     "plans",
     "process_beats",
     "processes",
+    "rate_bans",
     "rate_leases",
     "recovery_codes",
     "request_nonces",

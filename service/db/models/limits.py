@@ -17,3 +17,12 @@ rate_leases: Final = Table(
     Column("leased", BigInteger, nullable=False),
     PrimaryKeyConstraint("window_ms", "limit", "client"),
 )
+
+rate_bans: Final = Table(
+    "rate_bans",
+    metadata,
+    # As in a lease. A ban is one row, written again where it is longer, and deleted hours after its end.
+    Column("client", String(80), primary_key=True),
+    Column("until_ms", BigInteger, nullable=False, index=True),
+    Column("length_s", BigInteger, nullable=False),
+)
