@@ -1,6 +1,7 @@
 """Addresses and hashes from outside are read strictly; secrets stay out of reprs."""
 
 import pytest
+from eth_utils.address import to_checksum_address
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,11 @@ def test_other_texts_are_not_addresses(text: str) -> None:
 def test_bytes_and_address_are_inverse(raw: bytes) -> None:
     assert address_bytes(address_from_bytes(raw)) == raw
     assert parse_address(address_from_bytes(raw)) == address_from_bytes(raw)
+
+
+@given(st.binary(min_size=20, max_size=20))
+def test_the_checksum_is_the_one_of_eip_55(raw: bytes) -> None:
+    assert address_from_bytes(raw) == to_checksum_address(raw)
 
 
 def test_an_address_has_twenty_bytes() -> None:
