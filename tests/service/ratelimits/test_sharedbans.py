@@ -42,7 +42,6 @@ async def test_a_ban_holds_in_the_next_process_and_grows_there(db: Database, clo
     await strike_out(first)
     clock.advance_ms(10_000)
     after = SharedBans(db, clock=clock)
-    assert not after.is_known
     assert await left_s(after) == FIRST_BAN_S - 10 + 1
     assert after.is_known
     assert await left_s(after, "b") is None
@@ -84,6 +83,14 @@ async def test_however_many_are_banned_few_rows_are_written_a_second(sqlite_db: 
     assert all(
         bans.left_s(f"{second}-{number}") for second in range(seconds) for number in range(3 * MOST_A_WRITE)
     )  # fmt: skip
+
+
+async def test_a_ban_is_not_overlooked_before_the_first_look(sqlite_db: Database, clock: FakeClock) -> None:
+    """What answers without a look at the database asks this first."""
+    bans = SharedBans(sqlite_db, clock=clock)
+    known = [bans.is_known]
+    await bans.sync()
+    assert [*known, bans.is_known] == [False, True]
 
 
 async def test_where_nothing_is_to_be_told_nothing_is_written_and_alone_nothing_is_read_again(
