@@ -34,10 +34,11 @@ TIME_S = 1_767_225_600
 
 
 class TradingChain(ForkableChain):
-    """`HistorySource` over blocks of 12 s with up to three trades each, by the blocks' hashes. Its head counts as
+    """`HistorySource` over blocks of `block_s` with up to three trades each, by the blocks' hashes. Its head counts as
     confirmed. `hidden` pools are traded in, and the factories do not tell of them."""
 
-    def __init__(self, length: int, *, seed: int = 1) -> None:
+    def __init__(self, length: int, *, seed: int = 1, block_s: int = 12) -> None:
+        self.block_s = block_s
         self.known_pools = dict(KEYS)
         self.hidden: set[PoolKey] = set()
         self.chance = random.Random(seed)
@@ -69,15 +70,19 @@ class TradingChain(ForkableChain):
         """All trades of the chain as it is now, from a block on."""
         return [one for header in self.blocks[first:] for one in self.trades[header.hash]]
 
+    def time_s(self, number: int) -> int:
+        """Of that block."""
+        return TIME_S + self.block_s * number
+
     async def head(self) -> Header:
-        return _timed(await super().head())
+        return self._timed(await super().head())
 
     async def header(self, block: int | BlockTag | BlockHash) -> Header | None:
         found = await super().header(block)
-        return None if found is None else _timed(found)
+        return None if found is None else self._timed(found)
 
     async def headers(self, numbers: Sequence[int]) -> Sequence[Header | None]:
-        return [None if one is None else _timed(one) for one in await super().headers(numbers)]
+        return [None if one is None else self._timed(one) for one in await super().headers(numbers)]
 
     async def trades_of(self, pools: frozenset[Address], blocks: Sequence[BlockRef]) -> list[PoolTrade]:
         return [one for block in blocks for one in self.trades[block.hash] if one.pool in pools]
@@ -99,6 +104,16 @@ class TradingChain(ForkableChain):
 
     async def pools(self, keys: Sequence[PoolKey], *, block: BlockRef) -> Mapping[PoolKey, Address]:
         return {key: address for key, address in self.known_pools.items() if key in keys and key not in self.hidden}
+
+    def _timed(self, header: Header) -> Header:
+        return Header(
+            number=header.number,
+            hash=header.hash,
+            parent_hash=header.parent_hash,
+            timestamp_s=self.time_s(header.number),
+            base_fee_wei=header.base_fee_wei,
+            gas_limit=header.gas_limit,
+        )
 
 
 class Silent:
@@ -144,16 +159,5 @@ def ingester(
 def clock_at(chain: TradingChain) -> FakeClock:
     """A clock at the time of the chain's head."""
     clock = FakeClock()
-    clock.advance_ms((TIME_S + 12 * len(chain.blocks)) * 1000 - clock.now_ms())
+    clock.advance_ms(chain.time_s(len(chain.blocks)) * 1000 - clock.now_ms())
     return clock
-
-
-def _timed(header: Header) -> Header:
-    return Header(
-        number=header.number,
-        hash=header.hash,
-        parent_hash=header.parent_hash,
-        timestamp_s=TIME_S + 12 * header.number,
-        base_fee_wei=header.base_fee_wei,
-        gas_limit=header.gas_limit,
-    )

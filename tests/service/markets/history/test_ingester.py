@@ -44,7 +44,7 @@ async def finish(one: Ingester, *, rounds: int = 400) -> None:
 async def is_history_of(db: Database, chain: TradingChain, *, first: int = 0) -> list[Trade]:
     """The stored trades, once they and their candles were found to be exactly the chain's from a block on."""
     pools = await db.read(lambda c: pools_of(c, ETHEREUM))
-    times_ms = {number: (TIME_S + 12 * number) * 1000 for number in range(len(chain.blocks))}
+    times_ms = {number: chain.time_s(number) * 1000 for number in range(len(chain.blocks))}
     expected = rows_of(chain.canonical(first=first), pools, times_ms=times_ms)
     found: list[Trade] = []
     for pair_id in {pool.pair_id for pool in pools}:
@@ -237,14 +237,14 @@ async def test_many_trades_of_a_range_are_written_in_parts(
 
 
 async def test_days_whose_trades_are_not_kept_are_not_read_again_after_they_went(sqlite_db: Database) -> None:
-    chain = TradingChain(20_000)
+    chain = TradingChain(4_000, block_s=60)
     clock = clock_at(chain)
     policy = replace(POLICY, trades_kept_ms=DAY_S * 1000 + 1, backfill_ms=100 * DAY_S * 1000)
     one = ingester(sqlite_db, chain, policy=policy, clock=clock)
     await finish(one)
     kept_from_s = (clock.now_ms() // 1000 - DAY_S - 1) // DAY_S * DAY_S
-    first = (kept_from_s - TIME_S) // 12
-    assert 0 < first < 20_000
+    first = (kept_from_s - TIME_S) // chain.block_s
+    assert 0 < first < len(chain.blocks)
     found = await is_history_of(sqlite_db, chain, first=first)
     assert found[0].time_ms >= kept_from_s * 1000
     gaps = await sqlite_db.read(lambda c: gaps_of(c, ETHEREUM))

@@ -13,6 +13,8 @@ from chains.types import Address, Header
 from service.db import models as m
 from service.db.engine import Database
 from service.db.errors import CommitFailed
+from service.markets.history import ingester as ingesting
+from service.markets.history import writing
 from service.markets.history.backfill import Filled
 from service.markets.history.candles import DAY_S
 from service.markets.history.ingester import history_lease
@@ -153,8 +155,10 @@ async def test_the_loops_tell_that_they_live_and_what_is_missing(sqlite_db: Data
     await is_history_of(sqlite_db, chain)
 
 
-async def test_what_is_too_old_goes_while_history_runs(sqlite_db: Database) -> None:
-    chain, stop = TradingChain(16_000), asyncio.Event()
+async def test_what_is_too_old_goes_while_history_runs(sqlite_db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (writing, ingesting):
+        monkeypatch.setattr(module, "PRUNED_AT_ONCE", 200)
+    chain, stop = TradingChain(3_200, block_s=60), asyncio.Event()
     await finish(ingester(sqlite_db, chain, policy=replace(POLICY, backfill_ms=7 * DAY_S * 1000)))
     before = await is_history_of(sqlite_db, chain)
     policy = replace(POLICY, trades_kept_ms=DAY_S * 1000 + 1, minutes_kept_ms=DAY_S * 1000 + 1)
