@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.bounded_http import HEAD_WITHIN_S, LEAST_READ_BYTES, READ_WITHIN_S, BoundedHttp
 from service.process import KEEP_ALIVE_S, _http_config, _HttpServer, _stop_http, bind, http_part
-from tests.looptime import HeldTime, held_time, turns, until
+from tests.looptime import UNTIL_S, HeldTime, held_time, turns, until
 
 OK = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -42,8 +42,9 @@ async def answer(port: int, *pieces: bytes) -> bytes:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        head = await reader.readuntil(b"\r\n\r\n")
-        return head + (await reader.read(2_000))
+        async with asyncio.timeout(UNTIL_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+            return head + (await reader.read(2_000))
     finally:
         writer.close()
 
@@ -177,15 +178,17 @@ class Line:
 
     async def bodies(self, count: int) -> list[bytes]:
         found = []
-        for _ in range(count):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200 OK\r\ndate: "), head
-            length = int(head.partition(b"content-length: ")[2].partition(b"\r")[0])
-            found.append(await self.reader.readexactly(length))
+        async with asyncio.timeout(UNTIL_S):
+            for _ in range(count):
+                head = await self.reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 OK\r\ndate: "), head
+                length = int(head.partition(b"content-length: ")[2].partition(b"\r")[0])
+                found.append(await self.reader.readexactly(length))
         return found
 
     async def rest(self) -> bytes:
-        return await self.reader.read()
+        async with asyncio.timeout(UNTIL_S):
+            return await self.reader.read()
 
 
 @asynccontextmanager

@@ -9,10 +9,20 @@ import pytest
 from aiohttp import web
 
 from chains.rpc.addresses import InvalidEndpoints, parse_sockets
-from chains.rpc.hints import MAX_MESSAGE_BYTES, HintTimes, SecretSocketUrl, SocketAddress, listen
+from chains.rpc.hints import (
+    FIRST_PAUSE_S,
+    LEAST_GAP_S,
+    MAX_MESSAGE_BYTES,
+    MAX_PAUSE_S,
+    HintTimes,
+    SecretSocketUrl,
+    SocketAddress,
+    listen,
+)
 from tests.faults.node import Node, bare_node
 from tests.faults.proxy import FaultProxy
 from tests.faults.rules import Drop, Rule
+from tests.looptime import held_time, turns, until
 
 QUICK = HintTimes(connect_timeout_s=0.1, silence_s=0.1, least_gap_s=0.02, first_pause_s=1.0, max_pause_s=60.0)
 Handler = Callable[[web.WebSocketResponse], Awaitable[None]]
@@ -33,7 +43,7 @@ class Ear:
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self._changed.set()
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
@@ -137,31 +147,36 @@ async def test_F43_a_handshake_that_is_never_answered_is_given_up() -> None:
 
 async def test_F43_a_flood_becomes_a_few_hints() -> None:
     ear = Ear()
-    times = HintTimes(silence_s=5.0, least_gap_s=0.05)
-    async with serving(floods) as url, ear.listening(url, times):
-        await ear.until(lambda: ear.hints >= 1)
-        first = ear.hints
-        await asyncio.sleep(0.5)
-    assert 1 <= ear.hints - first <= 10
+    async with serving(floods) as url, ear.listening(url, HintTimes()):
+        with held_time() as time:
+            for count in range(1, 10):
+                await until(lambda count=count: ear.hints >= count)  # type: ignore[misc]
+                await turns()
+                assert ear.hints == count
+                await time.passes(LEAST_GAP_S)
     assert ear.pauses == []
 
 
 async def test_pauses_start_over_after_a_connection_that_lasted() -> None:
-    turns = 0
+    opened, lasted = 0, asyncio.Event()
 
     async def sick_then_well(socket: web.WebSocketResponse) -> None:
-        nonlocal turns
-        turns += 1
-        if turns == 4:
-            await asyncio.sleep(0.3)
+        nonlocal opened
+        opened += 1
+        if opened == 4:
+            await lasted.wait()
         await socket.close()
 
     ear = Ear()
-    times = HintTimes(silence_s=5.0, first_pause_s=0.02, max_pause_s=0.2)
-    async with serving(sick_then_well) as url, ear.listening(url, times):
-        await ear.until(lambda: len(ear.pauses) >= 5)
-    assert ear.pauses[2] >= 0.04
-    assert ear.pauses[3] <= 0.02
+    async with serving(sick_then_well) as url:
+        with held_time() as time:
+            async with ear.listening(url, HintTimes()):
+                await until(lambda: opened == 4)
+                await time.passes(MAX_PAUSE_S)
+                lasted.set()
+                await ear.until(lambda: len(ear.pauses) >= 5)
+    assert ear.pauses[2] >= 2 * FIRST_PAUSE_S
+    assert ear.pauses[3] <= FIRST_PAUSE_S
 
 
 async def test_logs_name_the_socket_and_not_its_address(caplog: pytest.LogCaptureFixture) -> None:

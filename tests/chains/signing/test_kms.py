@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from chains.errors import SignerUnavailable, SigningError
 from chains.signing import eip1559
 from chains.signing.kms import ORDER, BotoKms, KmsSigner, address_of_spki
 from chains.types import Address, ChainId, Fees, UnsignedTx, address_from_bytes
+from tests.looptime import held_time, until
 
 SECRET = 0xA1B2C3
 TX = UnsignedTx(
@@ -33,6 +35,8 @@ TX = UnsignedTx(
     fees=Fees(max_fee_wei=50 * 10**9, priority_fee_wei=10**9),
 )
 HALF = ORDER // 2
+ENOUGH_S = 100.0
+"""For boto3 to be read from a busy disk and to make its client."""
 
 
 class FakeKms:
@@ -161,12 +165,18 @@ async def test_malformed_der_and_values_out_of_range_are_refused(der: bytes) -> 
 async def test_F23_a_kms_that_times_out_may_be_asked_again_and_signs_the_same_slot() -> None:
     kms = FakeKms()
     kms.delay_s = 30
-    signer = signer_of(kms, timeout_s=0.05)
-    with pytest.raises(SignerUnavailable) as raised:
-        await signer.sign(SENDER, TX)
-    assert raised.value.retry == "same"
-    kms.delay_s = 0
-    signed = await signer.sign(SENDER, TX)
+    signer = signer_of(kms, timeout_s=10)
+    with held_time() as time:
+        asking = asyncio.create_task(signer.sign(SENDER, TX))
+        await until(lambda: "sign alias/hot" in kms.asked)
+        await time.passes(9)
+        assert not asking.done()
+        await time.passes(1)
+        with pytest.raises(SignerUnavailable) as raised:
+            await asking
+        assert raised.value.retry == "same"
+        kms.delay_s = 0
+        signed = await signer.sign(SENDER, TX)
     assert eip1559.decode(signed.raw)[0] == TX
 
 
@@ -210,6 +220,13 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KmsServer]:
     pytest.importorskip("boto3", reason="the extra `aws` is not installed")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    # Whatever else this machine is used for: no profile of its own, and no proxy on the way to this one.
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     running = KmsServer()
     app = web.Application()
     app.add_routes([web.post("/", running.handle)])
@@ -222,7 +239,8 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KmsServer]:
 
 
 def over_boto(server: KmsServer) -> KmsSigner:
-    return KmsSigner(BotoKms(region="eu-central-1", endpoint_url=server.url), {SENDER: "alias/hot"})
+    boto = BotoKms(region="eu-central-1", endpoint_url=server.url, timeout_s=ENOUGH_S)
+    return KmsSigner(boto, {SENDER: "alias/hot"}, timeout_s=ENOUGH_S)
 
 
 async def test_boto3s_client_signs_a_digest_as_it_is(server: KmsServer) -> None:
