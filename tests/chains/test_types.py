@@ -53,7 +53,7 @@ def test_bytes_and_address_are_inverse(raw: bytes) -> None:
 
 @given(st.binary(min_size=20, max_size=20))
 def test_the_checksum_is_the_one_of_eip_55(raw: bytes) -> None:
-    assert address_from_bytes(raw) == to_checksum_address(raw)
+    assert address_from_bytes(raw) == str(to_checksum_address(raw))
 
 
 def test_an_address_has_twenty_bytes() -> None:
