@@ -47,6 +47,8 @@ from service.private_files import read_private
 from service.signer_settings import Signers
 
 PREFIX: Final = "CAMBIST_"
+WIDEST_PROXY_PREFIX: Final = {4: 8, 6: 7}
+"""Of a trusted network: 10.0.0.0/8 and fc00::/7, the largest that are private. Everybody is not a proxy in front."""
 CONFIG_FILE: Final = f"{PREFIX}CONFIG_FILE"
 _OF_CHAIN: Final = re.compile(rf"{PREFIX}([A-Z0-9_]+)_(RPC|WS)")
 _OTHERS: Final = re.compile(
@@ -91,6 +93,15 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _named(networks: tuple[IPv4Network | IPv6Network, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks that somebody can stand for: what an allowlist of addresses is worth hangs on whom they let in."""
+    for network in networks:
+        if network.prefixlen < (widest := WIDEST_PROXY_PREFIX[network.version]):
+            text = "{network} is too wide for proxies: /{widest} at widest; name the one in front of the service"
+            raise PydanticCustomError("proxies", text, {"network": str(network), "widest": widest})
+    return networks
+
+
 def _home(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -102,7 +113,7 @@ Sockets = Annotated[
     Mapping[str, tuple[SocketAddress, ...]], BeforeValidator(_addresses(parse_sockets)), PlainSerializer(_names)
 ]
 Place = Annotated[Path, AfterValidator(_home)]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
+Proxies = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split), AfterValidator(_named)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Bps = Annotated[int, Field(ge=0, le=10_000)]
 FeePips = Annotated[int, Field(ge=1, lt=1_000_000)]
@@ -149,7 +160,7 @@ class Settings(BaseSettings):
     tls_key: Place | None = None
     allowed_hosts: Hosts = ("localhost", "127.0.0.1", "::1")
     """Names in the Host header, without the port."""
-    trusted_proxies: Networks = ()
+    trusted_proxies: Proxies = ()
     """Whose X-Forwarded-For is believed."""
     max_body_bytes: int = Field(default=65_536, ge=1_024, le=16 * 1024 * 1024)
     body_timeout_s: int = Field(default=10, ge=1, le=120)

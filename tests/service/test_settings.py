@@ -52,6 +52,18 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert [str(proxy) for proxy in settings.trusted_proxies] == ["10.0.0.0/8"]
 
 
+@pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0", "0.0.0.0/1,128.0.0.0/1", "2000::/3", "10.0.0.1,8.0.0.0/7"])
+def test_everybody_is_not_a_proxy_in_front(monkeypatch: pytest.MonkeyPatch, everybody: str) -> None:
+    monkeypatch.setenv("CAMBIST_TRUSTED_PROXIES", everybody)
+    assert "too wide for proxies" in refusal()
+
+
+@pytest.mark.parametrize("private", ["10.0.0.0/8", "172.16.0.0/12, fc00::/7", "203.0.113.7", "2001:db8::1"])
+def test_private_networks_and_single_hosts_are_proxies(monkeypatch: pytest.MonkeyPatch, private: str) -> None:
+    monkeypatch.setenv("CAMBIST_TRUSTED_PROXIES", private)
+    assert len(load_settings().trusted_proxies) == private.count(",") + 1
+
+
 def test_more_fee_tiers_are_named_by_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("cambist.toml").write_text("[v3_fee_tiers]\npolygon = [200]\n")
     assert load_settings().v3_fee_tiers == {"polygon": (200,)}
