@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 """Random ones: far fewer than 2^32 secrets are ever sealed under one key (NIST SP 800-38D, 8.3)."""
+_NOBODYS_SECRET: Final = bytes(64)
+"""As long as that of an HMAC key."""
 _VERSION: Final = b"\x01"
 _ID_BYTES: Final = 8
 
@@ -36,7 +38,7 @@ class SealBroken(Exception):
 class MasterKey:
     """The root secret. `MasterKey()` is a fresh one that is nowhere stored."""
 
-    __slots__ = ("_aead", "_key", "_subkeys", "id")
+    __slots__ = ("_aead", "_key", "_subkeys", "id", "stand_in")
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key: Final = secrets.token_bytes(KEY_BYTES) if key is None else key
@@ -46,6 +48,8 @@ class MasterKey:
         self._aead: Final = AESGCM(self.subkey("seal"))
         self.id: Final = self.subkey("id")[:_ID_BYTES].hex()
         """Tells which key sealed something; says nothing about the key."""
+        self.stand_in: Final = self.seal(_NOBODYS_SECRET, identity="")
+        """What is opened where there is no secret to open, so that it takes as long."""
 
     @classmethod
     def load(cls, path: Path) -> "MasterKey":

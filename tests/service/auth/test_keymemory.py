@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table, update
 
-from service.auth import keymemory
+from service.auth import authority, keymemory
 from service.auth.authority import Tampered
 from service.auth.keymemory import CHECK_EVERY_S, MAX_AGE_S, SWEEP_EVERY_S, UNUSED_S, KeyMemory
 from service.auth.keys import create_key, revoke_key
 from service.auth.ready import Ready, ready_of
 from service.auth.secrets import MasterKey
 from service.db.engine import Database
+from service.db.models import api_keys
 from tests.clock import FakeClock
 from tests.service.auth.seed import new_key, seed_key, seed_wallet
 from tests.service.books_seed import NOW_MS
@@ -58,6 +59,47 @@ async def test_an_unknown_key_is_not_remembered(db: Database, clock: FakeClock) 
     keys = memory(db, clock)
     assert await keys.load("ck_nobody") is None
     assert await keys.remembered("ck_nobody") is None
+
+
+async def test_f73_an_id_that_no_key_has_costs_the_statements_and_macs_of_one_that_has(
+    sqlite_db: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seed(c: Connection) -> list[str]:
+        wallet = seed_wallet(c, MASTER)
+        new = [new_key(wallet, label=label) for label in ("one", "two", "three")]
+        return sorted(create_key(c, one, master=MASTER, now_ms=NOW_MS).key.id for one in new)
+
+    known = await sqlite_db.run(seed)
+    done: list[str] = []
+    keys, execute, right = memory(sqlite_db, clock), Connection.execute, authority.mac
+
+    def executed(c: Connection, statement: Any, *more: Any, **named: Any) -> Any:
+        done.append(str(statement))
+        return execute(c, statement, *more, **named)
+
+    def worked_out(master: MasterKey, table: Table, row: Any) -> bytes:
+        done.append(f"mac of {table.name}")
+        return right(master, table, row)
+
+    monkeypatch.setattr(Connection, "execute", executed)
+    monkeypatch.setattr(authority, "mac", worked_out)
+    costs = []
+    for key_id in (*known, "ck_0000000000000000", "ck_ffffffffffffffff", "ck_nobody", "nobody"):
+        done.clear()
+        loaded = await keys.load(key_id)
+        assert (loaded is not None and loaded.key.id == key_id) is (key_id in known)
+        costs.append(list(done))
+    assert all(cost == costs[0] for cost in costs), costs
+    assert {"mac of api_keys", "mac of wallets"} < set(costs[0])
+
+
+async def test_an_altered_key_that_stands_in_for_none_changes_no_answer(sqlite_db: Database, clock: FakeClock) -> None:
+    key = (await sqlite_db.run(lambda c: seed_key(c, MASTER))).key
+    await sqlite_db.run(lambda c: c.execute(update(api_keys).values(label="altered")) and None)
+    keys = memory(sqlite_db, clock)
+    assert await keys.load("ck_nobody") is None
+    with pytest.raises(Tampered):
+        await keys.load(key.id)
 
 
 async def test_a_revocation_in_this_process_counts_from_its_commit_on(db: Database, clock: FakeClock) -> None:
