@@ -7,7 +7,7 @@ Plain values and functions: nothing here asks a node or writes.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from chains.tx.model import Intent, IntentState, LaneLoad, LaneState, OpenTx, Plan, PlanId, Tx
+from chains.tx.model import Intent, IntentState, LaneLoad, LaneState, OpenTx, Plan, PlanId, Tx, TxId
 from chains.tx.reasons import HoldCode, RejectCode, reason
 from chains.types import Fees
 
@@ -44,10 +44,14 @@ class View:
 
     state: LaneState | None
     plans: Sequence[Plan]
+    started: bool
+    """Of the first plan some steps were placed."""
     plan_txs: Sequence[Tx]
-    """Of the first plan."""
+    """Of the first plan, where it is started."""
     load: LaneLoad
     unfilled: Sequence[OpenTx]
+    unusable: Sequence[TxId]
+    """Nonces that were taken, and what of them is stored makes no sense."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

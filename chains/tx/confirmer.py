@@ -14,6 +14,7 @@ Guarantees:
 - a final block that is another one now, a cursor whose block left the chain, and a reorg deeper than all that is kept
   freeze the chain, over restarts, until a person thaws it: nothing moves, its lanes are held. Where several endpoints
   must say the same, one that lies freezes nothing;
+- a row that makes no sense stops its own slot, and its lane's new work (chains.tx.unusable); all else is followed;
 - however long nobody looked, what is read is bounded by the follower's window and by the open slots.
 
 Not guaranteed: that the endpoint tells the truth; depth and the finalized tag are as good as it is. Where there are
@@ -35,10 +36,11 @@ from chains.headstate import HeadStep, KnownHead
 from chains.tx import witness
 from chains.tx.context import EngineParts
 from chains.tx.looking import look_at
-from chains.tx.model import Intent, OpenTx, TxId
+from chains.tx.model import OPEN_TX_STATES, Intent, OpenTx, Plan, TxId, Unusable
 from chains.tx.reasons import HoldCode, reason
 from chains.tx.sending import Sender
-from chains.tx.store import StaleState
+from chains.tx.store import StaleState, UnusableRow
+from chains.tx.unusable import give_up_astray, hold_lane, hold_unusable
 from chains.tx.verdicts import Change, Decision, Look, Step, decide, superseded
 from chains.types import BlockHash, BlockRef, Header, Receipt
 
@@ -66,6 +68,8 @@ class _State:
     """What is stored, read at once."""
 
     slots: Sequence[OpenTx]
+    unusable: Sequence[Unusable]
+    astray: Sequence[Plan]
     cursor: BlockRef | None
 
 
@@ -137,6 +141,8 @@ class Confirmer(Generic[U]):
         if step.head.hash == self._done:
             return
         state = await self._parts.uow.read(self._read)
+        await hold_unusable(self._parts, state.unusable)
+        await give_up_astray(self._parts, state.astray)
         if state.cursor is not None and state.cursor.number > step.head.number:
             return  # this node is behind the one that told us
         look = await look_at(self._parts, step, state.slots, state.cursor)
@@ -170,7 +176,13 @@ class Confirmer(Generic[U]):
 
     def _read(self, uow: U) -> _State:
         store, chain_id = self._parts.store, self._parts.config.chain_id
-        return _State(slots=store.open_txs(uow, chain_id), cursor=store.cursor(uow, chain_id))
+        slots = store.open_txs(uow, chain_id)
+        return _State(
+            slots=slots,
+            unusable=store.unusable(uow, chain_id, slots, states=OPEN_TX_STATES),
+            astray=store.astray(uow, chain_id),
+            cursor=store.cursor(uow, chain_id),
+        )
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -193,6 +205,9 @@ class Confirmer(Generic[U]):
             except StaleState as exc:
                 log.info("slot %d moved meanwhile and is looked at again: %s", slot.tx.id, exc)
                 told = _Told.STALE
+                continue
+            except UnusableRow as exc:
+                await hold_lane(self._parts, slot.tx.lane, f"what became of nonce {slot.tx.nonce} is not booked: {exc}")
                 continue
             reach("K17")
             if steps[-1].change is Change.REORGED:

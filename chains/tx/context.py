@@ -1,7 +1,7 @@
 """What the parts of one chain's engine share."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from chains.client import EvmClient
@@ -10,12 +10,23 @@ from chains.errors import RpcError, SignerUnavailable
 from chains.headstate import HeadStore
 from chains.signing.signer import Signer
 from chains.tx.leases import Leases
-from chains.tx.store import Clock, PreSignCheck, StaleState, StoreUnavailable, TxObserver, TxStore, UnitOfWork
+from chains.tx.signing import SignedHere
+from chains.tx.store import (
+    Clock,
+    PreSignCheck,
+    StaleState,
+    StoreUnavailable,
+    TxObserver,
+    TxStore,
+    UnitOfWork,
+    UnusableRow,
+)
 
 U = TypeVar("U")
 
-TRANSIENT: Final = (RpcError, SignerUnavailable, StaleState, StoreUnavailable)
-"""What the engine logs and tries again: an endpoint or a signer that gave no usable answer, a lost race for a row."""
+TRANSIENT: Final = (RpcError, SignerUnavailable, StaleState, StoreUnavailable, UnusableRow)
+"""What the engine logs and tries again: an endpoint or a signer that gave no usable answer, a lost race for a row, and
+a row that makes no sense, until somebody has put it right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +46,8 @@ class EngineParts(Generic[U]):
     clock: Clock
     witness: EvmClient | None = None
     """The same chain where several endpoints must say the same; asked before what is for ever (chains.tx.witness)."""
+    signed: SignedHere = field(default_factory=SignedHere)
+    """One of an engine, whatever parts of it share."""
 
 
 class Backoff:

@@ -129,11 +129,12 @@ class Filler(Generic[U]):
 
     async def _signed(self, one: Taken, kind: AttemptKind) -> list[OpenTx]:
         """All slots of a plan, or none. Raises: SigningError."""
-        now_ms = self._parts.clock.now_ms()
-        return [
-            replace(slot, attempts=(await sign_attempt(self._parts.signer, slot, fee, kind=kind, now_ms=now_ms),))
+        parts, now_ms = self._parts, self._parts.clock.now_ms()
+        made = [
+            await sign_attempt(parts.signer, slot, fee, kind=kind, now_ms=now_ms, signed=parts.signed)
             for slot, fee in zip(one.slots, one.fees, strict=True)
         ]
+        return [replace(slot, attempts=(attempt,)) for slot, attempt in zip(one.slots, made, strict=True)]
 
     async def _save_and_send(self, signed: Sequence[OpenTx]) -> None:
         parts, now_ms = self._parts, self._parts.clock.now_ms()

@@ -13,7 +13,8 @@ Guarantees:
   A slot without an attempt (a crash or a signer failure left it) is filled before new work is taken;
 - a plan that the wallet can pay but for the fees waits, with nothing taken, and goes on by itself once there are funds;
 - a counter that ran ahead of the lane's slots and of the chain takes nothing, and is put right (chains.tx.drift);
-- a held lane takes no new work, and a lane holds itself when the chain's nonce shows transactions that are not ours.
+- a held lane takes no new work, and a lane holds itself when the chain's nonce shows transactions that are not ours, or
+  when a row of its slots makes no sense; of its plans only the one is refused of which a row makes none.
 
 Not guaranteed: that two workers of one lane exclude each other. There must be one; the reservation's guard on the
 lane's next nonce turns a second one into `StaleState`.
@@ -57,10 +58,11 @@ from chains.tx.model import (
     TxState,
     payload_hash,
 )
-from chains.tx.reasons import HoldCode, RejectCode
+from chains.tx.reasons import HoldCode, RejectCode, reason
 from chains.tx.sending import Sender
 from chains.tx.simulation import Feasible, NotYet, Simulator
-from chains.tx.store import PreSignPaused, StaleState
+from chains.tx.store import PreSignPaused, StaleState, UnusableRow
+from chains.tx.unusable import give_up, unusable_text
 
 U = TypeVar("U")
 
@@ -108,13 +110,21 @@ class LaneWorker(Generic[U]):
 
         Raises: RpcError, SignerUnavailable, StaleState: try again later; whatever was taken is filled then.
         """
-        view = await self._parts.uow.read(self._read)
+        try:
+            view = await self._parts.uow.read(self._read)
+        except UnusableRow as exc:
+            await self._filler.hold(reason(HoldCode.UNUSABLE_ROW, str(exc)))
+            return Placing.HELD
+        if view.unusable:
+            await self._filler.hold(reason(HoldCode.UNUSABLE_ROW, unusable_text(view.unusable)))
+            return Placing.HELD
         if view.unfilled:
             await self._filler.fill(view.unfilled)
             return Placing.WAITING if view.plans else Placing.NOTHING
         if not view.plans:
             return Placing.NOTHING
         try:
+            self._check_usable(view.plans[0])
             self._check_expiry(view.plans[0])
             if view.state is not None and view.state.hold_reason is not None:
                 return Placing.HELD
@@ -126,7 +136,7 @@ class LaneWorker(Generic[U]):
             await self._filler.hold(hold.stored)
             return Placing.HELD
         except Reject as rejected:
-            await self._reject(view.plans[0], rejected.stored)
+            await self._reject(view.plans[0], rejected.stored, started=view.started)
             return Placing.REJECTED
         return Placing.PLACED
 
@@ -158,6 +168,7 @@ class LaneWorker(Generic[U]):
 
         def check(one: Candidate) -> None:
             nonlocal under_way
+            self._check_usable(one.plan)
             if under_way and under_way + len(one.intents) > most:
                 raise Wait(f"{under_way} transactions of the lane are not mined yet, {most} may be")
             under_way += len(one.intents)
@@ -174,6 +185,10 @@ class LaneWorker(Generic[U]):
                     text = f"step {intent.position + 1} is not what was accepted"
                     log.critical("%s: the stored payload of %s was changed", self._lane.wallet, intent.id)
                     raise Reject(RejectCode.PAYLOAD_MISMATCH, text)
+                if (nonce := self._parts.signed.nonce_of(intent.id)) is not None:
+                    text = f"step {intent.position + 1} was signed at nonce {nonce}: what is stored of that is gone"
+                    log.critical("%s: %s was put back", self._lane.wallet, intent.id)
+                    raise Reject(RejectCode.SIGNED_BEFORE, text)
                 if isinstance(refusal, PreSignPaused):
                     raise Wait(str(refusal))
                 if refusal is not None:
@@ -267,6 +282,10 @@ class LaneWorker(Generic[U]):
     def _is_expired(self, plan: Plan) -> bool:
         return plan.valid_until_ms is not None and self._parts.clock.now_ms() >= plan.valid_until_ms
 
+    def _check_usable(self, plan: Plan) -> None:
+        if plan.unusable:
+            raise Reject(RejectCode.UNUSABLE_ROW, "a row of it makes no sense: something else has written it")
+
     def _check_expiry(self, plan: Plan) -> None:
         if self._is_expired(plan):
             raise Reject(RejectCode.EXPIRED, "its time passed before it could be placed")
@@ -348,24 +367,18 @@ class LaneWorker(Generic[U]):
         started = store.started_plan(uow, self._lane)
         plans = store.next_plans(uow, self._lane, MAX_BATCH_PLANS) if started is None else [started]
         chain_id, reserved = self._lane.chain_id, [TxState.RESERVED]
+        unfilled = store.open_txs(uow, chain_id, lane=self._lane, states=reserved)
         return View(
             state=store.lane(uow, self._lane),
             plans=plans,
-            plan_txs=() if started is None else store.plan_txs(uow, started.id),
+            started=started is not None,
+            plan_txs=() if started is None or started.unusable else store.plan_txs(uow, started.id),
             load=store.lane_load(uow, self._lane),
-            unfilled=store.open_txs(uow, chain_id, lane=self._lane, states=reserved),
+            unfilled=unfilled,
+            unusable=[one.tx_id for one in store.unusable(uow, chain_id, unfilled, states=reserved, lane=self._lane)],
         )
 
-    async def _reject(self, plan: Plan, stored: str) -> None:
-        parts = self._parts
-        started = any(intent.state is IntentState.PLACED for intent in plan.intents)
-
-        def work(u: U) -> None:
-            if started:
-                parts.store.reject_rest(u, plan.id, stored)
-            else:
-                parts.store.reject_plan(u, plan.id, stored)
-            parts.observer.on_rejected(u, parts.store.plan(u, plan.id) or plan, stored)
-
-        await parts.uow.run(work)
-        log.info("%s: %s is rejected: %s", self._lane.wallet, plan.id, stored)
+    async def _reject(self, plan: Plan, stored: str, *, started: bool) -> None:
+        await self._parts.uow.run(lambda u: give_up(self._parts, u, plan, stored, started=started))
+        level = logging.CRITICAL if plan.unusable else logging.INFO
+        log.log(level, "%s: %s is rejected: %s", self._lane.wallet, plan.id, stored)

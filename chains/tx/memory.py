@@ -31,6 +31,7 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
+    Unusable,
     Wish,
 )
 from chains.tx.store import DuplicateId, StaleState
@@ -315,6 +316,20 @@ class MemoryTxStore:
             )
             for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
         ]
+
+    def unusable(
+        self,
+        uow: MemoryState,
+        chain_id: ChainId,
+        loaded: Sequence[OpenTx],
+        *,
+        states: Collection[TxState],
+        lane: Lane | None = None,
+    ) -> Sequence[Unusable]:
+        return ()  # nothing else writes here
+
+    def astray(self, uow: MemoryState, chain_id: ChainId) -> Sequence[Plan]:
+        return ()
 
     def tx_ids(self, uow: MemoryState, chain_id: ChainId, states: Collection[TxState]) -> Sequence[TxId]:
         slots = [tx for tx in uow.txs.values() if tx.lane.chain_id == chain_id and tx.state in states]

@@ -172,6 +172,8 @@ class Plan:
     intents: tuple[Intent, ...]
     created_ms: int
     valid_until_ms: int | None = None
+    unusable: bool = False
+    """Set by the store that loads it: a row of it makes no sense, and nothing of it was read but whose it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +227,15 @@ class OpenTx:
     attempts: tuple[Attempt, ...]
     valid_until_ms: int | None = None
     """That of its plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """A slot of which a row makes no sense: its own, its intent's or plan's, or an attempt's. `lane`: as far as any of
+    them says."""
+
+    tx_id: TxId
+    lane: Lane | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

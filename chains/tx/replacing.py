@@ -213,7 +213,7 @@ class Replacer(Generic[U]):
         parts, slot = self._parts, need.slot
         now_ms = parts.clock.now_ms()
         try:
-            attempt = await sign_attempt(parts.signer, slot, fees, kind=need.kind, now_ms=now_ms)
+            attempt = await sign_attempt(parts.signer, slot, fees, kind=need.kind, now_ms=now_ms, signed=parts.signed)
         except SignerUnavailable:
             raise
         except SigningError as exc:

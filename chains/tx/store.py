@@ -8,6 +8,8 @@ Guarantees asked of an implementation (and shown by the shared contract tests):
 - `run` returns after the commit is durable; a raise inside leaves nothing behind.
 - state changes are guarded: exactly the named rows, in the expected state, or `StaleState`.
 - an intent whose stored payload does not have its hash any more is handed out as `altered`, never as if it had;
+- a row that makes no sense, since something else has written it, keeps no other from being handed out: of many the
+  others are, and what is asked for by itself raises `UnusableRow`;
 - (chain, wallet, nonce) is unique; at most one attempt of a tx is unsent; a plan or intent id is unique for ever.
 """
 
@@ -29,6 +31,7 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
+    Unusable,
     Wish,
 )
 from chains.types import BlockRef, ChainId, Receipt, TxHash
@@ -44,6 +47,10 @@ class StaleState(Exception):
 
 class StoreUnavailable(Exception):
     """The store cannot be reached now, or others are in the way. Nothing was written; the same may be tried again."""
+
+
+class UnusableRow(ValueError):
+    """A stored row makes no sense: something else than the engine has written it. Nothing was read or written."""
 
 
 class DuplicateId(Exception):
@@ -70,21 +77,24 @@ class TxStore(Protocol[U_contra]):
         """Store a plan and its intents in the state they carry. Raises: DuplicateId."""
         ...
 
-    def plan(self, uow: U_contra, plan_id: PlanId) -> Plan | None: ...
+    def plan(self, uow: U_contra, plan_id: PlanId) -> Plan | None:
+        """Raises: UnusableRow."""
+        ...
 
     def next_plans(self, uow: U_contra, lane: Lane, most: int) -> Sequence[Plan]:
-        """The oldest plans of the lane whose intents are all queued, first in, first out."""
+        """The oldest plans of the lane whose intents are all queued, first in, first out; those of which a row makes no
+        sense as `unusable`, with no intents."""
         ...
 
     def started_plan(self, uow: U_contra, lane: Lane) -> Plan | None:
         """The oldest plan of the lane of which some intents are placed and others still queued.
 
-        Only where plans are placed step by step, because the node cannot simulate a sequence.
+        Only where plans are placed step by step, because the node cannot simulate a sequence. `unusable` as above.
         """
         ...
 
     def plan_txs(self, uow: U_contra, plan_id: PlanId) -> Sequence[Tx]:
-        """All slots of the plan's intents, closed ones included, by nonce."""
+        """All slots of the plan's intents, closed ones included, by nonce. Raises: UnusableRow."""
         ...
 
     def queued_lanes(self, uow: U_contra, chain_id: ChainId) -> Sequence[Lane]:
@@ -109,10 +119,15 @@ class TxStore(Protocol[U_contra]):
 
     # -- lanes ---------------------------------------------------------------------------------------
     def lane(self, uow: U_contra, lane: Lane) -> LaneState | None:
-        """The lane as stored; while its chain is frozen (`HeadStore.freeze`), held for that reason."""
+        """The lane as stored; while its chain is frozen (`HeadStore.freeze`), held for that reason.
+
+        Raises: UnusableRow.
+        """
         ...
 
-    def lane_load(self, uow: U_contra, lane: Lane) -> LaneLoad: ...
+    def lane_load(self, uow: U_contra, lane: Lane) -> LaneLoad:
+        """Raises: UnusableRow."""
+        ...
 
     def open_lane(self, uow: U_contra, lane: Lane, next_nonce: int) -> LaneState:
         """Create the lane if it does not exist; the answer is what is stored."""
@@ -208,7 +223,26 @@ class TxStore(Protocol[U_contra]):
         states: Collection[TxState] = OPEN_TX_STATES,
         only: Collection[TxId] | None = None,
     ) -> Sequence[OpenTx]:
-        """Slots that are not closed, by lane and nonce: the chain's, one lane's, those of the ids in `only`."""
+        """Slots that are not closed, by lane and nonce: the chain's, one lane's, those of the ids in `only`; without
+        those that make no sense (`unusable`)."""
+        ...
+
+    def unusable(
+        self,
+        uow: U_contra,
+        chain_id: ChainId,
+        loaded: Sequence[OpenTx],
+        *,
+        states: Collection[TxState],
+        lane: Lane | None = None,
+    ) -> Sequence[Unusable]:
+        """Slots of the chain (or of the lane) in these states that `open_txs` left out of `loaded`, in the same unit of
+        work."""
+        ...
+
+    def astray(self, uow: U_contra, chain_id: ChainId) -> Sequence[Plan]:
+        """Plans with queued intents that no lane has, since whose they are makes no sense; as `next_plans` has what is
+        unusable, as far as their own rows say whose they are."""
         ...
 
     def tx_ids(self, uow: U_contra, chain_id: ChainId, states: Collection[TxState]) -> Sequence[TxId]:

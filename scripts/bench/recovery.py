@@ -24,7 +24,7 @@ from rich.console import Console
 from chains.rpc.endpoint import SEND
 from chains.signing.keystore import Keystore
 from chains.tx.model import AttemptKind, IntentState, Lane, OpenTx
-from chains.tx.signing import sign_attempt
+from chains.tx.signing import SignedHere, sign_attempt
 from chains.types import Fees
 from scripts.bench.installation import CHAIN, Installation, installation
 from scripts.devnet.network import start_devnet
@@ -92,8 +92,10 @@ async def _fill(made: Installation, wallet: Wallet, count: int) -> None:
     txs = await services.db.run(lambda c: store.reserve(c, lane, wanted, first_nonce=0, now_ms=now_ms))
     intents = {plan.intents[0].id: replace(plan.intents[0], state=IntentState.PLACED) for plan in plans}
     slots = [OpenTx(tx=tx, intent=intents[tx.intent_id], attempts=()) for tx in txs]
+    signed = SignedHere()
     attempts = [
-        await sign_attempt(services.keyring, slot, FEES, kind=AttemptKind.REAL, now_ms=now_ms) for slot in slots
+        await sign_attempt(services.keyring, slot, FEES, kind=AttemptKind.REAL, now_ms=now_ms, signed=signed)
+        for slot in slots
     ]
     sent = [attempt.hash for index, attempt in enumerate(attempts) if index % UNACKNOWLEDGED]
     await services.db.run(lambda c: store.save_attempts(c, attempts, now_ms))

@@ -48,6 +48,12 @@ def list_(
         ],
         right="tx, nonce",
     )
+    if answer["unusable"]:
+        print_table(
+            ["tx"],
+            [[one] for one in answer["unusable"]],
+            title="\nUnusable: a row of them makes no sense, something else has written it (the log says which)",
+        )
     if answer["held"]:
         print_table(
             ["chain", "wallet", "next nonce", "held since"],

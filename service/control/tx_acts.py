@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from chains.errors import RpcError
 from chains.tx.model import Attempt, Intent, Lane, LaneState, Tx, TxId
 from chains.tx.reasons import HoldCode
-from chains.tx.store import StaleState
+from chains.tx.store import StaleState, UnusableRow
 from chains.types import ChainId
 from service.build import ChainRuntime, Services
 from service.control.chain_acts import frozen_chains
@@ -56,20 +56,22 @@ class ResolveLane(Params):
 
 
 async def list_(services: Services, params: ListTxs) -> dict[str, Any]:
-    """Open slots (or all), newest first, every held lane and every frozen chain."""
+    """Open slots (or all), newest first, those that make no sense by their ids, every held lane and every frozen
+    chain."""
     chain_id = None if params.chain is None else _chain_id(services, params.chain)
     wallet = None if params.wallet is None else (await find_wallet(services, params.wallet)).address
 
     def read(c: Connection) -> dict[str, Any]:
-        rows = txstory.list_txs(c, chain_id=chain_id, wallet=wallet, with_closed=params.all, limit=params.limit)
+        found = txstory.list_txs(c, chain_id=chain_id, wallet=wallet, with_closed=params.all, limit=params.limit)
         return {
-            "transactions": [_slot_row(services, row) for row in rows],
+            "transactions": [_slot_row(services, row) for row in found.intact],
+            "unusable": list(found.unusable),
             "held": [
                 {
-                    "chain": _chain_key(services, row.chain_id),
-                    "wallet": row.wallet,
-                    "next_nonce": row.next_nonce,
-                    "hold_reason": row.hold_reason,
+                    "chain": _chain_key(services, row["chain_id"]),
+                    "wallet": row["wallet"],
+                    "next_nonce": row["next_nonce"],
+                    "hold_reason": row["hold_reason"],
                 }
                 for row in txstory.held_lanes(c)
             ],
@@ -89,7 +91,10 @@ async def show(services: Services, params: ShowTx) -> dict[str, Any]:
             return None
         return _story(services, found, SqlTxStore().lane(c, found.plan.lane))
 
-    answer = await services.db.read(read)
+    try:
+        answer = await services.db.read(read)
+    except UnusableRow as exc:
+        raise ActFailed("unusable_row", str(exc), hint="something else has written it: put it back as it was") from exc
     if answer is None:
         raise ActFailed("no_such_transaction", f"nothing here is called {params.named!r}", hint="cambist tx list --all")
     return answer
@@ -233,16 +238,16 @@ def _chain_key(services: Services, chain_id: int) -> str:
 
 def _slot_row(services: Services, row: Any) -> dict[str, Any]:
     return {
-        "tx": row.id,
-        "chain": _chain_key(services, row.chain_id),
-        "wallet": row.wallet,
-        "nonce": row.nonce,
-        "state": row.state,
-        "outcome": row.outcome,
-        "plan": row.plan_id,
-        "step": row.position + 1,
-        "created_ms": row.created_ms,
-        "updated_ms": row.updated_ms,
+        "tx": row["id"],
+        "chain": _chain_key(services, row["chain_id"]),
+        "wallet": row["wallet"],
+        "nonce": row["nonce"],
+        "state": row["state"],
+        "outcome": row["outcome"],
+        "plan": row["plan_id"],
+        "step": row["position"] + 1,
+        "created_ms": row["created_ms"],
+        "updated_ms": row["updated_ms"],
     }
 
 

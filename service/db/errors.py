@@ -12,10 +12,10 @@ DatabaseError
 │   └── DatabaseUnavailable  the server cannot be reached, or was lost before COMMIT
 └── CommitUnknown          COMMIT was sent and its answer is not known: look before doing it again
 
-Beside these, as a ValueError: `Misfit`, a stored value that is none of its column's.
+Beside these, as an `UnusableRow`: `Misfit`, a stored value that is none of its column's.
 """
 
-from chains.tx.store import StoreUnavailable
+from chains.tx.store import StoreUnavailable, UnusableRow
 
 
 class DatabaseError(Exception):
@@ -62,7 +62,7 @@ class CommitUnknown(DatabaseError):
     """COMMIT was sent and its answer is not known. Look at the rows before doing it again."""
 
 
-class Misfit(ValueError):
+class Misfit(UnusableRow):
     """A stored value is none of its column's: something else than the service has written it. It is not quoted."""
 
     def __init__(self, wanted: str, found: str) -> None:

@@ -5,7 +5,8 @@ PostgreSQL does this by itself. On SQLite, whoever writes to the file can leave 
 
 Guarantees: a value of a column of bytes, text, whole numbers or truth values that is of another kind raises `Misfit`
 where it is read, at no cost but looking at its type; so does one, or a row, of more than `MOST_BYTES`, before it is in
-memory. `Misfit` is a `ValueError`: whoever reads rows that something else may have written refuses that row for it.
+memory. `Misfit` is an `UnusableRow`, and so a
+`ValueError`: whoever reads rows that something else may have written refuses that row for it.
 Not guaranteed: that a value of the right kind makes sense; `service.db.types`, states and MACs say that.
 """
 

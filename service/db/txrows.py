@@ -1,16 +1,18 @@
 """Rows of the engine's tables to its values and back, and the proof that a stored payload is the accepted one.
 
 Guarantees: an intent whose columns no longer have its payload hash loads as `altered`; the accepted payload is taken
-from signed bytes where there are any that have the hash.
+from signed bytes where there are any that have the hash. A row that is none at all raises, and within `sense` it raises
+`UnusableRow`.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
-from chains.errors import SigningError
+from chains.errors import ChainError, SigningError
 from chains.signing import eip1559
 from chains.tx.model import (
     Attempt,
@@ -28,7 +30,22 @@ from chains.tx.model import (
     Wish,
     payload_hash,
 )
+from chains.tx.store import UnusableRow
 from chains.types import BlockHash, BlockRef, CallRequest, ChainId, Fees, TxHash
+
+_NO_SENSE: Final = (ValueError, TypeError, LookupError, OverflowError, ChainError)
+"""What a value raises that is none of its column's, or of no state, address or payload that there is."""
+
+
+@contextlib.contextmanager
+def sense(what: str) -> Iterator[None]:
+    """Around the reading of rows. Raises: UnusableRow: they are none that the service writes."""
+    try:
+        yield
+    except UnusableRow:
+        raise
+    except _NO_SENSE as exc:
+        raise UnusableRow(f"a row of {what} makes no sense: {type(exc).__name__}") from exc
 
 
 def intent_row(intent: Intent) -> dict[str, Any]:
@@ -59,7 +76,7 @@ def intent(row: Row[Any]) -> Intent:
         payload_hash=row.payload_hash,
         state=IntentState(row.state),
         reject_reason=row.reject_reason,
-        gas_limit=row.gas_limit,
+        gas_limit=None if row.gas_limit is None else _whole(row.gas_limit),
         max_gas_cost_wei=row.max_gas_cost_wei,
     )
     intact = payload_hash(loaded.lane, loaded.call) == loaded.payload_hash
@@ -90,8 +107,8 @@ def tx(row: Row[Any]) -> Tx:
         id=TxId(row.id),
         intent_id=IntentId(row.intent_id),
         lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
-        nonce=row.nonce,
-        gas_limit=row.gas_limit,
+        nonce=_whole(row.nonce),
+        gas_limit=_whole(row.gas_limit),
         state=TxState(row.state),
         outcome=Outcome(row.outcome),
         block=block,
@@ -127,9 +144,16 @@ def attempt(row: Row[Any]) -> Attempt:
         kind=AttemptKind(row.kind),
         raw=bytes(row.raw),
         fees=Fees(max_fee_wei=row.max_fee_wei, priority_fee_wei=row.priority_fee_wei),
-        gas_limit=row.gas_limit,
+        gas_limit=_whole(row.gas_limit),
         state=AttemptState(row.state),
         created_ms=row.created_ms,
         sent_ms=row.sent_ms,
         node_answer=row.node_answer,
     )
+
+
+def _whole(value: Any) -> int:
+    """Raises: ValueError: no number that counts something."""
+    if type(value) is not int or value < 0:
+        raise ValueError("not a number from 0 on")
+    return value

@@ -3,19 +3,18 @@
 Guarantees: every state write is a guarded update that must hit exactly the rows it names, else `StaleState`, and so
 the unit of work around it leaves nothing; what belongs together is written as sets (one statement for a plan's
 intents, a group's attempts), not row by row; an intent whose stored payload no longer has its payload hash is handed
-out as `altered`. The schema's constraints repeat the rules below this module.
+out as `altered`, and a row that makes no sense at all keeps no other from being read (`txloading`). The schema's
+constraints repeat the rules below this module.
 Not guaranteed: durability and isolation, which are the unit of work's; that the payload is what its order or
 withdrawal meant, which the pre-sign check decides.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Table,
     Update,
     and_,
@@ -25,9 +24,11 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import NullType
 
 from chains.tx.model import (
     CLOSED_TX_STATES,
@@ -38,7 +39,6 @@ from chains.tx.model import (
     Attempt,
     AttemptKind,
     AttemptState,
-    Intent,
     IntentId,
     IntentState,
     Lane,
@@ -51,23 +51,16 @@ from chains.tx.model import (
     Tx,
     TxId,
     TxState,
+    Unusable,
     Wish,
 )
-from chains.tx.store import DuplicateId, StaleState
+from chains.tx.store import DuplicateId, StaleState, UnusableRow
 from chains.types import BlockHash, BlockRef, ChainId, TxHash
 from service.db import models as m
-from service.db import txrows
+from service.db import txloading, txrows
+from service.db.txloading import SLOTS, groups
 
 T = TypeVar("T")
-
-_GROUP: Final = 500
-"""Values in one IN list: far below the parameter limits (SQLite 32,766, PostgreSQL's protocol 32,767)."""
-
-_SLOTS: Final = (
-    select(m.txs, m.tx_wishes.c.wish, m.tx_wishes.c.reason.label("wish_reason"), m.tx_notes.c.note)
-    .outerjoin(m.tx_wishes, m.tx_wishes.c.tx_id == m.txs.c.id)
-    .outerjoin(m.tx_notes, m.tx_notes.c.tx_id == m.txs.c.id)
-)
 
 _NO_BLOCK: Final[Mapping[str, Any]] = {
     "block_number": None,
@@ -96,56 +89,39 @@ class SqlTxStore:
             raise DuplicateId(f"an intent of {plan.id}")
 
     def plan(self, uow: Connection, plan_id: PlanId) -> Plan | None:
-        row = uow.execute(select(m.plans).where(m.plans.c.id == plan_id)).one_or_none()
-        return None if row is None else _load_plans(uow, [row])[0]
+        return txloading.plan(uow, plan_id)
 
     def next_plans(self, uow: Connection, lane: Lane, most: int) -> Sequence[Plan]:
         other = m.intents.alias("other")
         queued = select(m.intents.c.plan_id).where(_of_lane(m.intents, lane), m.intents.c.state == IntentState.QUEUED)
-        rows = uow.execute(
-            select(m.plans)
-            .where(
-                m.plans.c.id.in_(queued),
-                ~exists().where(other.c.plan_id == m.plans.c.id, other.c.state != IntentState.QUEUED),
-            )
-            .order_by(m.plans.c.sequence)
-            .limit(most)
-        ).all()
-        return _load_plans(uow, rows)
+        waits = ~exists().where(other.c.plan_id == m.plans.c.id, other.c.state != IntentState.QUEUED)
+        return txloading.plans_of_lane(uow, lane, and_(m.plans.c.id.in_(queued), waits), most=most)
 
     def started_plan(self, uow: Connection, lane: Lane) -> Plan | None:
         other = m.intents.alias("other")
-        row = uow.execute(
-            select(m.plans)
-            .join(m.intents, m.intents.c.plan_id == m.plans.c.id)
-            .where(
-                _of_lane(m.intents, lane),
-                m.intents.c.state == IntentState.QUEUED,
-                exists().where(other.c.plan_id == m.plans.c.id, other.c.state == IntentState.PLACED),
-            )
-            .order_by(m.plans.c.sequence)
-            .limit(1)
-        ).one_or_none()
-        return None if row is None else _load_plans(uow, [row])[0]
+        queued = select(m.intents.c.plan_id).where(_of_lane(m.intents, lane), m.intents.c.state == IntentState.QUEUED)
+        begun = exists().where(other.c.plan_id == m.plans.c.id, other.c.state == IntentState.PLACED)
+        found = txloading.plans_of_lane(uow, lane, and_(m.plans.c.id.in_(queued), begun), most=1)
+        return found[0] if found else None
 
     def plan_txs(self, uow: Connection, plan_id: PlanId) -> Sequence[Tx]:
         of_plan = select(m.intents.c.id).where(m.intents.c.plan_id == plan_id)
-        rows = uow.execute(_SLOTS.where(m.txs.c.intent_id.in_(of_plan)).order_by(m.txs.c.nonce))
-        return [txrows.tx(row) for row in rows]
+        with txrows.sense(f"plan {plan_id}"):
+            rows = uow.execute(SLOTS.where(m.txs.c.intent_id.in_(of_plan)).order_by(m.txs.c.nonce))
+            return [txrows.tx(row) for row in rows]
 
     def queued_lanes(self, uow: Connection, chain_id: ChainId) -> Sequence[Lane]:
-        wallets = uow.execute(
-            select(m.intents.c.wallet)
-            .distinct()
-            .where(m.intents.c.chain_id == chain_id, m.intents.c.state == IntentState.QUEUED)
-        )
-        return sorted(Lane(chain_id=chain_id, wallet=wallet) for (wallet,) in wallets)
+        return txloading.lanes_queued(uow, chain_id)
 
     def unfilled_lanes(self, uow: Connection, chain_id: ChainId) -> Sequence[Lane]:
-        wallets = uow.execute(
-            select(m.txs.c.wallet).distinct().where(m.txs.c.chain_id == chain_id, m.txs.c.state == TxState.RESERVED)
-        )
-        return sorted(Lane(chain_id=chain_id, wallet=wallet) for (wallet,) in wallets)
+        wallets = select(m.txs.c.wallet).where(m.txs.c.chain_id == chain_id, m.txs.c.state == TxState.RESERVED)
+        try:
+            with txrows.sense("a slot"):
+                found = set(uow.execute(wallets.distinct()).scalars())
+        except UnusableRow:
+            reserved = txloading.open_slots(uow, and_(m.txs.c.chain_id == chain_id, m.txs.c.state == TxState.RESERVED))
+            found = {slot.tx.lane.wallet for slot in reserved}
+        return sorted(Lane(chain_id=chain_id, wallet=wallet) for wallet in found)
 
     def queue_plan(self, uow: Connection, plan_id: PlanId) -> None:
         statement = (
@@ -177,27 +153,13 @@ class SqlTxStore:
     def lane(self, uow: Connection, lane: Lane) -> LaneState | None:
         freeze = select(m.chain_freezes.c.reason).where(m.chain_freezes.c.chain_id == m.lanes.c.chain_id)
         hold = func.coalesce(freeze.scalar_subquery(), m.lanes.c.hold_reason).label("hold_reason")
-        row = uow.execute(select(m.lanes.c.next_nonce, hold).where(_of_lane(m.lanes, lane))).one_or_none()
+        with txrows.sense(f"lane {lane.wallet}"):
+            row = uow.execute(select(m.lanes.c.next_nonce, hold).where(_of_lane(m.lanes, lane))).one_or_none()
         return None if row is None else LaneState(lane=lane, next_nonce=row.next_nonce, hold_reason=row.hold_reason)
 
     def lane_load(self, uow: Connection, lane: Lane) -> LaneLoad:
-        rows = uow.execute(
-            select(m.txs.c.id, m.intents.c.value_wei, m.attempts.c.max_fee_wei, m.attempts.c.gas_limit)
-            .join(m.intents, m.intents.c.id == m.txs.c.intent_id)
-            .outerjoin(m.attempts, m.attempts.c.tx_id == m.txs.c.id)
-            .where(_of_lane(m.txs, lane), m.txs.c.state.in_(UNMINED_TX_STATES))
-        ).all()
-        # In Python: no money is added up in SQL.
-        values = {tx_id: value for tx_id, value, _, _ in rows}
-        costs: dict[TxId, int] = {}
-        for tx_id, _, max_fee_wei, gas_limit in rows:
-            if max_fee_wei is not None:
-                costs[tx_id] = max(costs.get(tx_id, 0), max_fee_wei * gas_limit)
-        is_open = and_(_of_lane(m.txs, lane), m.txs.c.state.in_(OPEN_TX_STATES))
-        opened = uow.execute(select(func.count()).where(is_open)).scalar_one()
-        committed = sum(values.values()) + sum(costs.values())
-        last = uow.execute(select(func.max(m.txs.c.nonce)).where(_of_lane(m.txs, lane))).scalar_one()
-        return LaneLoad(unmined=len(values), open=opened, committed_wei=committed, last_nonce=last)
+        with txrows.sense(f"lane {lane.wallet}"):
+            return self._load(uow, lane)
 
     def open_lane(self, uow: Connection, lane: Lane, next_nonce: int) -> LaneState:
         row = {"chain_id": lane.chain_id, "wallet": lane.wallet, "next_nonce": next_nonce}
@@ -247,7 +209,7 @@ class SqlTxStore:
             .values(next_nonce=first_nonce + len(intents))
         )
         _must_hit(uow, statement, 1, f"{lane} is not at nonce {first_nonce}")
-        for group in _groups([intent_id for intent_id, _ in intents]):
+        for group in groups([intent_id for intent_id, _ in intents]):
             place = (
                 update(m.intents)
                 .where(m.intents.c.id.in_(group), _of_lane(m.intents, lane), m.intents.c.state == IntentState.QUEUED)
@@ -279,7 +241,7 @@ class SqlTxStore:
         unsent = [attempt.tx_id for attempt in attempts if attempt.state is AttemptState.SIGNED]
         if len(set(unsent)) != len(unsent):
             raise StaleState("two unsent attempts for one slot")
-        for group in _groups(tx_ids):
+        for group in groups(tx_ids):
             # This also locks the slots, so that the look for other attempts below holds until the commit.
             sign = (
                 update(m.txs)
@@ -294,7 +256,7 @@ class SqlTxStore:
             if any(row.state == AttemptState.SIGNED or row.hash not in after for row in made):
                 raise StaleState("a slot has an unsent attempt, or one more than was known")
         real = [attempt.tx_id for attempt in attempts if attempt.kind is AttemptKind.REAL]
-        for group in _groups(real):
+        for group in groups(real):
             unwanted = m.tx_wishes.c.tx_id.in_(group) & (m.tx_wishes.c.wish == Wish.CANCEL)
             if uow.execute(select(m.tx_wishes.c.tx_id).where(unwanted).limit(1)).first():
                 raise StaleState("a slot is to be cancelled")
@@ -304,7 +266,7 @@ class SqlTxStore:
 
     def mark_sent(self, uow: Connection, hashes: Sequence[TxHash], now_ms: int) -> Collection[TxId]:
         moved: set[TxId] = set()
-        for group in _groups(sorted(set(hashes))):
+        for group in groups(sorted(set(hashes))):
             sent = (
                 update(m.attempts)
                 .where(
@@ -329,7 +291,7 @@ class SqlTxStore:
 
     def sendable(self, uow: Connection, hashes: Sequence[TxHash]) -> Collection[TxHash]:
         found: set[TxHash] = set()
-        for group in _groups(sorted(set(hashes))):
+        for group in groups(sorted(set(hashes))):
             is_it = and_(m.attempts.c.hash.in_(group), m.attempts.c.state.in_(SENDABLE_ATTEMPT_STATES))
             found.update(TxHash(tx_hash) for (tx_hash,) in uow.execute(select(m.attempts.c.hash).where(is_it)))
         return found
@@ -367,8 +329,10 @@ class SqlTxStore:
 
     def wishes(self, uow: Connection, chain_id: ChainId) -> Collection[tuple[TxId, Wish]]:
         unmined = and_(m.txs.c.chain_id == chain_id, m.txs.c.state.in_(UNMINED_TX_STATES))
+        # What is none of these spoils its own slot (`open_txs`).
+        known = m.tx_wishes.c.wish.in_(list(Wish))
         wished = select(m.tx_wishes.c.tx_id, m.tx_wishes.c.wish).join(m.txs, m.txs.c.id == m.tx_wishes.c.tx_id)
-        return {(TxId(row.tx_id), Wish(row.wish)) for row in uow.execute(wished.where(unmined))}
+        return {(TxId(row.tx_id), Wish(row.wish)) for row in uow.execute(wished.where(unmined, known))}
 
     def note_tx(self, uow: Connection, tx_id: TxId, note: str | None) -> None:
         if note is None:
@@ -390,43 +354,36 @@ class SqlTxStore:
         of = m.txs.c.chain_id == chain_id if lane is None else _of_lane(m.txs, lane)
         is_open = and_(of, m.txs.c.state.in_(states))
         if only is None:
-            return self._load_open(uow, is_open)
-        groups = _groups(list(only))
-        slots = [slot for group in groups for slot in self._load_open(uow, and_(m.txs.c.id.in_(group), is_open))]
+            return txloading.open_slots(uow, is_open)
+        slots = [
+            slot
+            for group in groups(list(only))
+            for slot in txloading.open_slots(uow, and_(m.txs.c.id.in_(group), is_open))
+        ]
         return sorted(slots, key=lambda slot: (slot.tx.lane, slot.tx.nonce))
 
-    def tx_ids(self, uow: Connection, chain_id: ChainId, states: Collection[TxState]) -> Sequence[TxId]:
-        rows = uow.execute(
-            select(m.txs.c.id, m.txs.c.wallet, m.txs.c.nonce).where(
-                m.txs.c.chain_id == chain_id, m.txs.c.state.in_(states)
-            )
-        )
-        # Sorted here: as `Lane` is, by the text of its address.
-        return [TxId(row.id) for row in sorted(rows, key=lambda row: (row.wallet, row.nonce))]
+    def unusable(
+        self,
+        uow: Connection,
+        chain_id: ChainId,
+        loaded: Sequence[OpenTx],
+        *,
+        states: Collection[TxState],
+        lane: Lane | None = None,
+    ) -> Sequence[Unusable]:
+        of = m.txs.c.chain_id == chain_id if lane is None else _of_lane(m.txs, lane)
+        return txloading.unusable(uow, chain_id, loaded, which=and_(of, m.txs.c.state.in_(states)))
 
-    def _load_open(self, uow: Connection, is_open: ColumnElement[bool]) -> Sequence[OpenTx]:
-        slots = [txrows.tx(row) for row in uow.execute(_SLOTS.where(is_open))]
-        wanted = uow.execute(select(m.intents).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open))))
-        intents = {row.id: txrows.intent(row) for row in wanted}
-        made: defaultdict[TxId, list[Attempt]] = defaultdict(list)
-        for row in uow.execute(select(m.attempts).join(m.txs, m.txs.c.id == m.attempts.c.tx_id).where(is_open)):
-            made[row.tx_id].append(txrows.attempt(row))
-        plans = select(m.plans.c.id, m.plans.c.valid_until_ms).where(
-            m.plans.c.valid_until_ms.is_not(None),
-            m.plans.c.id.in_(
-                select(m.intents.c.plan_id).where(m.intents.c.id.in_(select(m.txs.c.intent_id).where(is_open)))
-            ),
-        )
-        until = {row.id: row.valid_until_ms for row in uow.execute(plans)}
-        return [
-            OpenTx(
-                tx=tx,
-                intent=txrows.restored(intents[tx.intent_id], made[tx.id]),
-                attempts=_oldest_first(made[tx.id]),
-                valid_until_ms=until.get(intents[tx.intent_id].plan_id),
-            )
-            for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
-        ]
+    def astray(self, uow: Connection, chain_id: ChainId) -> Sequence[Plan]:
+        return txloading.astray(uow, chain_id)
+
+    def tx_ids(self, uow: Connection, chain_id: ChainId, states: Collection[TxState]) -> Sequence[TxId]:
+        raw = type_coerce(m.txs.c.wallet, NullType()), type_coerce(m.txs.c.nonce, NullType())
+        of_chain = select(m.txs.c.id, *raw).where(m.txs.c.chain_id == chain_id, m.txs.c.state.in_(states))
+        # Sorted here: as `Lane` is, by the text of its address. What makes no sense has no place among them.
+        rows = [(txloading.address_of(row[1]), row[2], row[0]) for row in uow.execute(of_chain).all()]
+        placed = sorted((wallet, nonce, at) for wallet, nonce, at in rows if wallet and isinstance(nonce, int))
+        return [TxId(at) for _, _, at in placed]
 
     def mark_mined(
         self, uow: Connection, tx_id: TxId, attempt: TxHash, *, block: BlockRef, outcome: Outcome, now_ms: int
@@ -472,7 +429,8 @@ class SqlTxStore:
     # -- cursor --------------------------------------------------------------------------------------
     def cursor(self, uow: Connection, chain_id: ChainId) -> BlockRef | None:
         columns = (m.chain_cursors.c.block_number, m.chain_cursors.c.block_hash)
-        row = uow.execute(select(*columns).where(m.chain_cursors.c.chain_id == chain_id)).one_or_none()
+        with txrows.sense(f"the cursor of chain {chain_id}"):
+            row = uow.execute(select(*columns).where(m.chain_cursors.c.chain_id == chain_id)).one_or_none()
         return None if row is None else BlockRef(number=row.block_number, hash=BlockHash(row.block_hash))
 
     def set_cursor(self, uow: Connection, chain_id: ChainId, block: BlockRef) -> None:
@@ -480,6 +438,25 @@ class SqlTxStore:
         if _insert_new(uow, m.chain_cursors, [{"chain_id": chain_id, **values}], key="chain_id") == 0:
             statement = update(m.chain_cursors).where(m.chain_cursors.c.chain_id == chain_id).values(**values)
             _must_hit(uow, statement, 1, f"cursor of chain {chain_id}")
+
+    def _load(self, uow: Connection, lane: Lane) -> LaneLoad:
+        rows = uow.execute(
+            select(m.txs.c.id, m.intents.c.value_wei, m.attempts.c.max_fee_wei, m.attempts.c.gas_limit)
+            .join(m.intents, m.intents.c.id == m.txs.c.intent_id)
+            .outerjoin(m.attempts, m.attempts.c.tx_id == m.txs.c.id)
+            .where(_of_lane(m.txs, lane), m.txs.c.state.in_(UNMINED_TX_STATES))
+        ).all()
+        # In Python: no money is added up in SQL.
+        values = {tx_id: value for tx_id, value, _, _ in rows}
+        costs: dict[TxId, int] = {}
+        for tx_id, _, max_fee_wei, gas_limit in rows:
+            if max_fee_wei is not None:
+                costs[tx_id] = max(costs.get(tx_id, 0), max_fee_wei * gas_limit)
+        is_open = and_(_of_lane(m.txs, lane), m.txs.c.state.in_(OPEN_TX_STATES))
+        opened = uow.execute(select(func.count()).where(is_open)).scalar_one()
+        committed = sum(values.values()) + sum(costs.values())
+        last = uow.execute(select(func.max(m.txs.c.nonce)).where(_of_lane(m.txs, lane))).scalar_one()
+        return LaneLoad(unmined=len(values), open=opened, committed_wei=committed, last_nonce=last)
 
     def _move(self, uow: Connection, tx_id: TxId, after: TxState, *, now_ms: int, **values: Any) -> None:
         before = [state for state in TxState if after in TX_TRANSITIONS[state]]
@@ -517,32 +494,3 @@ def _insert_new(uow: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
     dialect = postgresql if uow.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table).on_conflict_do_nothing().returning(table.c[key])
     return len(uow.execute(statement, list(rows)).all())
-
-
-def _groups(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), _GROUP):
-        yield values[start : start + _GROUP]
-
-
-def _oldest_first(attempts: list[Attempt]) -> tuple[Attempt, ...]:
-    # By fees, of which each has more than all before it: times are of several processes' clocks.
-    return tuple(sorted(attempts, key=lambda a: (a.fees.max_fee_wei, a.fees.priority_fee_wei, a.created_ms)))
-
-
-def _load_plans(uow: Connection, rows: Sequence[Row[Any]]) -> list[Plan]:
-    """The plans of these rows with their intents, in the order given."""
-    intents: defaultdict[str, list[Intent]] = defaultdict(list)
-    for group in _groups([row.id for row in rows]):
-        of = select(m.intents).where(m.intents.c.plan_id.in_(group)).order_by(m.intents.c.position)
-        for intent in uow.execute(of):
-            intents[intent.plan_id].append(txrows.intent(intent))
-    return [
-        Plan(
-            id=PlanId(row.id),
-            lane=Lane(chain_id=ChainId(row.chain_id), wallet=row.wallet),
-            intents=tuple(intents[row.id]),
-            created_ms=row.created_ms,
-            valid_until_ms=row.valid_until_ms,
-        )
-        for row in rows
-    ]

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, RowMapping, literal_column, select
 
 from chains.tx.model import CLOSED_TX_STATES, Attempt, Plan, PlanId, Tx
 from chains.types import Address, ChainId
+from service.auth.authority import Sifted, sift
 from service.db import models as m
 from service.db import txrows
 from service.db.txstore import SqlTxStore
@@ -37,8 +38,8 @@ def list_txs(
     wallet: Address | None = None,
     with_closed: bool = False,
     limit: int,
-) -> list[Row[Any]]:
-    """Slots with their plan, newest first."""
+) -> Sifted[RowMapping]:
+    """Slots with their plan, newest first, and the ids of those of which a row makes no sense."""
     statement = select(m.txs, m.intents.c.plan_id, m.intents.c.position).join(
         m.intents, m.intents.c.id == m.txs.c.intent_id
     )
@@ -48,12 +49,18 @@ def list_txs(
         statement = statement.where(m.txs.c.wallet == wallet)
     if not with_closed:
         statement = statement.where(m.txs.c.state.not_in(CLOSED_TX_STATES))
-    return list(c.execute(statement.order_by(m.txs.c.id.desc()).limit(limit)))
+    newest = statement.order_by(m.txs.c.id.desc()).limit(limit)
+    return sift(c, newest, table=m.txs, id_=m.txs.c.id, make=lambda row: row)
 
 
-def held_lanes(c: Connection) -> list[Row[Any]]:
-    """Lanes that wait for a person."""
-    return list(c.execute(select(m.lanes).where(m.lanes.c.hold_reason.is_not(None)).order_by(m.lanes.c.chain_id)))
+def held_lanes(c: Connection) -> list[RowMapping]:
+    """Lanes that wait for a person; those whose rows make no sense are told by the log of their engine."""
+    held = select(m.lanes).where(m.lanes.c.hold_reason.is_not(None)).order_by(m.lanes.c.chain_id)
+    # SQLite's own number of a row, PostgreSQL's place of it: what no column of it spoils.
+    at: ColumnElement[Any] = literal_column("lanes.rowid" if c.dialect.name == "sqlite" else "lanes.ctid::text").label(
+        "at"
+    )
+    return list(sift(c, held.add_columns(at), table=m.lanes, id_=at, make=lambda row: row).intact)
 
 
 def frozen_chains(c: Connection) -> list[Row[Any]]:
@@ -78,7 +85,12 @@ def find_plan(c: Connection, named: str) -> PlanId | None:
 
 
 def story(c: Connection, plan_id: PlanId) -> Story | None:
-    """Everything about one plan."""
+    """Everything about one plan. Raises: UnusableRow: a row of it makes no sense."""
+    with txrows.sense(f"plan {plan_id}"):
+        return _story(c, plan_id)
+
+
+def _story(c: Connection, plan_id: PlanId) -> Story | None:
     store = SqlTxStore()
     plan = store.plan(c, plan_id)
     if plan is None:

@@ -16,7 +16,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, type_coerce
+from sqlalchemy.types import NullType
 
 from chains.rpc.health import State
 from chains.rpc.policy import PoolFigures
@@ -111,13 +112,17 @@ def _read(c: Connection, services: Services, now_ms: int) -> dict[str, _Waiting]
 
 def _of_chain(c: Connection, chain_id: ChainId, now_ms: int) -> _Waiting:
     unmined = m.txs.c.chain_id == chain_id, m.txs.c.state.in_(UNMINED_TX_STATES)
-    created = list(c.execute(select(m.txs.c.created_ms).where(*unmined)).scalars())
+    # As they are: a row that makes no sense must not keep the figures of all others.
+    stored: Iterable[object] = c.execute(select(type_coerce(m.txs.c.created_ms, NullType())).where(*unmined)).scalars()
+    created = [one for one in stored if isinstance(one, int)]
     by_age = dict.fromkeys([*AGES, OLDER], 0)
     for created_ms in created:
         by_age[_age(now_ms - created_ms)] += 1
     queued = select(func.count()).where(m.intents.c.chain_id == chain_id, m.intents.c.state == IntentState.QUEUED)
     holds = c.execute(
-        select(m.lanes.c.hold_reason).where(m.lanes.c.chain_id == chain_id, m.lanes.c.hold_reason.is_not(None))
+        select(type_coerce(m.lanes.c.hold_reason, NullType())).where(
+            m.lanes.c.chain_id == chain_id, m.lanes.c.hold_reason.is_not(None)
+        )
     ).scalars()
     held: dict[str, int] = {}
     for reason in holds:

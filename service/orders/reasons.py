@@ -46,7 +46,14 @@ RETRIED: Final = frozenset(
     }
 )
 """A lane's refusals that may be otherwise at a later block. The others end the order."""
-NOT_SIGNED: Final = frozenset({RejectCode.PRESIGN_REFUSED, RejectCode.PAYLOAD_MISMATCH})
+NOT_SIGNED: Final = frozenset(
+    {
+        RejectCode.PRESIGN_REFUSED,
+        RejectCode.PAYLOAD_MISMATCH,
+        RejectCode.UNUSABLE_ROW,
+        RejectCode.SIGNED_BEFORE,
+    }
+)
 """The last look before a signature says that this is not what was accepted, or must not be signed any more."""
 PRICE_MOVED: Final = frozenset({RejectCode.EXPIRED, RejectCode.SIMULATION_REVERTED})
 """Refusals that say that what could be had inside the limit cannot be had any more."""

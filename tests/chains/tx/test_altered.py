@@ -21,7 +21,7 @@ from chains.tx.model import (
     TxState,
     payload_hash,
 )
-from chains.tx.signing import sign_attempt
+from chains.tx.signing import SignedHere, sign_attempt
 from chains.types import CallRequest, ChainId, Fees, parse_address
 
 FEES = Fees(max_fee_wei=10**9, priority_fee_wei=10**8)
@@ -51,7 +51,8 @@ async def signed(*, nonce: int = 7, kinds: tuple[AttemptKind, ...] = (AttemptKin
         updated_ms=1,
     )
     slot = OpenTx(tx=tx, intent=intent, attempts=())
-    made = [await sign_attempt(LocalSigner([key]), slot, FEES, kind=kind, now_ms=1) for kind in kinds]
+    signer = LocalSigner([key])
+    made = [await sign_attempt(signer, slot, FEES, kind=kind, now_ms=1, signed=SignedHere()) for kind in kinds]
     return replace(slot, attempts=tuple(made))
 
 

@@ -19,7 +19,7 @@ from chains.tx.model import (
     Tx,
     TxState,
 )
-from chains.tx.signing import sign_attempt
+from chains.tx.signing import SignedHere, sign_attempt
 from chains.tx.store import DuplicateId, StaleState, TxStore
 from chains.types import Fees
 from service.db import models as m
@@ -95,7 +95,7 @@ async def test_a_changed_payload_is_restored_from_the_bytes_that_were_signed_for
     intent = make_plan("plan", lane).intents[0]
     fees = Fees(max_fee_wei=2, priority_fee_wei=1)
     open_slot = OpenTx(tx=slot, intent=intent, attempts=())
-    real = await sign_attempt(LocalSigner([key]), open_slot, fees, kind=AttemptKind.REAL, now_ms=1)
+    real = await sign_attempt(LocalSigner([key]), open_slot, fees, kind=AttemptKind.REAL, now_ms=1, signed=SignedHere())
     await db.run(lambda c: STORE.save_attempts(c, [real], 1))
     for change in ({"to_address": address_of(0xBAD)}, {"value_wei": 999}, {"data": b"\xff"}, {"wallet": LANE.wallet}):
         await db.run(lambda c, change=change: c.execute(update(m.intents).values(**change)))  # type: ignore[misc]
