@@ -37,7 +37,8 @@ class Ended:
 def end_what_is_open(c: Connection, key_id: str, *, rejecter: Rejecter, now_ms: int) -> Ended:
     """Cancel the key's resting orders, reject its queued plans, ask for a self-send at each of its unmined slots."""
     cancelled = cancel_of_key(c, key_id, reason=KEY_REVOKED, master=rejecter.master, now_ms=now_ms)
-    stored = reason(RejectCode.PRESIGN_REFUSED, WHY)
+    # Not refused by a last look: that is an alarm, which nobody would hear any more if each revocation were one.
+    stored = reason(RejectCode.GIVEN_UP, WHY)
     rejected = rejecter.reject_waiting(c, _waiting(c, key_id), stored, now_ms=now_ms)
     target = Target(scope=Scope.KEY, subject=key_id)
     closing = close_slots(c, target, reason=WHY, now_ms=now_ms)

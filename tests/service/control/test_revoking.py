@@ -119,3 +119,19 @@ async def test_a_list_of_orders_names_those_that_make_no_sense_and_shows_the_oth
             assert found.unusable == [str(bad.order.id)]
 
     await sqlite_db.read(work)
+
+
+@pytest.mark.parametrize("seed", [seed_order_of, seed_withdrawal_of])
+async def test_an_ordinary_revocation_is_no_alarm_of_a_signature_that_was_refused(
+    sqlite_db: Database, seed: Seed
+) -> None:
+    def work(c: Connection) -> None:
+        owner, key_id = seed_authority(c)
+        seed(c, owner, key_id=key_id, master=MASTER)
+        assert end(c, key_id).rejected == 1
+        assert SIGNING_REFUSED not in acts(c)
+        reasons = c.execute(select(m.intents.c.reject_reason)).scalars().all()
+        assert reasons
+        assert set(reasons) == {"given_up: its key was revoked"}
+
+    await sqlite_db.run(work)
