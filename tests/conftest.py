@@ -2,12 +2,15 @@
 
 import asyncio
 import fcntl
+import logging
 import shutil
 import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service.accounts import totp
 from service.db.engine import Database
 from tests.clock import FakeClock
 from tests.databases import place_migrated, remember_compiled_statements
@@ -37,12 +41,28 @@ settings.load_profile("whole")
 
 
 @pytest.fixture(autouse=True)
-def plain_logs() -> None:
+def plain_logs() -> Iterator[None]:
     """Lines without colours and frames: structlog's default draws each traceback with all its locals, for seconds.
 
-    Before each test, since some set logs up as the service does, and put structlog's defaults back.
+    What a test sets up of logging ends with it: at the level debug, nothing after it would be answered ahead.
     """
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    named = (one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger))
+    before = [(one, one.level, one.disabled, one.propagate, [*one.handlers]) for one in (logging.root, *named)]
+    yield
+    structlog.reset_defaults()
+    for one, level, disabled, propagate, handlers in before:
+        if one.level != level:
+            one.setLevel(level)
+        one.disabled, one.propagate, one.handlers = disabled, propagate, handlers
+
+
+@pytest.fixture(autouse=True)
+def same_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Authenticators' seeds are the same at each run: of codes of six digits, one that is to be wrong is right, or the
+    one of the step before, in one of a million; so for everyone or for nobody."""
+    number = count()
+    monkeypatch.setattr(totp, "new_seed", lambda: sha256(b"%d" % next(number)).digest()[: totp.SEED_BYTES])
 
 
 @pytest.fixture(scope="session", autouse=True)

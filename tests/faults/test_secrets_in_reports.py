@@ -42,17 +42,6 @@ def shown_in(text: str, canaries: dict[str, bytes]) -> list[str]:
     ]
 
 
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    import logging
-
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
-
-
 def fails_with_secrets_at_hand(private_key: bytes, master: MasterKey) -> None:
     """Frames, arguments and a chain of causes that hold secrets; the texts do not."""
     seed = private_key.hex()
@@ -63,9 +52,7 @@ def fails_with_secrets_at_hand(private_key: bytes, master: MasterKey) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_F84_a_crash_report_has_its_traceback_and_no_secret_of_its_frames(
-    tmp_path: Path, restored_logging: None, log_format: Any
-) -> None:
+def test_F84_a_crash_report_has_its_traceback_and_no_secret_of_its_frames(tmp_path: Path, log_format: Any) -> None:
     private_key = secrets.token_bytes(32)
     MasterKey.create(tmp_path / "master.key")
     master = MasterKey.load(tmp_path / "master.key")
