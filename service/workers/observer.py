@@ -74,8 +74,6 @@ class ChainObserver:
         now_ms = self._clock.now_ms()
         late = plan.valid_until_ms is not None and now_ms >= plan.valid_until_ms
         expired = late or reason.partition(":")[0] == RejectCode.EXPIRED
-        if reason.partition(":")[0] in NOT_SIGNED:
-            self._record(uow, plan, reason, now_ms=now_ms)
 
         def reject(subject: Lifecycle) -> None:
             if isinstance(subject, OrderLifecycle):
@@ -83,8 +81,12 @@ class ChainObserver:
             else:
                 subject.rejected(uow, reason=reason, expired=expired)
 
-        if not self._told(uow, plan.id, reject):
+        told = self._told(uow, plan.id, reject)
+        if not told:
             end_unread(uow, plan.id, master=self._master, now_ms=now_ms)
+        # What makes no sense is an alarm whatever it was rejected for.
+        if not told or reason.partition(":")[0] in NOT_SIGNED:
+            self._record(uow, plan, reason, now_ms=now_ms)
         # An order that rests again has its hold by now.
         reservations.release(uow, plan.id, now_ms)
 

@@ -22,6 +22,13 @@ from tests.service.trading_seed import ASSETS, CONFIG, DEPLOYMENTS, MASTER, Seed
 from tests.service.workers.test_presign import seed_authority
 
 Seed = Callable[..., Seeded]
+NOT_LOOKED_AT = frozenset(
+    {
+        "UPDATE order_plans SET max_sold = 'x'",
+        "UPDATE orders SET quote = '{}'",
+        "UPDATE clearances SET usd = 'x'",
+    }
+)
 
 
 def end(c: Connection, key_id: str) -> Ended:
@@ -88,7 +95,8 @@ async def test_a_bad_row_of_what_waits_does_not_keep_its_key_in_force(
 
     def work(c: Connection) -> None:
         assert end(c, key_id).rejected == 1
-        assert SIGNING_REFUSED in acts(c)
+        # Told of where it had to be read; what is not looked at to end it is ended as any other.
+        assert (SIGNING_REFUSED in acts(c)) is (statement not in NOT_LOOKED_AT)
 
     await sqlite_db.run(work)
     states = {state for (state,) in read(sqlite_url, "SELECT state FROM intents")}
