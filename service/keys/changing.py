@@ -1,8 +1,8 @@
 """Changing a key in a session: its label, and what it may do.
 
 Guarantees: whatever widens needs the authenticator's code and no hold, and whatever does not needs neither
-(`widening`), but for another label of a key with withdraw, by which people know it who approve; a change that does both
-is one that widens. A key with withdraw is widened by who made it only (`access`). A key that has ended stays as it is.
+(`widening`), but for another label of a key with withdraw, by which people know it who approve, or of one that waits,
+by which they know it who activate; a change that does both is one that widens. A key with withdraw is widened by who made it only (`access`). A key that has ended stays as it is.
 A key that gets the trade permission gets the usual limits for what nobody limits. What it may call cools as an address
 does, all of it, where it is more than before, or the key is used from more networks or may withdraw where it did not.
 The change and its entry in the audit log commit together. A permission that is taken ends what it was needed for and
@@ -80,7 +80,7 @@ async def change(services: Services, caller: SessionCaller, key_id: str, asked: 
         if _renames(key, asked):
             access.check_not_new(c, caller, key, master=master, now_ms=now_ms)
         if wider or _renames(key, asked):
-            what = f"widening {', '.join(wider)}" if wider else "another label of a key with withdraw"
+            what = f"widening {', '.join(wider)}" if wider else "another label of a key that waits or withdraws"
             confirm(c, caller, offered, master=master, now_ms=now_ms, what=what)
         details = {"wider": wider, "narrower": narrower, **described(services, changed)}
         if Permission.TRADE in key.permissions - rights.permissions:
@@ -102,8 +102,10 @@ def _cools(key: ApiKey, after: Rights, wider: Sequence[str]) -> bool:
 
 
 def _renames(key: ApiKey, asked: KeyPatch) -> bool:
-    """Whether whoever approves would know the key by another name."""
-    return asked.label not in (None, key.label) and Permission.WITHDRAW in key.permissions
+    """Whether whoever approves would know the key by another name, or whoever activates one: two that wait, with their
+    names changed over, are how a session alone has a key of its own activated in place of its owner's."""
+    named_by = Permission.WITHDRAW in key.permissions or key.lapses_ms is not None
+    return asked.label not in (None, key.label) and named_by
 
 
 def _check_nulls(asked: KeyPatch) -> None:

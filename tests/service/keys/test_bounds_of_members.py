@@ -83,6 +83,20 @@ async def test_traders_together_leave_the_owners_their_part_also_when_some_were_
     await fill(at, 3, by="ben")
 
 
+async def test_another_label_of_a_key_that_waits_needs_a_code_since_it_is_activated_by_that(at: Scene) -> None:
+    """Else a stolen session makes one, changes the names over, and has its own activated by its owner."""
+    body = {"label": "bot", "permissions": ["read", "trade"]}
+    made = (await at.ask("POST", "/v1/keys", body, by="ann")).json()["key"]["key"]
+    path = f"/v1/keys/{made}"
+    assert code_of(await at.ask("PATCH", path, {"label": "other"}, by="ann")) == "totp_required"
+    assert (await at.ask("PATCH", path, {"limits": {"daily_orders": 1}}, by="ann")).status_code == 200
+    named = await at.ask("PATCH", path, {"label": "other", "totp_code": at.code("ann")}, by="ann")
+    assert (named.status_code, named.json()["label"]) == (200, "other")
+    code = {"totp_code": at.code("ann")}
+    assert (await at.ask("POST", f"{path}/activate", code, by="ann")).status_code == 200
+    assert (await at.ask("PATCH", path, {"label": "bot"}, by="ann")).status_code == 200
+
+
 async def test_another_label_of_a_key_with_withdraw_needs_a_code_since_approvers_know_it_by_that(at: Scene) -> None:
     withdraws = await at.key("treasury", made_by="ann")
     reads = await at.key("reader", made_by="ann", permissions=(Permission.READ,))
