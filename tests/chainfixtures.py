@@ -1,12 +1,12 @@
 """Chains for tests: a pytest plugin, loaded by `tests/conftest.py` with `pytest_plugins`.
 
-    devnet                          both forks, for the whole run of a worker
+    devnet                          both chains, for the whole run of a worker
     ethereum, polygon               one of them, as it was before the test again afterwards; automine on
-    fresh_ethereum, fresh_polygon   a fork of its own, for reorgs, block times and `anvil_reset`
+    fresh_ethereum, fresh_polygon   a chain of its own, for reorgs and block times
     manual_mining(rpc)              a context in which only the test makes blocks
 
-The base chains are built once a test run, by the first worker that needs them, and shared; each worker forks
-them for itself. Guarantees: a test starts with a head block of this moment, fresh feeds, a usual base fee and an
+The base chains are built once a test run, by the first worker that needs them; each worker has Anvils that begin from
+their state. Guarantees: a test starts with a head block of this moment, fresh feeds, a usual base fee and an
 empty pool; no process outlives the run, kill -9 included (with xdist the workers notice after some ten seconds).
 Does not guarantee the same block numbers or hashes between tests.
 """
@@ -16,24 +16,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from scripts.devnet import artifacts
 from scripts.devnet.catalogue import CHAINS
 from scripts.devnet.cheats import refresh_feeds, sync_clock
-from scripts.devnet.network import ALL, Devnet, LocalChain, Origin, start_forks, start_origins
+from scripts.devnet.network import ALL, Devnet, LocalChain, Origin, make_origins, start_chains
 from scripts.devnet.rpc import DevRpc
 
 CHAIN_FIXTURES = frozenset({"devnet", "ethereum", "polygon", "fresh_ethereum", "fresh_polygon"})
 BLOCK_GAS_LIMIT = 30_000_000
-SHARING_POLL_S = 0.1
 
 
 @contextmanager
@@ -48,15 +45,12 @@ def manual_mining(rpc: DevRpc) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
-    """Forks of both chains, kept for the worker's whole run. Tests take `ethereum` or `polygon` instead."""
+    """Both chains, kept for the worker's whole run. Tests take `ethereum` or `polygon` instead."""
     toolbox = artifacts.ensure()
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    with (
-        _shared_origins(toolbox, shared) as origins,
-        start_forks(toolbox, origins, log_dir=own / "anvil") as forks,
-    ):
-        yield forks
+    with start_chains(toolbox, _shared_origins(toolbox, shared), log_dir=own / "anvil") as chains:
+        yield chains
 
 
 @pytest.fixture
@@ -76,14 +70,14 @@ def polygon(devnet: Devnet) -> Iterator[LocalChain]:
 @pytest.fixture
 def fresh_ethereum(devnet: Devnet) -> Iterator[LocalChain]:
     """Chain 1 in an Anvil that only this test has."""
-    with _own_fork(devnet, "ethereum") as chain:
+    with _own_chain(devnet, "ethereum") as chain:
         yield chain
 
 
 @pytest.fixture
 def fresh_polygon(devnet: Devnet) -> Iterator[LocalChain]:
     """Chain 137 in an Anvil that only this test has."""
-    with _own_fork(devnet, "polygon") as chain:
+    with _own_chain(devnet, "polygon") as chain:
         yield chain
 
 
@@ -122,10 +116,8 @@ def _put_back(chain: LocalChain) -> Iterator[LocalChain]:
 
 
 @contextmanager
-def _own_fork(devnet: Devnet, name: str) -> Iterator[LocalChain]:
-    # A fork of a real network is forked once more, which keeps the block.
-    origin = Origin(base_url=devnet.chains[name].base_url or devnet.chains[name].rpc_url)
-    with start_forks(artifacts.ensure(), {name: origin}) as own:
+def _own_chain(devnet: Devnet, name: str) -> Iterator[LocalChain]:
+    with start_chains(artifacts.ensure(), {name: devnet.chains[name].origin}) as own:
         chain = own.chains[name]
         rpc = DevRpc(chain.rpc_url)
         _freshen(rpc, chain)
@@ -139,69 +131,20 @@ def _freshen(rpc: DevRpc, chain: LocalChain) -> None:
     head = rpc("eth_getBlockByNumber", "latest", False)
     rpc("anvil_setNextBlockBaseFeePerGas", head["baseFeePerGas"])
     sync_clock(rpc)
-    if chain.base_url is not None:
+    if chain.is_built_here:
         refresh_feeds(rpc, CHAINS[chain.name])
 
 
-@contextmanager
-def _shared_origins(toolbox: artifacts.Toolbox, folder: Path) -> Iterator[Mapping[str, Origin]]:
-    """What the run's chains are forked from: made here by the first worker to ask, else found in `folder`.
+def _shared_origins(toolbox: artifacts.Toolbox, folder: Path) -> Mapping[str, Origin]:
+    """What the run's chains begin from: made here by the first worker to ask, else found in `folder`.
 
-    `bases.lock` guards finding and building. Every user holds `bases.users` shared; who built them waits until it
-    can have it alone before ending them. Locks go with their process, so that a killed worker blocks nobody.
+    Files alone: no worker waits for another one longer than for building, and who is killed leaves nothing running.
     """
-    listing, lock = folder / "bases.json", folder / "bases.lock"
-    with ExitStack() as stack, (folder / "bases.users").open("w") as users:
-        with _locked(lock):
-            origins: Mapping[str, Origin] = _listed(listing)
-            built = not origins
-            if built:
-                origins = stack.enter_context(start_origins(toolbox, ALL))
-                listing.write_text(json.dumps({name: asdict(origin) for name, origin in origins.items()}))
-            fcntl.flock(users, fcntl.LOCK_SH)
-        try:
-            yield origins
-        finally:
-            fcntl.flock(users, fcntl.LOCK_UN)
-            while built and not _withdrawn(listing, lock=lock, users=users):
-                time.sleep(SHARING_POLL_S)
-
-
-def _listed(listing: Path) -> dict[str, Origin]:
-    """The origins written down, if their bases still live: the worker that built them may have been killed."""
-    if not listing.exists():
-        return {}
-    origins = {name: Origin(**fields) for name, fields in json.loads(listing.read_text()).items()}
-    for origin in origins.values():
-        if origin.base_url is not None and not _answers(origin.base_url):
-            return {}
-    return origins
-
-
-def _withdrawn(listing: Path, *, lock: Path, users: IO[str]) -> bool:
-    """Take the listing away if nobody uses the bases any more."""
-    with _locked(lock):
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        listing.unlink()
-        return True
-
-
-def _answers(url: str) -> bool:
-    rpc = DevRpc(url)
-    try:
-        rpc("eth_chainId")
-    except OSError:
-        return False
-    finally:
-        rpc.close()
-    return True
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    listing = folder / "origins.json"
+    with (folder / "origins.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if listing.exists():
+            return {name: Origin(**fields) for name, fields in json.loads(listing.read_text()).items()}
+        origins = make_origins(toolbox, ALL, folder=folder)
+        listing.write_text(json.dumps({name: asdict(origin) for name, origin in origins.items()}))
+        return origins

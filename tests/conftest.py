@@ -25,6 +25,10 @@ from service.db.engine import Database
 from tests.clock import FakeClock
 from tests.databases import place_migrated, remember_compiled_statements
 
+MOST_S: Final = 600
+"""For a test that starts processes, where nothing else is said: it bounds a test that hangs, on a machine on which six
+others are at work, and says nothing of how long one takes."""
+
 pytest_plugins = ["tests.chainfixtures", "tests.demo.fixtures"]
 
 _TEMPLATE: Final = "cambist_template"
@@ -38,6 +42,15 @@ settings.register_profile("quick", _EVERYWHERE, derandomize=True, max_examples=4
 settings.register_profile("whole", _EVERYWHERE, derandomize=True, max_examples=100)
 settings.register_profile("explore", _EVERYWHERE, max_examples=1_000)
 settings.load_profile("whole")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """After all markers are given."""
+    for item in items:
+        heavy = any(item.get_closest_marker(name) for name in ("chain", "postgres", "e2e", "deep"))
+        if heavy and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(MOST_S))
 
 
 @pytest.fixture(autouse=True)

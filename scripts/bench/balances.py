@@ -74,7 +74,7 @@ def run(*, seed: int, peers: bool, console: Console) -> list[Bar]:
 
 
 def _measure(chain: LocalChain, runner: asyncio.Runner, *, seed: int, peers: bool, console: Console) -> list[Bar]:
-    url = chain.base_url or chain.rpc_url
+    url = chain.rpc_url
     multicall = load_deployments().address(ChainId(chain.chain_id), MULTICALL3)
     expected = _give_out(url, chain, random.Random(seed))
     pairs = list(expected)

@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from scripts.devnet import artifacts
-from scripts.devnet.network import ALL, Origin, start_origins
+from scripts.devnet.network import ALL, Origin, make_origins
 from tests.crash.databases import Databases, PostgresDatabases, SqliteFiles, migrate
 from tests.crash.oracle import Category
 from tests.crash.runner import ground
@@ -109,7 +109,7 @@ def run(
     seeds = [random.Random(seed).randrange(2**31) + number for number in range(trials)]
     with tempfile.TemporaryDirectory(prefix="cambist-crash-") as folder, ExitStack() as stack:
         databases = stack.enter_context(_databases(Path(folder), on_postgres=on_postgres))
-        origins = stack.enter_context(start_origins(artifacts.ensure(), ALL))
+        origins = make_origins(artifacts.ensure(), ALL, folder=Path(folder))
         outcomes = _in_processes(seeds, jobs=jobs, origins=origins, databases=databases, console=console)
     report = Report(seed=seed, trials=trials, jobs=jobs, seconds=time.monotonic() - began, outcomes=outcomes)
     _show(report, console)

@@ -58,7 +58,7 @@ def run(*, seed: int, console: Console) -> list[Bar]:
 
 
 def _measure(chain: LocalChain, runner: asyncio.Runner, *, rng: random.Random, console: Console) -> list[Bar]:
-    url = chain.base_url or chain.rpc_url
+    url = chain.rpc_url
     held = {address_from_bytes(rng.randbytes(20)): rng.randrange(1, 10**20) for _ in range(IN_TURN)}
     rpc = DevRpc(url)
     rpc.batch([("anvil_setBalance", address, hex(wei)) for address, wei in held.items()])

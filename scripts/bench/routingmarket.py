@@ -21,7 +21,7 @@ from scripts.devnet.calls import Contract
 from scripts.devnet.catalogue import CHAINS, ChainSpec, Pool, Venue
 from scripts.devnet.cheats import fund_token
 from scripts.devnet.liquidity import FOREVER, MINT, TICK_SPACING, UNLIMITED, pool_address, worth
-from scripts.devnet.network import LocalChain, build_base
+from scripts.devnet.network import LocalChain, Origin, build_base
 from scripts.devnet.placing import TREASURY
 from scripts.devnet.rpc import DevRpc
 
@@ -84,7 +84,7 @@ def open_market(seed: int) -> Iterator[LocalChain]:
             _add_pools(rpc, spec, random.Random(seed))
         finally:
             rpc.close()
-        yield LocalChain(chain_id=spec.chain_id, name=spec.name, rpc_url=anvil.url, base_url=None)
+        yield LocalChain(chain_id=spec.chain_id, name=spec.name, rpc_url=anvil.url, origin=Origin(state=None))
 
 
 def _add_pools(rpc: DevRpc, spec: ChainSpec, rng: random.Random) -> None:

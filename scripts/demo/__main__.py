@@ -12,6 +12,8 @@ import argparse
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,9 +22,10 @@ from scripts.demo import bot, folder, keeper, person
 from scripts.demo.checks import CheckFailed
 from scripts.demo.client import Refused
 from scripts.demo.show import Screen
-from scripts.demo.stack import StackFailed, running_stack, with_invitation
+from scripts.demo.stack import ChainSilent, StackFailed, named_if_silent, running_stack, with_invitation
 from scripts.devnet.anvil import AnvilFailed
 from scripts.devnet.artifacts import REPOSITORY, ArtifactError
+from scripts.devnet.network import ALL as CHAINS
 from scripts.devnet.network import WrongNetwork
 from scripts.devnet.npm import NpmUnavailable, PackFailed
 from scripts.interrupts import end_on_signals
@@ -32,6 +35,7 @@ FAILURES = (
     ArtifactError,
     NpmUnavailable,
     PackFailed,
+    ChainSilent,
     StackFailed,
     WrongNetwork,
     CheckFailed,
@@ -58,9 +62,8 @@ def main() -> int:
     try:
         if asked.stop:
             return _stop(place, screen)
-        if asked.detach:
-            return _detach(place, screen)
-        return _foreground(place, screen, stay=not asked.once)
+        begin = partial(_detach if asked.detach else partial(_foreground, stay=not asked.once), place, screen)
+        return _again_if_silent(begin, screen)
     except FAILURES as failure:
         screen.console.print(f"\n[bold red]The demo failed.[/] {type(failure).__name__}")
         screen.console.print(str(failure), markup=False, soft_wrap=True)
@@ -68,6 +71,15 @@ def main() -> int:
     except KeyboardInterrupt:
         screen.console.print("\nEverything is stopped.")
         return 130
+
+
+def _again_if_silent(begin: Callable[[], int], screen: Screen) -> int:
+    """Run it, and once more from nothing if a local chain stood still meanwhile: nothing of the first try is left."""
+    try:
+        return begin()
+    except ChainSilent as silent:
+        screen.console.print(f"\n[bold yellow]Starting over, once:[/] {silent}.", soft_wrap=True)
+    return begin()
 
 
 def _foreground(place: Path, screen: Screen, *, stay: bool) -> int:
@@ -95,9 +107,11 @@ def _detach(place: Path, screen: Screen) -> int:
     if (other := folder.running_demo(place)) is not None:
         raise folder.DemoRunning(f"a demo is running already at {other.url}; `make demo-stop` ends it")
     environment = keeper.start(place, screen)
+    rpc_urls = {chain: environment[f"CAMBIST_{chain.upper()}_RPC"] for chain in CHAINS}
     try:
-        bot.run(environment, screen)
-        person.run(environment, screen)
+        with named_if_silent(rpc_urls):
+            bot.run(environment, screen)
+            person.run(environment, screen)
     except BaseException:
         folder.stop_demo(place)
         raise

@@ -16,6 +16,11 @@ from typing import Any
 import httpx
 
 Json = dict[str, Any]
+AGAIN = frozenset(
+    {"balance_unknown", "busy", "feed_unusable", "node_unavailable", "not_saved", "stale_market", "try_again"}
+)
+"""Refused, and nothing has happened: docs/errors.md says to send it again in a moment, with a new nonce."""
+AGAIN_EVERY_S = 0.5
 
 
 class Refused(Exception):
@@ -29,10 +34,11 @@ class Refused(Exception):
 
 class Cambist:
     """One API key, or a person's session by its `token`, or nobody. Amounts are text in both directions: never turn
-    money into a float."""
+    money into a float. What is refused only for the moment is sent again for `patience_s`."""
 
-    def __init__(self, url: str, *, key: str = "", secret: str = "", token: str = "") -> None:
+    def __init__(self, url: str, *, key: str = "", secret: str = "", token: str = "", patience_s: float = 20.0) -> None:
         self._key, self._secret, self._token = key, secret, token
+        self._patience_s = patience_s
         self._http = httpx.Client(base_url=url, timeout=20)
 
     def close(self) -> None:
@@ -55,6 +61,16 @@ class Cambist:
         return self._send("DELETE", path, body=b"")
 
     def _send(self, method: str, target: str, *, body: bytes) -> Json:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._send_once(method, target, body=body)
+            except Refused as refused:
+                if refused.code not in AGAIN or time.monotonic() > deadline:
+                    raise
+            time.sleep(AGAIN_EVERY_S)
+
+    def _send_once(self, method: str, target: str, *, body: bytes) -> Json:
         headers = self._signed(method, target, body=body) if self._key else {}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"

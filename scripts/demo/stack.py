@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,18 @@ SERVICE_START_S = 60.0
 SERVICE_STOP_S = 12.0
 COMMAND_S = 120.0
 POLL_S = 0.1
+SILENT_AFTER_S = 15.0
+"""A chain answers within milliseconds, on a machine with twenty others at work within a second."""
 WATCHER = 'while read -r _; do :; done; kill -s KILL -- "-$1"'
 """Reads a pipe that only this process holds; see scripts/devnet/anvil.py."""
 
 
 class StackFailed(Exception):
     """Something the demo needs did not start; the message says what and where its log is."""
+
+
+class ChainSilent(Exception):
+    """A local chain no longer answers; what the demo says of everything else follows from that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +95,14 @@ def running_stack(folder: Path, screen: Screen) -> Iterator[Stack]:
 
     Raises:
         StackFailed: the service or one of the owner's commands failed.
+        ChainSilent: something failed, inside the context too, while a chain did not answer.
     """
     logs = folder / "logs"
     with ExitStack() as parts:
         with screen.waiting("starting a local Ethereum and a local Polygon"):
             devnet = parts.enter_context(start_devnet(block_time_s=BLOCK_TIME_S, log_dir=logs))
+            rpc_urls = {chain.name: chain.rpc_url for chain in devnet.chains.values()}
+            parts.enter_context(named_if_silent(rpc_urls))
             parts.enter_context(order_flow(list(devnet.chains.values())))
         for chain in devnet.chains.values():
             screen.fact(f"{chain.name:<9} chain {chain.chain_id:<4} {chain.rpc_url}")
@@ -100,7 +110,6 @@ def running_stack(folder: Path, screen: Screen) -> Iterator[Stack]:
         wallet = UnlockedKey(key).address
         with screen.waiting("funding a wallet"):
             _fund(devnet, wallet)
-        rpc_urls = {chain.name: chain.rpc_url for chain in devnet.chains.values()}
         cambist = Cambist(folder, rpc_urls)
         with screen.waiting("starting the service"):
             cambist.run("init", "--account", "demo", "--json")
@@ -113,6 +122,33 @@ def running_stack(folder: Path, screen: Screen) -> Iterator[Stack]:
         screen.fact(f"wallet    main          {wallet}")
         screen.fact("keys      read, trade, withdraw (to " + short(withdraw_address) + " only)")
         yield Stack(url=url, rpc_urls=rpc_urls, keys=keys, withdraw_address=withdraw_address, folder=folder)
+
+
+@contextmanager
+def named_if_silent(rpc_urls: Mapping[str, str]) -> Iterator[None]:
+    """What fails inside is a `ChainSilent` if a chain of those does not answer then.
+
+    An Anvil that forks a real network may stop answering for good, alive and with its port open (docs/devnet.md): all
+    that anybody notices of it is what waits for it.
+    """
+    try:
+        yield
+    except Exception as failure:
+        if silent := [name for name, url in rpc_urls.items() if not _answers(url)]:
+            names = " and ".join(f"{name} ({rpc_urls[name]})" for name in silent)
+            raise ChainSilent(f"the local {names} no longer answers: its Anvil stands still") from failure
+        raise
+
+
+def _answers(url: str) -> bool:
+    rpc = DevRpc(url, timeout_s=SILENT_AFTER_S)
+    try:
+        rpc("eth_blockNumber")
+    except (OSError, HTTPException):
+        return False
+    finally:
+        rpc.close()
+    return True
 
 
 class Cambist:

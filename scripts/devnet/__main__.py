@@ -102,8 +102,7 @@ def _write_state(path: Path, devnet: Devnet) -> None:
         "pid": os.getpid(),
         "pids": list(devnet.pids),
         "chains": {
-            name: {"chain_id": chain.chain_id, "rpc_url": chain.rpc_url, "base_url": chain.base_url}
-            for name, chain in devnet.chains.items()
+            name: {"chain_id": chain.chain_id, "rpc_url": chain.rpc_url} for name, chain in devnet.chains.items()
         },
     }
     arriving = path.with_suffix(".arriving")
@@ -113,7 +112,7 @@ def _write_state(path: Path, devnet: Devnet) -> None:
 
 def _described(chain: LocalChain) -> Table:
     spec = CHAINS[chain.name]
-    origin = "fork of the real network" if chain.base_url is None else "fork of a chain built here"
+    origin = "built here" if chain.is_built_here else "fork of the real network"
     table = Table(title=f"{chain.name} (chain {chain.chain_id}): {chain.rpc_url}", caption=origin, title_justify="left")
     table.add_column("what")
     table.add_column("where", no_wrap=True)

@@ -52,8 +52,14 @@ ARBITRAGE_CHANCE = 0.5
 # Feeds follow when the price moved this far, or after so many steps.
 FEED_DEVIATION_PPM = 1_000
 FEED_HEARTBEAT_STEPS = 120
-# Steps in a row without an answer after which a chain counts as gone.
+# Steps in a row without an answer after which a chain counts as gone; one that takes calls and answers none of them
+# is gone much earlier.
 GONE_AFTER = 20
+ANSWER_TIMEOUT_S = 30.0
+GONE_AFTER_TIMEOUTS = 3
+# A step takes milliseconds, on a busy machine seconds: what takes longer waits for a chain that stands still.
+LAST_STEP_S = 10.0
+JOIN_POLL_S = 1.0
 SWAP_GAS = 900_000
 # Transactions watched for their block. One that a revert of the chain took away would else be watched for ever.
 UNMINED_KEPT = 500
@@ -84,7 +90,7 @@ class Counts:
 
 
 class ChainGone(Exception):
-    """A chain has not answered for `GONE_AFTER` steps."""
+    """A chain has not answered for `GONE_AFTER` steps, or for `GONE_AFTER_TIMEOUTS` calls of `ANSWER_TIMEOUT_S`."""
 
 
 class OrderFlow:
@@ -137,6 +143,11 @@ class OrderFlow:
         """The reference prices of the present step, USD with 8 decimals."""
         return self._walk.prices()
 
+    def hang_up(self) -> None:
+        """For another thread: what waits for an answer waits no longer."""
+        for market in self._markets:
+            market.rpc.hang_up()
+
     def close(self) -> None:
         """Close the connections."""
         for market in self._markets:
@@ -157,7 +168,10 @@ def order_flow(chains: Sequence[LocalChain], *, rate_per_s: float = 1.0, seed: i
         yield flow
     finally:
         stop.set()
-        thread.join()
+        thread.join(LAST_STEP_S)
+        while thread.is_alive():
+            flow.hang_up()
+            thread.join(JOIN_POLL_S)
         flow.close()
 
 
@@ -166,10 +180,10 @@ class _Market:
 
     def __init__(self, chain: LocalChain, *, seed: int, counts: Counts) -> None:
         self.spec = CHAINS[chain.name]
-        self.rpc = DevRpc(chain.rpc_url)
+        self.rpc = DevRpc(chain.rpc_url, timeout_s=ANSWER_TIMEOUT_S)
         self._counts = counts
         self._random = random.Random(f"trades {chain.name} {seed}")
-        real = chain.base_url is None
+        real = not chain.is_built_here
         if real:
             install_mock_aggregators(self.rpc, self.spec, toolbox=artifacts.ensure())
         # On a fork of a real network nobody, not even by knowing the seed, owns these addresses there.
@@ -189,6 +203,7 @@ class _Market:
         self._base_fee_wei = int(self._head_block()["baseFeePerGas"], 16)
         self._unmined: list[str] = []
         self._silent_steps = 0
+        self._timeouts = 0
 
     def fund_traders(self, prices: Mapping[str, int]) -> None:
         impersonate(self.rpc, TREASURY)
@@ -211,11 +226,12 @@ class _Market:
         except (RpcError, OSError, TimeoutError) as exc:
             self._counts.failed += 1
             self._silent_steps += isinstance(exc, OSError)
+            self._timeouts += isinstance(exc, TimeoutError)
             log.warning("%s: step %d failed: %s", self.spec.name, step, exc)
-            if self._silent_steps >= GONE_AFTER:
+            if self._silent_steps >= GONE_AFTER or self._timeouts >= GONE_AFTER_TIMEOUTS:
                 raise ChainGone(f"{self.spec.name} no longer answers") from exc
             return None
-        self._silent_steps = 0
+        self._silent_steps = self._timeouts = 0
         return trade
 
     def _see_head(self) -> None:

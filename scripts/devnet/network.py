@@ -1,8 +1,12 @@
-"""Local Ethereum and Polygon as a context manager: base chains, and the forks that everybody uses.
+"""Local Ethereum and Polygon as a context manager: base chains, and the copies of them that everybody uses.
 
-A *base* is an Anvil on which the contracts are placed and the pools made; a *fork* of it is what the service and
-the tests see. With `ETH_RPC_URL` / `POLYGON_RPC_URL` set, the fork is of that real network at one block instead,
-and there is no base.
+A *base* is an Anvil on which the contracts are placed and the pools made; its state and blocks go to a file, and it
+ends. A chain that the service and the tests see begins from that file. With `ETH_RPC_URL` / `POLYGON_RPC_URL` set, it
+is a fork of that real network at one block instead, and there is no base.
+
+Why no forks of the base: an Anvil that forks asks its origin for each slot that it has not seen, and Anvil 1.7.1 does
+so while it holds a lock on its past states. Beside other reads of past blocks that ends, within thousands of calls, in
+a process that answers nobody any more (measured: after 500 to 15,000 calls by ten clients, however many threads).
 
 Guarantees: chains are ready when they are yielded; every process is gone when the context ends or its owner
 dies. Does not guarantee equal block hashes or timestamps between two builds: only the state is the same.
@@ -10,7 +14,9 @@ dies. Does not guarantee equal block hashes or timestamps between two builds: on
 
 from __future__ import annotations
 
+import gzip
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,6 +26,7 @@ from pathlib import Path
 
 from scripts.devnet import artifacts
 from scripts.devnet.anvil import redacted, run_anvil
+from scripts.devnet.calls import unhexed
 from scripts.devnet.catalogue import CHAINS, ChainSpec
 from scripts.devnet.liquidity import add_pools
 from scripts.devnet.placing import Builder
@@ -51,22 +58,26 @@ class WrongNetwork(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a chain is forked from: a base at `base_url`, or with None the real network of the environment, which
+    """What a chain begins from: the file `state` of a base, or with None the real network of the environment, which
     is then pinned at `block`. Holds no secret, so that it can be written down."""
 
-    base_url: str | None
+    state: str | None
     block: int | None = None
-    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalChain:
-    """A fork that is ready for use. `base_url` is None when it forks a real network."""
+    """A chain that is ready for use. Others like it begin from its `origin`."""
 
     chain_id: int
     name: str
     rpc_url: str
-    base_url: str | None
+    origin: Origin
+
+    @property
+    def is_built_here(self) -> bool:
+        """Not a fork of a real network."""
+        return self.origin.state is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +96,10 @@ def start_devnet(
     ports: Mapping[str, int] | None = None,
     log_dir: Path | None = None,
 ) -> Iterator[Devnet]:
-    """Base and fork of each named chain; missing artifacts are fetched first, with progress on stderr.
+    """Each named chain, built anew; missing artifacts are fetched first, with progress on stderr.
 
-    `block_time_s` makes the forks mine at that interval; None mines each transaction at once. `ports` are the
-    forks' ports by chain name, free ones by default. Ready in about two seconds once the artifacts are there.
+    `block_time_s` makes them mine at that interval; None mines each transaction at once. `ports` are their ports by
+    chain name, free ones by default. Ready in about two seconds once the artifacts are there.
 
     Raises:
         ArtifactError, NpmUnavailable, PackFailed: the artifacts cannot be had.
@@ -96,37 +107,32 @@ def start_devnet(
         WrongNetwork: an endpoint of a real network cannot be used.
     """
     toolbox = artifacts.ensure()
-    with (
-        start_origins(toolbox, names, log_dir=log_dir) as origins,
-        start_forks(toolbox, origins, block_time_s=block_time_s, ports=ports, log_dir=log_dir) as devnet,
-    ):
-        bases = [origin.pid for origin in origins.values() if origin.pid is not None]
-        yield Devnet(chains=devnet.chains, pids=[*bases, *devnet.pids])
+    with tempfile.TemporaryDirectory(prefix="cambist-devnet-") as folder:
+        origins = make_origins(toolbox, names, folder=Path(folder), log_dir=log_dir)
+        with start_chains(toolbox, origins, block_time_s=block_time_s, ports=ports, log_dir=log_dir) as devnet:
+            yield devnet
 
 
-@contextmanager
-def start_origins(
-    toolbox: artifacts.Toolbox, names: Sequence[str], *, log_dir: Path | None = None
-) -> Iterator[Mapping[str, Origin]]:
-    """What each named chain is forked from: a base built here, or the real network at a block settled here."""
+def make_origins(
+    toolbox: artifacts.Toolbox, names: Sequence[str], *, folder: Path, log_dir: Path | None = None
+) -> Mapping[str, Origin]:
+    """What each named chain begins from: a base built here and kept in `folder`, or the real network at a block settled
+    here. No process is left."""
     origins: dict[str, Origin] = {}
-    with ExitStack() as stack:
-        jobs = []
-        for name in names:
-            if (url := real_url(name)) is not None:
-                origins[name] = Origin(base_url=None, block=_pinned_block(name, url))
-                continue
-            spec = CHAINS[name]
-            arguments = ["--chain-id", str(spec.chain_id)]
-            base = stack.enter_context(run_anvil(toolbox.anvil, f"{name}-base", arguments=arguments, log_dir=log_dir))
-            origins[name] = Origin(base_url=base.url, pid=base.pid)
-            jobs.append(partial(build_base, base.url, spec, toolbox=toolbox))
-        _in_parallel(jobs)
-        yield origins
+    jobs = []
+    for name in names:
+        if (url := real_url(name)) is not None:
+            origins[name] = Origin(state=None, block=_pinned_block(name, url))
+            continue
+        state = folder / f"{name}.state.json"
+        origins[name] = Origin(state=str(state))
+        jobs.append(partial(_make_base, toolbox, CHAINS[name], state=state, log_dir=log_dir))
+    _in_parallel(jobs)
+    return origins
 
 
 @contextmanager
-def start_forks(
+def start_chains(
     toolbox: artifacts.Toolbox,
     origins: Mapping[str, Origin],
     *,
@@ -134,12 +140,16 @@ def start_forks(
     ports: Mapping[str, int] | None = None,
     log_dir: Path | None = None,
 ) -> Iterator[Devnet]:
-    """A fork of each origin, by chain name."""
+    """A chain from each origin, by name."""
     with ExitStack() as stack:
         chains: dict[str, LocalChain] = {}
         pids = []
         for name, origin in origins.items():
-            arguments = [] if origin.block is None else ["--fork-block-number", str(origin.block)]
+            arguments = []
+            if origin.state is not None:
+                arguments += ["--chain-id", str(CHAINS[name].chain_id), "--load-state", origin.state]
+            if origin.block is not None:
+                arguments += ["--fork-block-number", str(origin.block)]
             if block_time_s is not None:
                 arguments += ["--block-time", str(block_time_s)]
             anvil = stack.enter_context(
@@ -147,16 +157,24 @@ def start_forks(
                     toolbox.anvil,
                     name,
                     arguments=arguments,
-                    fork_url=origin.base_url or real_url(name),
+                    fork_url=None if origin.state is not None else real_url(name),
                     log_dir=log_dir,
                     port=(ports or {}).get(name),
                 )
             )
             pids.append(anvil.pid)
-            chains[name] = LocalChain(
-                chain_id=CHAINS[name].chain_id, name=name, rpc_url=anvil.url, base_url=origin.base_url
-            )
+            chains[name] = LocalChain(chain_id=CHAINS[name].chain_id, name=name, rpc_url=anvil.url, origin=origin)
         yield Devnet(chains=chains, pids=pids)
+
+
+def _make_base(toolbox: artifacts.Toolbox, spec: ChainSpec, *, state: Path, log_dir: Path | None) -> None:
+    arguments = ["--chain-id", str(spec.chain_id)]
+    with run_anvil(toolbox.anvil, f"{spec.name}-base", arguments=arguments, log_dir=log_dir) as base:
+        build_base(base.url, spec, toolbox=toolbox)
+        rpc = DevRpc(base.url)
+        dumped: str = rpc("anvil_dumpState")
+        rpc.close()
+    state.write_bytes(gzip.decompress(unhexed(dumped)))
 
 
 def build_base(url: str, spec: ChainSpec, *, toolbox: artifacts.Toolbox) -> None:

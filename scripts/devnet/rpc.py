@@ -2,7 +2,7 @@
 
 Guarantees: one kept-alive connection, one retry when the kept connection turned out closed, node errors as
 `RpcError` with code and data. Not for the service (no timeouts policy, no pool) and not thread-safe: one client
-a thread.
+a thread, except that any thread may hang up.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import socket
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,14 +34,16 @@ class RpcError(Exception):
 class DevRpc:
     """JSON-RPC over HTTP to one node: `rpc("eth_blockNumber")`.
 
-    The connection opens with the first call and closes with `close()` or with the object.
+    The connection opens with the first call and closes with `close()` or with the object. An answer is waited for
+    `timeout_s`: a busy Anvil takes its time, and one that stands still says nothing.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
+        self._hung_up = False
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=TIMEOUT_S)
+        self._connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._ids = itertools.count(1)
         self._finalizer = weakref.finalize(self, self._connection.close)
@@ -66,6 +70,13 @@ class DevRpc:
         """Close the connection; the next call opens it again."""
         self._connection.close()
 
+    def hang_up(self) -> None:
+        """For another thread: the call under way, and every later one, fails at once."""
+        self._hung_up = True
+        if (opened := self._connection.sock) is not None:
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
+
     def _request(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
 
@@ -83,6 +94,8 @@ class DevRpc:
             raise
 
     def _exchange(self, body: str) -> Any:
+        if self._hung_up:
+            raise ConnectionAbortedError("hung up")
         self._connection.request("POST", self._path, body, {"content-type": "application/json"})
         return json.loads(self._connection.getresponse().read())
 

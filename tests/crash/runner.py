@@ -21,7 +21,7 @@ from chains.types import Address, address_from_bytes
 from scripts.devnet import artifacts
 from scripts.devnet.catalogue import CHAINS
 from scripts.devnet.cheats import fund_native, fund_token, refresh_feeds, sync_clock
-from scripts.devnet.network import LocalChain, Origin, start_forks
+from scripts.devnet.network import LocalChain, Origin, start_chains
 from scripts.devnet.rpc import DevRpc, RpcError
 from service.auth.secrets import MasterKey
 from tests.crash.child import BURY_BLOCKS, Life, life_to_json
@@ -241,7 +241,7 @@ class Ground:
             fork = None
         if fork is None:
             stack = contextlib.ExitStack()
-            forks = stack.enter_context(start_forks(artifacts.ensure(), {name: self.origins[name]}))
+            forks = stack.enter_context(start_chains(artifacts.ensure(), {name: self.origins[name]}))
             rpc = DevRpc(forks.chains[name].rpc_url)
             stack.callback(rpc.close)
             rpc("evm_setAutomine", True)

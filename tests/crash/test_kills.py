@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from scripts.devnet.network import Devnet, Origin
+from scripts.devnet.network import Devnet
 from tests.crash.databases import PostgresDatabases, SqliteFiles
 from tests.crash.oracle import Evidence, Finding, judge
 from tests.crash.runner import Ground, ground
@@ -34,15 +34,10 @@ def trial(number: int) -> Trial:
     return draw(SEED + number, point=POINTS[number % len(POINTS)], fault=faults[number % len(faults)])
 
 
-def origin_of(devnet: Devnet, name: str) -> Origin:
-    chain = devnet.chains[name]
-    return Origin(base_url=chain.base_url or chain.rpc_url)
-
-
 @pytest.fixture(scope="module")
 def crash_ground(devnet: Devnet, sqlite_template: Path) -> Iterator[Ground]:
     """One zygote and its forks for all trials of a worker."""
-    origins = {name: origin_of(devnet, name) for name in devnet.chains}
+    origins = {name: chain.origin for name, chain in devnet.chains.items()}
     with ground(origins, SqliteFiles(template=sqlite_template)) as made:
         yield made
 
@@ -68,7 +63,7 @@ def test_F01_on_postgresql_a_life_goes_on_from_where_the_killed_one_stopped(
         fault="none",
         rules=[],
     )
-    with ground({"ethereum": origin_of(devnet, "ethereum")}, databases) as here:
+    with ground({"ethereum": devnet.chains["ethereum"].origin}, databases) as here:
         verdict = here.run(changed)
     assert verdict.held, f"{verdict.findings}\n{verdict.log}"
     assert verdict.killed_at == ("K12", "K20", "K21")

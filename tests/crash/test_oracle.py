@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, delete, make_url, update
 
-from scripts.devnet.network import Devnet, Origin
+from scripts.devnet.network import Devnet
 from service.db import models as m
 from tests.crash.databases import SqliteFiles
 from tests.crash.oracle import Category, Evidence, Finding, judge
@@ -52,7 +52,7 @@ TRIAL = Trial(
 
 @pytest.fixture(scope="module")
 def crash_ground(devnet: Devnet, sqlite_template: Path) -> Iterator[Ground]:
-    origins = {"ethereum": Origin(base_url=devnet.chains["ethereum"].base_url or devnet.chains["ethereum"].rpc_url)}
+    origins = {"ethereum": devnet.chains["ethereum"].origin}
     with ground(origins, SqliteFiles(template=sqlite_template)) as made:
         yield made
 

@@ -17,10 +17,13 @@ import pytest
 from scripts.demo.folder import read_environment, running_demo
 from scripts.devnet.artifacts import REPOSITORY, ensure
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-START_S = 90.0
-GONE_S = 20.0
+START_S = 240.0
+GONE_S = 60.0
+BOT_S = 400.0
+STOP_S = 120.0
+"""Bounds of a wait each, no promises."""
 VARIABLES = {
     "CAMBIST_URL",
     "CAMBIST_ETHEREUM_RPC",
@@ -81,8 +84,14 @@ def wait_until(holds: object, seconds: float) -> None:
         time.sleep(0.05)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def all_gone(processes: Sequence[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any(is_alive(process) for process in processes)
 
 
 def names(processes: Sequence[psutil.Process]) -> str:
@@ -98,7 +107,7 @@ def follow_the_advice(output: str) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=BOT_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every check held" in done.stdout
@@ -106,7 +115,7 @@ def follow_the_advice(output: str) -> None:
 
 def test_once_runs_the_bot_and_ends_with_status_0(place: Path) -> None:
     process = demo(place, "--once")
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=BOT_S)
     assert process.returncode == 0, output
     assert "every check held" in output
     assert running_demo(place) is None
@@ -114,7 +123,7 @@ def test_once_runs_the_bot_and_ends_with_status_0(place: Path) -> None:
 
 def test_detached_it_stays_can_be_traded_with_again_and_is_stopped(place: Path) -> None:
     process = demo(place, "--detach")
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=BOT_S)
     assert process.returncode == 0, output
     environment = read_environment(place)
     keeper = running_demo(place)
@@ -126,12 +135,12 @@ def test_detached_it_stays_can_be_traded_with_again_and_is_stopped(place: Path) 
         assert httpx.get(environment["CAMBIST_URL"] + "/readyz").status_code == 200
         processes = [psutil.Process(keeper.pid), *psutil.Process(keeper.pid).children(recursive=True)]
         second = demo(place, "--once")
-        assert "is running already" in second.communicate(timeout=60)[0]
+        assert "is running already" in second.communicate(timeout=STOP_S)[0]
         assert second.returncode == 1
         follow_the_advice(output)
     finally:
         stop = demo(place, "--stop")
-        stopped, _ = stop.communicate(timeout=60)
+        stopped, _ = stop.communicate(timeout=STOP_S)
     assert stop.returncode == 0, stopped
     assert all_gone(processes)
     assert running_demo(place) is None
@@ -147,7 +156,7 @@ def test_ctrl_c_ends_everything(place: Path) -> None:
 
 def test_killed_it_leaves_no_chain_and_no_service_behind(place: Path) -> None:
     with started(place) as (process, children):
-        assert names(children).count("anvil") >= 4
+        assert names(children).count("--load-state") == 2
         assert "serve" in names(children)
         process.kill()
         process.wait()

@@ -22,7 +22,9 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.remote import ThreadedProxy
 from tests.faults.rules import Drop, Rule
 
-STOP_S = 10.0
+PROMISE_S = 10.0
+BUSY_S = 20.0
+"""Added to the promise: what a machine at work for others takes longer; what holds a connection waits for ever."""
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def idle_connection(url: str) -> socket.socket:
 def test_a_signal_ends_it_in_time_with_status_0(installation: Cambist, number: signal.Signals) -> None:
     with serving(installation) as (process, url), idle_connection(url):
         process.send_signal(number)
-        assert process.wait(STOP_S) == ExitStatus.DONE
+        assert process.wait(PROMISE_S + BUSY_S) == ExitStatus.DONE
     assert not (installation.folder / "data" / "run" / "control.sock").exists()
 
 
@@ -71,7 +73,7 @@ def test_it_starts_again_after_being_killed(installation: Cambist) -> None:
 def test_a_second_server_on_the_same_data_is_refused(installation: Cambist) -> None:
     with serving(installation):
         second = subprocess.run(
-            installation.command("serve"), capture_output=True, text=True, env=installation.environment, timeout=30
+            installation.command("serve"), capture_output=True, text=True, env=installation.environment, timeout=120
         )
     assert second.returncode == ExitStatus.UNREACHABLE
     assert "already_running" in second.stderr
@@ -83,7 +85,7 @@ def test_a_public_address_is_refused(installation: Cambist) -> None:
         capture_output=True,
         text=True,
         env={**installation.environment, "CAMBIST_HOST": "0.0.0.0"},
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == ExitStatus.USAGE
     assert "unsafe_bind" in done.stderr
@@ -141,8 +143,8 @@ def use_everything(
     canaries |= {f"secret of the {name} key": key.secret for name, key in keys.items()}
     said += [command(cambist, "key", "list"), command(cambist, "config", "check"), command(cambist, "status")]
     said.append(httpx.get(f"{address}/v1/openapi.json").text)
-    clients = {name: Client(address, key=key.key, secret=key.secret) for name, key in keys.items()}
-    forger = Client(address, key=keys["read"].key, secret=keys["trade"].secret)
+    clients = {name: Client(address, key=key.key, secret=key.secret, patience_s=0) for name, key in keys.items()}
+    forger = Client(address, key=keys["read"].key, secret=keys["trade"].secret, patience_s=0)
     order = {"market": "ETHUSDC", "side": "sell", "base_amount": "1", "client_order_id": "a"}
     payment = {"asset": "ETH", "amount": "1", "address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"}
     attempts: list[Callable[[], Any]] = [

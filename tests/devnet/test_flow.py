@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 
 import pytest
 
 from scripts.devnet import DevRpc, LocalChain, start_devnet
+from scripts.devnet import flow as flow_module
 from scripts.devnet.catalogue import CHAINS, ETHEREUM, START_PRICES, Venue
 from scripts.devnet.cheats import feed_answer
 from scripts.devnet.flow import OrderFlow, Trade, order_flow
@@ -90,6 +94,15 @@ def test_a_flow_ends_when_its_chain_is_gone(caplog: pytest.LogCaptureFixture) ->
     assert "no longer answers" in caplog.text
 
 
+def test_a_flow_on_a_chain_that_stands_still_ends_with_its_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_module, "LAST_STEP_S", 0.2)
+    with start_devnet(names=["ethereum"]) as devnet:
+        began = time.monotonic()
+        with order_flow(list(devnet.chains.values()), rate_per_s=50):
+            os.kill(devnet.pids[0], signal.SIGSTOP)
+        assert time.monotonic() - began < flow_module.ANSWER_TIMEOUT_S
+
+
 def test_on_a_fork_of_a_real_network_traders_are_nobodys(
     ethereum: LocalChain, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +114,7 @@ def test_on_a_fork_of_a_real_network_traders_are_nobodys(
     for _ in range(2):
         with start_devnet(names=["ethereum"]) as devnet:
             chain = devnet.chains["ethereum"]
-            assert chain.base_url is None
+            assert not chain.is_built_here
             trades = _trades([chain], seed=7, steps=10)
             assert all(trade.succeeded for trade in trades)
             traders.append({trade.trader for trade in trades})

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
@@ -17,7 +18,8 @@ from scripts.devnet.anvil import AnvilFailed, redacted, run_anvil
 
 pytestmark = pytest.mark.chain
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+"""Bounds a wait, no promise."""
 OWNER = """
 import contextlib, json, threading, time
 from scripts.devnet import start_devnet
@@ -52,7 +54,7 @@ def test_anvils_live_as_long_as_their_owner_and_not_longer(*, in_a_thread: bool)
         with owner.stdout as output:
             pids = json.loads(output.readline())
             assert output.readline() == "running\n"
-        assert len(pids) == 4
+        assert len(pids) == 2
         assert all(psutil.pid_exists(pid) for pid in pids)
     finally:
         owner.kill()
@@ -139,8 +141,15 @@ def test_an_endpoints_key_is_in_no_argument_and_no_file_others_can_read(
         assert (tmp_path / "anvil-ethereum.log").stat().st_mode & 0o077 == 0
 
 
+def _is_alive(pid: int) -> bool:
+    """Not a zombie either: who inherits a dead owner's children may be slow to take notice, or never do."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def _wait_until_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + DEADLINE_S
-    while alive := [pid for pid in pids if psutil.pid_exists(pid)]:
+    while alive := [pid for pid in pids if _is_alive(pid)]:
         assert time.monotonic() < deadline, f"still alive: {alive}"
         time.sleep(0.05)

@@ -30,7 +30,7 @@ FUNDS = {
     "polygon": {"POL": 20_000 * E18, "USDC": 5_000 * 10**6},
 }
 TICK = Decimal("0.01")
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 async def mid(stack: Stack, market: str = "ETHUSDC", chain: str = "ethereum") -> Decimal:

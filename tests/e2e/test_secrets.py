@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import secrets
-import socket
 import sqlite3
 import subprocess
 import time
@@ -21,6 +20,7 @@ from scripts.devnet.network import LocalChain
 from scripts.devnet.rpc import DevRpc
 from service.auth.signature import sign_request
 from tests.e2e.harness import BOB
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +29,10 @@ WITHDRAWAL = f'{{"asset":"ETH","amount":"0.01","address":"{BOB}","client_withdra
 DEAD = "http://user:{0}@127.0.0.1:9/v3/{0}?key={0}"
 """Nothing listens at port 9 (discard)."""
 
-STOP_S = 30
+STOP_S = 60
+ANSWER_S = 60
+SETTLED_S = 120
+"""Bounds of a wait each, no promises."""
 
 
 def forms(secret: str) -> Mapping[str, bytes]:
@@ -44,7 +47,9 @@ def forms(secret: str) -> Mapping[str, bytes]:
 def run(cambist: Cambist, *words: str, **extra: str) -> bytes:
     """All that a command prints, whatever its status."""
     environment = {**cambist.environment, **extra}
-    done = subprocess.run(cambist.command(*words), capture_output=True, env=environment, cwd=cambist.folder, timeout=60)
+    done = subprocess.run(
+        cambist.command(*words), capture_output=True, env=environment, cwd=cambist.folder, timeout=ANSWER_S
+    )
     return done.stdout + done.stderr
 
 
@@ -84,13 +89,13 @@ def ask(url: str, key: Mapping[str, str], path: str, body: bytes = b"", *, secre
         nonce=secrets.token_hex(16),
     )
     headers = {**signed, "Content-Type": "application/json"}
-    answer = httpx.request(method, url + path, content=body, headers=headers, timeout=30)
+    answer = httpx.request(method, url + path, content=body, headers=headers, timeout=ANSWER_S)
     return repr(answer.headers).encode() + answer.content
 
 
 def settled(url: str, key: Mapping[str, str], path: str) -> bytes:
     """What the path answers once the transaction behind it was mined or refused."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + SETTLED_S
     while b'"state":"NEW"' in (found := ask(url, key, path)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return found
@@ -102,12 +107,6 @@ def dumped(folder: Path) -> bytes:
         sql = "\n".join(database.iterdump()).encode()
     files = [path.read_bytes() for path in (folder / "data").rglob("*") if path.is_file()]
     return b"\n".join((sql, *files))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def test_F84_no_key_seed_secret_password_or_endpoint_shows_anywhere(ethereum: LocalChain, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.faults.remote import ThreadedProxy
 from tests.faults.rules import Drop, Rule
 
 FUNDS: Final = {"ethereum": {"ETH": 10**18}}
-DEADLINE_S: Final = 45
+DEADLINE_S: Final = 120
 LOOK_EVERY_S: Final = 0.2
 PATH: Final = "/v1/ethereum/withdrawals"
 

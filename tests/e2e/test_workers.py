@@ -11,7 +11,7 @@ from service.workers.runner import run_workers
 from tests.e2e.harness import BOB, DONE, Stack, running
 
 FUNDS = {"ethereum": {"ETH": 10**18, "USDC": 10**9}}
-DEADLINE_S = 30
+DEADLINE_S = 120
 BLOCK_S = 0.2
 NEVER_MS = 3_600_000
 

@@ -15,7 +15,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -31,10 +30,13 @@ from chains.signing.keystore import Keystore
 from scripts.devnet.artifacts import REPOSITORY
 from service.db import models as m
 from tests.e2e.harness import Stack
+from tests.ports import free_port
 
 BLOCK_S: Final = 0.4
-START_S: Final = 60.0
-STOP_S: Final = 12.0
+START_S: Final = 120.0
+STOP_S: Final = 60.0
+ANSWER_S: Final = 120.0
+"""Bounds of a wait each, no promises."""
 POLL_S: Final = 0.1
 PASSWORD: Final = secrets.token_hex(8)
 CHEAP_SCRYPT_N: Final = 2**10
@@ -73,9 +75,7 @@ class Fleet:
     async def start(self, role: str) -> Replica:
         """A process of that role, ready."""
         number = len(self.replicas)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         log = self.folder / f"{role}-{number}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -118,7 +118,7 @@ class Fleet:
     async def worker_of_lane(self) -> Replica:
         """The worker that holds the test wallet's lane."""
         name = f"lane:1:{self.stack.wallet.address}"
-        await self.until(lambda: self.holder(name), within_s=30)
+        await self.until(lambda: self.holder(name), within_s=START_S)
         holder = await self.holder(name)
         return next(one for one in self.replicas if holder is not None and one.said(holder))
 
@@ -173,7 +173,9 @@ async def replicas(stack: Stack, folder: Path, *, rpc_url: str, private_key: byt
     # What this test's own service was given to set things up.
     await stack.services.membership.leave()
     async with AsyncExitStack() as parts:
-        client = await parts.enter_async_context(httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=64)))
+        client = await parts.enter_async_context(
+            httpx.AsyncClient(timeout=ANSWER_S, limits=httpx.Limits(max_connections=64))
+        )
         fleet = Fleet(stack=stack, folder=folder, environment=environment, client=client)
         fleet.mining.set()
         parts.push_async_callback(_cancelled, asyncio.create_task(_mine(stack, fleet.mining)))

@@ -33,7 +33,8 @@ FUNDS: Final = {"ethereum": {"ETH": 100 * E18, "USDC": 50_000 * 10**6}}
 WITHDRAWALS: Final = "/v1/ethereum/withdrawals"
 ORDERS: Final = "/v1/ethereum/orders"
 AT_ONCE: Final = 32
-SETTLED_S: Final = 120.0
+SETTLED_S: Final = 300.0
+"""Bounds a wait, no promise."""
 ELSEWHERE_S: Final = 2.0
 """Until a pause or a revocation is in force in other processes."""
 MOST_IN_FLIGHT: Final = 16
@@ -47,7 +48,7 @@ RESTING: Final = {
 }  # fmt: skip
 KEY_LIFETIME_MS: Final = 3_600_000
 
-pytestmark = [pytest.mark.chain, pytest.mark.postgres, pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chain, pytest.mark.postgres, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ async def test_F19_a_worker_that_is_stopped_for_longer_than_its_lease_does_nothi
     assert await fleet.holder(f"lane:1:{fleet.stack.wallet.address}") != registered
     sent = len(proxy.recorder.sendings)
     paused.signal(signal.SIGCONT)
-    await fleet.until(lambda: _said(paused, "was taken for dead"), within_s=3 * TTL_S)
+    await fleet.until(lambda: _said(paused, "was taken for dead"), within_s=SETTLED_S)
     await asyncio.sleep(TTL_S)
     assert len(proxy.recorder.sendings) == sent, "it sent again what another process has settled"
     total = 10**6 + 20 * 2 * 10**6 + sum(range(20))
@@ -228,7 +229,7 @@ async def test_F97_a_pause_is_in_force_in_other_processes_within_two_seconds(fle
     api = await fleet.start("api")
     asked = [(api, WITHDRAWALS, pay(f"w{n}", f"1.{n:06d}"), "withdraw") for n in range(60)]
     accepting = asyncio.create_task(all_at_once(fleet, asked))
-    await fleet.until(lambda: _paid(fleet, proxy), within_s=30)
+    await fleet.until(lambda: _paid(fleet, proxy), within_s=SETTLED_S)
     async with slack(lambda: fleet.get(api, "/v1/orders")) as busy:
         # The operator's command, in a process of its own.
         now_ms = fleet.stack.services.clock.now_ms()
@@ -257,7 +258,7 @@ async def test_F97_a_key_revoked_in_another_process_is_without_effect_within_two
     paying = [(api, WITHDRAWALS, pay(f"w{n}", f"1.{n:06d}"), "thief") for n in range(MOST_IN_FLIGHT + QUEUED)]
     answers = await all_at_once(fleet, paying)
     assert {answer.status_code for answer in answers} == {202}
-    await fleet.until(lambda: _paid(fleet, proxy, times=MOST_IN_FLIGHT), within_s=30)
+    await fleet.until(lambda: _paid(fleet, proxy, times=MOST_IN_FLIGHT), within_s=SETTLED_S)
     # The worker has nothing under way, and looks again at its own time.
     await asyncio.sleep(secrets.randbelow(1_000) / 1_000)
 
