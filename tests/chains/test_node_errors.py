@@ -176,6 +176,7 @@ def test_too_many_phrases_are_refused() -> None:
 
 def test_the_worst_phrase_takes_no_time_on_the_worst_text() -> None:
     errors = NodeErrors.of({"underpriced": ["*".join(["a" * 6] * 28)] * MAX_PHRASES})
-    started = time.perf_counter()
+    # Of this thread's own work: what others do on the machine is none of it.
+    started_s = time.thread_time()
     assert errors.classify_send(-32000, "a" * 160 + "b" * 440) is V.UNKNOWN
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started_s < 1

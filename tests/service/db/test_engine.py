@@ -212,7 +212,7 @@ async def test_another_process_is_refused_and_told_who_has_it(sqlite_url: str) -
     try:
         program = f"import asyncio; from service.db.engine import Database; asyncio.run(Database.open({sqlite_url!r}))"
         other = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+            subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=150
         )
         assert other.returncode != 0
         assert f"DatabaseInUse: process {os.getpid()} has" in other.stderr

@@ -20,7 +20,8 @@ ORDER = "/v1/orders/1"
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Api]:
-    async with api(tmp_path, key_weight_per_minute=10**6) as made:
+    # How many reads there are beside a number of commits depends on the disk.
+    async with api(tmp_path, ip_weight_per_minute=10**9, key_weight_per_minute=10**9) as made:
         key = made.keys["read"].key
 
         def seed(c: Connection) -> None:
