@@ -6,22 +6,23 @@ closed as well. What a plan of it holds stays with the plan, until its transacti
 is found at once: it is looked at when it is new to its keeper, before it is acted on, and before a signature.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
 import structlog
 from sqlalchemy import Connection, func, select, update
 
 from chains.tx.model import PlanId
 from chains.tx.store import StaleState
 from service.accounts.wallets import get_wallet
-from service.audit.acts import ORDER_ALTERED
+from service.audit.acts import ORDER_ALTERED, ORDER_CANCELLED
 from service.audit.appending import append
 from service.audit.model import SYSTEM, NewEntry, Outcome, Subject
 from service.auth.authority import UNREADABLE, Tampered
 from service.auth.secrets import MasterKey
-from service.db.models import fills, order_plans, orders
+from service.db.models import audit_entries, fills, order_plans, orders
 from service.journal import books, reservations
 from service.orders import sealing, storage
 from service.orders.events import EVENT
@@ -33,6 +34,9 @@ NO_MAC: Final = "it has no MAC: it was not accepted here, or before orders had o
 WRONG_MAC: Final = "it is not as the service wrote it"
 TRY_ALTERED: Final = "its try is not as the service wrote it"
 UNREAD: Final = "its row makes no sense"
+
+CLOCKS_DIFFER_MS: Final = 60_000
+"""Of several processes, at most: with more they would not agree on signed requests either."""
 
 _log: Final = structlog.get_logger("cambist.integrity")
 
@@ -54,7 +58,27 @@ def why_rolled_back(c: Connection, order: Order) -> str | None:
         return f"it counts {order.tries} tries, and there are {made[0]}"
     if c.execute(select(fills.c.id).where(fills.c.order_id == order.id).limit(1)).first() is not None:
         return "it has been filled"
-    return None
+    return "the audit log says that it was cancelled" if _was_cancelled(c, order) else None
+
+
+def _was_cancelled(c: Connection, order: Order) -> bool:
+    """Whether the log of the order's account has an entry of its cancellation: it is written in the same step."""
+    t = audit_entries
+    query = select(t.c.details).where(
+        t.c.chain == order.account_id,
+        t.c.act == ORDER_CANCELLED,
+        t.c.time_ms >= order.created_ms - CLOCKS_DIFFER_MS,
+        t.c.details.contains(str(order.id)),
+    )
+    return any(order.id in _named(details) for details in c.execute(query).scalars())
+
+
+def _named(details: str) -> Sequence[Any]:
+    try:
+        found = orjson.loads(details).get("orders")
+    except UNREADABLE:
+        return ()
+    return found if isinstance(found, list) else ()
 
 
 def end_unread(c: Connection, plan_id: PlanId, *, reason: str, now_ms: int) -> None:

@@ -21,7 +21,7 @@ from chains.errors import ChainError
 from chains.tx.model import Lane
 from chains.types import ChainId
 from contracts.errors import ContractError
-from service.audit.acts import ORDER_CANCELLED, ORDER_REPLACED
+from service.audit.acts import MAX_ITEMS, ORDER_CANCELLED, ORDER_REPLACED
 from service.audit.model import Subject
 from service.auth.authority import UNREADABLE, Tampered
 from service.auth.callers import Caller
@@ -225,20 +225,22 @@ def _target(order: Order) -> Target:
 
 
 def _record(c: Connection, services: Services, caller: Caller, orders: Sequence[Order], *, why: str) -> None:
-    [first, *_] = orders
-    record_placed(
-        c,
-        caller,
-        act=ORDER_CANCELLED,
-        subject=Subject(kind="order", id=str(first.id)),
-        details={
-            "orders": [order.id for order in orders],
-            "client_ids": [order.client_id for order in orders],
-            "why": why,
-        },
-        master=services.master,
-        now_ms=services.clock.now_ms(),
-    )
+    """Each by its id: the keeper asks the log before it acts on an order (`altered`)."""
+    for start in range(0, len(orders), MAX_ITEMS):
+        some = orders[start : start + MAX_ITEMS]
+        record_placed(
+            c,
+            caller,
+            act=ORDER_CANCELLED,
+            subject=Subject(kind="order", id=str(some[0].id)),
+            details={
+                "orders": [order.id for order in some],
+                "client_ids": [order.client_id for order in some],
+                "why": why,
+            },
+            master=services.master,
+            now_ms=services.clock.now_ms(),
+        )
 
 
 def _wake(services: Services, chain_id: ChainId) -> None:

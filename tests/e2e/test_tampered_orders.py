@@ -15,7 +15,7 @@ from service.audit.acts import ORDER_ALTERED, SIGNING_REFUSED
 from service.audit.reading import Wanted, newest
 from service.db import models as m
 from tests.e2e.harness import BOB, Stack, running
-from tests.e2e.test_order_types import FUNDS, PATIENCE_S, at, kept, limit, mid, placed
+from tests.e2e.test_order_types import FUNDS, PATIENCE_S, at, delete, kept, limit, mid, placed
 from tests.service.orders.tampering import copy, read, write
 
 SALE = {"market": "ETHUSDC", "side": "sell", "base_amount": "0.5"}
@@ -138,3 +138,32 @@ async def loosened(stack: Stack, url: str, order_id: int) -> None:
     )
     for table, key, value in (("orders", "id", order_id), ("order_plans", "plan_id", plan_id)):
         write(url, f"UPDATE {table} SET min_bought = printf('%078d', 1) WHERE {key} = ?", value)
+
+
+async def test_a_cancelled_order_that_is_put_back_whole_is_known_by_the_log_of_its_cancellation(
+    fresh_ethereum: LocalChain, tmp_path: Path
+) -> None:
+    """Its row with its MAC and what it held, as both were; the keeper starts anew, and remembers nothing."""
+    async with running(tmp_path, {"ethereum": fresh_ethereum}, funds=FUNDS) as stack:
+        now = await mid(stack)
+        url, orders_before = database(tmp_path), []
+        for _ in range(2):
+            orders_before.append(await placed(stack, limit("buy", at(now, "99.8"), "0.3")))
+        ids = [order["id"] for order in orders_before]
+        names = [column.name for column in m.orders.columns]
+        rows = [read(url, f"SELECT {', '.join(names)} FROM orders WHERE id = ?", one)[0] for one in ids]
+        assert (await delete(stack, f"/v1/orders/{ids[0]}")).json()["state"] == "CANCELED"
+        assert len((await delete(stack, "/v1/ethereum/orders")).json()["cancelled"]) == 1
+        for one, row in zip(ids, rows, strict=True):
+            write(url, f"UPDATE orders SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?", *row, one)
+            write(url, "UPDATE reservations SET released_ms = NULL WHERE order_id = ?", one)
+        sale = await placed(stack, {"market": "WETHUSDC", "side": "sell", "base_amount": "2500", "slippage_bps": 300})
+        assert (await stack.settle(f"/v1/orders/{sale['id']}"))["state"] == "FILLED"
+        async with asyncio.timeout(PATIENCE_S):
+            while (await stack.get("/v1/orders", open="true")).json()["orders"]:
+                await kept(stack)
+        for one in ids:
+            found = (await stack.get(f"/v1/orders/{one}")).json()
+            assert (found["state"], found["reason"], found["filled_base"]) == ("CANCELED", "altered", "0")
+        assert sorted(map(str, await acts(stack, ORDER_ALTERED))) == sorted(map(str, ids))
+        assert await stack.nothing_reserved()

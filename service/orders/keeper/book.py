@@ -2,9 +2,13 @@
 
 Guarantees: after `apply` the book has exactly the orders that rested at one moment and are as the service wrote them,
 each as it was then, and `altered` the ids of the others; of thousands that did not change only a few columns are read.
-Not guaranteed: that an order still rests a moment later. Whoever acts on one looks again in its unit of work.
+An order that left the book comes back by a try of it, or never: one that rests again and has not been tried since is an
+older row put back (`PUT_BACK`), as right as its MAC is.
+Not guaranteed: that an order still rests a moment later: whoever acts on one looks again in its unit of work; nor that
+one which left before this process kept the chain's orders, or many thousands ago, is remembered.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +30,10 @@ from service.orders.keeper.rates import rate_asked
 from service.orders.model import Order
 from service.orders.sealing import is_intact
 
+PUT_BACK: Final = "it had stopped resting, and rests again without having been tried"
+MOST_LEFT: Final = 100_000
+"""Orders remembered that left, the last ones: some 10 MB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
@@ -33,7 +41,8 @@ class Changes:
 
     stamps: Mapping[int, storage.RestingStamp]
     orders: Sequence[Order]
-    altered: Sequence[int]
+    altered: Mapping[int, str | None]
+    """With why, where their rows do not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,9 @@ class RestingBook:
     def __init__(self, chain_id: ChainId, master: MasterKey) -> None:
         self._chain_id: Final = chain_id
         self._master: Final = master
-        self.altered: Sequence[int] = ()
+        self.altered: Mapping[int, str | None] = {}
+        self._left: OrderedDict[int, int] = OrderedDict()
+        """How often an order had been tried when it was last seen to rest, and did not any more."""
         self._stamps: dict[int, storage.RestingStamp] = {}
         self._orders: dict[int, Resting] = {}
 
@@ -70,6 +81,10 @@ class RestingBook:
     def __iter__(self) -> Iterator[Resting]:
         """Oldest first."""
         return iter(self._orders.values())
+
+    def forget(self) -> None:
+        """Remember nothing of what rests: another process may have kept the orders meanwhile. What had left, has."""
+        self._stamps, self._orders, self.altered = {}, {}, {}
 
     @property
     def ids(self) -> Collection[int]:
@@ -82,12 +97,20 @@ class RestingBook:
         found, unread = storage.resting_of(c, changed)
         orders = [order for order in found if is_intact(self._master, order)]
         wrong = {order.id for order in found} - {order.id for order in orders}
-        return Changes(stamps=stamps, orders=orders, altered=sorted(wrong.union(unread)))
+        altered: dict[int, str | None] = dict.fromkeys(sorted(wrong.union(unread)))
+        for order_id in changed:
+            if stamps[order_id].tries <= self._left.get(order_id, -1):
+                altered[order_id] = PUT_BACK
+        return Changes(stamps=stamps, orders=orders, altered=altered)
 
     def apply(self, found: Changes) -> None:
         fresh = {order.id: Resting.of(order) for order in found.orders}
-        known, altered = self._orders, frozenset(found.altered)
+        known, altered = self._orders, found.altered
         self.altered = found.altered
+        for order_id in self._stamps.keys() - found.stamps.keys():
+            self._left[order_id] = self._stamps[order_id].tries
+        while len(self._left) > MOST_LEFT:
+            self._left.popitem(last=False)
         # Others are not remembered, and so looked at again until they are closed.
         stamps = {order_id: stamp for order_id, stamp in found.stamps.items() if order_id not in altered}
         self._orders = {order_id: fresh.get(order_id) or known[order_id] for order_id in stamps}

@@ -56,12 +56,12 @@ class Watcher:
         self._master: Final = master
         self._executor: Final = Executor(chain, clock=clock, master=master, policy=policy)
         self._trier: Final = Trier(chain, self._executor, clock=clock, master=master, policy=policy)
-        self._book = RestingBook(chain.config.chain_id, master)
+        self._book: Final = RestingBook(chain.config.chain_id, master)
         self._pools: dict[str, MarketPools] = {}
 
     def forget(self) -> None:
         """Remember nothing: another process may have kept the orders meanwhile."""
-        self._book = RestingBook(self._chain.config.chain_id, self._master)
+        self._book.forget()
         self._pools.clear()
         self._trier.forget(())
 
@@ -69,8 +69,8 @@ class Watcher:
         """Look once. Raises: StoreUnavailable; LeaseLost: nothing more of this look is written."""
         self._book.apply(await uow.read(self._book.read_changes))
         look = Look(uow=uow, done=Looked(resting=len(self._book)))
-        for order_id in self._book.altered:
-            look.done.altered += await self._executor.close_altered(order_id, uow=uow)
+        for order_id, why in self._book.altered.items():
+            look.done.altered += await self._executor.close_altered(order_id, uow=uow, why=why)
         candidates: list[Candidate] = []
         for market, orders in (await self._due(look)).items():
             candidates += await self._candidates(look, market, orders)

@@ -3,18 +3,22 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Column
+from sqlalchemy import Column, Connection
 
 from contracts.ratio import Ratio
-from service.audit.acts import ORDER_ALTERED
-from service.audit.model import INSTALLATION
+from service.audit.acts import ORDER_ALTERED, ORDER_CANCELLED
+from service.audit.appending import append
+from service.audit.model import INSTALLATION, SYSTEM, NewEntry
 from service.audit.reading import Wanted, newest
 from service.db.engine import Database
 from service.db.models import orders
+from service.db.txstore import SqlTxStore
+from service.journal import reservations
 from service.markets.trades import Side
+from service.orders import storage
 from service.orders.keeper.deciding import Terms, Why
 from service.orders.keeper.looks import Looked
-from service.orders.model import Order, OrderType
+from service.orders.model import Order, OrderState, OrderType
 from tests.clock import FakeClock
 from tests.service.markets.state.v2chain import ASSETS
 from tests.service.orders.keeper.chain import down
@@ -202,3 +206,81 @@ class TestRolledBack:
         done = await look(world)
         assert (done.executed, done.altered) == (0, 1)
         assert (plans_of(sqlite_url, order.id), state_of(sqlite_url, order.id)[:2]) == (1, ("CANCELED", "altered"))
+
+
+async def cancelled(world: World, order: Order, *, logged: bool) -> None:
+    """As a client's key cancels it, with its entry in the log or without."""
+    now_ms = world.clock.now_ms()
+    entry = NewEntry(
+        act=ORDER_CANCELLED, actor=SYSTEM, details={"orders": [order.id], "client_ids": [], "why": "asked"}
+    )
+
+    def work(c: Connection) -> None:
+        storage.close_resting(c, order, state=OrderState.CANCELED, reason="asked", now_ms=now_ms)
+        reservations.release_order(c, order.id, now_ms)
+        if logged:
+            append(c, [entry], master=world.master, now_ms=now_ms, chain=order.account_id)
+
+    await world.db.run(work)
+
+
+def put_back(url: str, order: Order, row: tuple[Any, ...]) -> None:
+    """The order's row as it was, MAC and all, and what it held."""
+    names = ", ".join(f'"{column.name}" = ?' for column in orders.columns)
+    write(url, f"UPDATE orders SET {names} WHERE id = ?", *row, order.id)
+    write(url, "UPDATE reservations SET released_ms = NULL WHERE order_id = ?", order.id)
+
+
+def row_of(url: str, order: Order) -> tuple[Any, ...]:
+    [row] = read(
+        url, f"SELECT {', '.join(column.name for column in orders.columns)} FROM orders WHERE id = ?", order.id
+    )
+    return tuple(row)
+
+
+async def test_a_cancelled_order_that_is_put_back_whole_is_known_by_who_keeps_it(world: World, sqlite_url: str) -> None:
+    order = await rest(world, 0, 110)
+    row = row_of(sqlite_url, order)
+    await look(world)
+    await cancelled(world, order, logged=False)
+    await look(world)
+    put_back(sqlite_url, order, row)
+    assert ((await look(world)).altered, plans_of(sqlite_url, order.id)) == (1, 0)
+    assert state_of(sqlite_url, order.id) == ("CANCELED", "altered", None)
+    assert held_by(sqlite_url, order.id) == 0
+    assert await recorded(world) == [(str(order.id), INSTALLATION, None)]
+
+
+async def test_a_cancelled_order_that_is_put_back_whole_is_known_by_the_log_after_a_start(
+    world: World, sqlite_url: str
+) -> None:
+    order, honest = await rest(world, 0, 99), await rest(world, 1, 99)
+    row = row_of(sqlite_url, order)
+    await cancelled(world, order, logged=True)
+    put_back(sqlite_url, order, row)
+    done = await look(world)
+    assert (done.altered, plans_of(sqlite_url, order.id), plans_of(sqlite_url, honest.id)) == (1, 0, 1)
+    assert state_of(sqlite_url, order.id) == ("CANCELED", "altered", None)
+
+
+async def test_an_order_that_was_tried_and_rests_again_is_none_that_was_put_back(world: World, sqlite_url: str) -> None:
+    order = await rest(world, 0, 99)
+    await look(world)
+    await look(world)
+
+    def again(c: Connection) -> None:
+        tried = storage.order_by_id(c, order.id, wallet_id=order.wallet_id)
+        assert tried is not None
+        assert tried.plan_id is not None
+        SqlTxStore().reject_plan(c, tried.plan_id, "simulation_reverted: no")
+        now_ms = world.clock.now_ms()
+        later, why = now_ms + 60_000, "simulation_reverted: no"
+        storage.rest_again(
+            c, tried, plan_id=tried.plan_id, retry_after_ms=later, reason=why, master=world.master, now_ms=now_ms
+        )
+        reservations.move_to_order(c, tried.plan_id, order.id)
+
+    await world.db.run(again)
+    done = await look(world)
+    assert (done.altered, state_of(sqlite_url, order.id)[0]) == (0, "NEW")
+    assert done.held_back[Why.BACKING_OFF] == 1
