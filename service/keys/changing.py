@@ -2,9 +2,10 @@
 
 Guarantees: whatever widens needs the authenticator's code and no hold, and whatever does not needs neither
 (`widening`), but for another label of a key with withdraw, by which people know it who approve, or of one that waits,
-by which they know it who activate; a change that does both is one that widens. A key with withdraw is widened by who made it only (`access`). A key that has ended stays as it is.
-A key that gets the trade permission gets the usual limits for what nobody limits. What it may call cools as an address
-does, all of it, where it is more than before, or the key is used from more networks or may withdraw where it did not.
+by which they know it who activate; a change that does both is one that widens. A key with withdraw is widened by who
+made it only (`access`). A key that has ended stays as it is. A key that gets the trade permission gets the usual limits
+for what nobody limits. What it may call cools as an address does, all of it, where it is more than before, or the key
+is used from more networks or may withdraw where it did not.
 The change and its entry in the audit log commit together. A permission that is taken ends what it was needed for and
 was not signed: resting orders here, plans right before they would be signed (`service.workers.presign`).
 Not guaranteed: that what was accepted before another right was narrowed does not happen; revoking ends that.
