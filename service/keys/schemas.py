@@ -1,6 +1,6 @@
 """Bodies and answers of the routes of keys."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -25,12 +25,17 @@ Amounts = Annotated[dict[Annotated[str, Field(max_length=64)], AmountText], Fiel
 Count = Annotated[int, Field(ge=0, le=2**53 - 1, examples=[100])]
 
 
+_IS_ABOUT: Final = "what it places, withdraws, calls and cancels is on. A key with read sees its whole wallet."
+
+
 class Limits(Document):
     """What is null is not limited. USD in dollars, gas in the native asset, assets in whole units, all a UTC day."""
 
-    chains: Names | None = Field(default=None, examples=[["ethereum"]])
-    assets: Names | None = Field(default=None, examples=[["ethereum:USDC"]])
-    markets: Names | None = Field(default=None, examples=[["ethereum:ETHUSDC"]])
+    chains: Names | None = Field(default=None, examples=[["ethereum"]], description=f"Chains that {_IS_ABOUT}")
+    assets: Names | None = Field(default=None, examples=[["ethereum:USDC"]], description=f"Assets that {_IS_ABOUT}")
+    markets: Names | None = Field(
+        default=None, examples=[["ethereum:ETHUSDC"]], description=f"Markets that {_IS_ABOUT}"
+    )
     max_order_usd: AmountText | None = Field(default=None, examples=["500"])
     daily_usd: AmountText | None = Field(default=None, examples=["5000"])
     daily_orders: Count | None = None
