@@ -1,6 +1,8 @@
 """The real app over a real SQLite, with no chain active: for what happens before a route is at work."""
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from service.auth.keys import Created, Permission
 from service.auth.secrets import MasterKey
 from service.auth.signature import sign_request
 from service.build import Services, build
+from service.db.engine import Database
 from service.ids import new_id
 from service.settings import Settings
 from tests.clock import FakeClock
@@ -124,19 +127,16 @@ class Api:
 @asynccontextmanager
 async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
     """A service with one wallet and a key of every kind, each with all permissions of its name only."""
-    master_key_file = directory / "master.key"
-    master = MasterKey.create(master_key_file)
     clock = FakeClock()
     made = Settings(
         data_dir=directory / "data",
-        master_key_file=master_key_file,
+        master_key_file=directory / "master.key",
         **{"sign_in_requests_per_minute": 6_000} | settings,
     )
-    await place_migrated(made.data_dir / "cambist.sqlite")
+    made_keys = await _place_with_keys(made.data_dir / "cambist.sqlite", directory / "master.key", clock)
     # A cheap hash: what is tested here is when one is made, not how long it takes.
     services = replace(await build(made, clock=clock), passwords=PasswordHasher(time_cost=1, memory_kib=64))
     try:
-        made_keys = await services.db.run(lambda c: _keys(c, master, clock.now_ms()))
         # Past the expired key's end.
         clock.advance_ms(1_000)
         app = app_of(services)
@@ -188,6 +188,37 @@ def _routes() -> list[BaseRoute]:
 @cache
 def _pages() -> list[dict[str, Any]]:
     return []
+
+
+async def _place_with_keys(path: Path, master_key_file: Path, clock: FakeClock) -> dict[str, Created]:
+    """A database with a wallet and the keys, and the master key of their MACs: copies of the first of this process.
+
+    Making them takes longer than most tests.
+    """
+    template, made = Path(_directory().name), _made()
+    if not made:
+        master = MasterKey.create(template / "master.key")
+        await place_migrated(template / "cambist.sqlite")
+        database = await Database.open(f"sqlite:///{template / 'cambist.sqlite'}")
+        try:
+            made |= await database.run(lambda c: _keys(c, master, clock.now_ms()))
+        finally:
+            await database.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(template / "cambist.sqlite", path)
+    # With its mode: a master key that others may read is refused.
+    shutil.copy(template / "master.key", master_key_file)
+    return dict(made)
+
+
+@cache
+def _made() -> dict[str, Created]:
+    return {}
+
+
+@cache
+def _directory() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="cambist-keys-")
 
 
 def _keys(c: Connection, master: MasterKey, now_ms: int) -> dict[str, Created]:
