@@ -7,7 +7,8 @@
 
 Guarantees: each accepted request uses its nonce, and leaves an audit entry, in the unit of work that changes something;
 pauses do not stand in the way of a cancel. A replacement is judged first, and its funds are counted with those that the
-cancelled order gives back. Repeated with the same client id, a replacement answers with what it made.
+cancelled order gives back. Repeated with the same client id, a replacement answers with what it made, and with what it
+had cancelled itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection
+import orjson
+from sqlalchemy import Connection, select
 
 from chains.errors import ChainError
 from chains.tx.model import Lane
@@ -28,6 +30,7 @@ from service.auth.callers import Caller
 from service.auth.caveats import Target, caveats_of, decide, require
 from service.auth.restrictions import MarketId
 from service.build import ChainRuntime, Services
+from service.db.models import audit_entries
 from service.errors import ApiError
 from service.ids import new_id
 from service.markets.state.model import StaleMarket
@@ -35,13 +38,15 @@ from service.orders import placement, storage
 from service.orders.altered import UNREAD, close_altered
 from service.orders.closing import cancel as close
 from service.orders.deciding import Decision
-from service.orders.model import Order, OrderState
+from service.orders.model import OPEN_STATES, Order, OrderState
 from service.orders.reasons import ASKED, REPLACED
 from service.orders.terms import Asked
 from service.plans.accepting import accept_once
 from service.plans.funds import BalanceUnknown
 from service.plans.recording import record_placed
 
+ENTRY_NEAR_MS: Final = 60_000
+"""An entry and what it is of are written in one step; their times are read one after the other."""
 MOST_CANCELLED: Final = 1_000
 """Orders of one cancel-all: more than an account may have open by default."""
 
@@ -182,7 +187,7 @@ async def replace(
             raise (refused if failed.code != "replayed" else failed) from exc
         return Replaced(cancelled=cancelled, cancel_error=None, placed=None, place_error=refused, created=True)
     if not placed.created:
-        halves[:] = [(await services.db.read(named), None)]
+        halves[:] = [await services.db.read(lambda c: _cancelled_before(c, caller, named=named, placed=placed.value))]
     cancelled_order, error = halves[0]
     return Replaced(
         cancelled=cancelled_order, cancel_error=error, placed=placed.value, place_error=None, created=placed.created
@@ -204,6 +209,24 @@ def _cancelled(
         return None, error
     _record(c, services, caller, [closed], why=REPLACED)
     return closed, None
+
+
+def _cancelled_before(
+    c: Connection, caller: Caller, *, named: Named, placed: Order
+) -> tuple[Order | None, ApiError | None]:
+    """What the request that made `placed` did about the named order, by the entry that it left."""
+    order = named(c)
+    if order is None:
+        return None, ApiError("order_not_found", "the wallet has no such order")
+    t = audit_entries
+    near = t.c.time_ms.between(placed.created_ms - ENTRY_NEAR_MS, placed.created_ms + ENTRY_NEAR_MS)
+    of_placed = (t.c.chain == caller.account_id) & (t.c.act == ORDER_REPLACED) & (t.c.subject == str(placed.id))
+    details = c.execute(select(t.c.details).where(near, of_placed).limit(1)).scalar_one_or_none()
+    if details is not None and orjson.loads(details).get("cancelled") == order.id:
+        return order, None
+    if order.state in OPEN_STATES:
+        return None, ApiError("order_being_executed", f"order {order.id} was being executed on the chain")
+    return None, ApiError("order_not_open", f"order {order.id} had ended before")
 
 
 def _found(c: Connection, caller: Caller, named: Named) -> Order:

@@ -388,6 +388,7 @@ async def test_a_replacement_uses_the_funds_of_the_order_that_it_replaces_and_re
         again = await replace(stack, old, new, "stop_on_failure")
         assert again.status_code == 200, again.text
         assert again.json()["placed"]["id"] == done["placed"]["id"]
+        assert again.json()["cancelled"]["id"] == done["cancelled"]["id"]
         assert await stack.count(m.orders) == 2
 
 
@@ -406,11 +407,17 @@ async def test_a_replacement_that_is_refused_leaves_the_old_order_unless_failure
         assert answer.json()["cancelled"]["state"] == "CANCELED"
         assert answer.json()["place_error"]["code"] == "insufficient_gas"
         assert answer.json()["placed"] is None
-        good = limit("sell", at(now, "104"), "1")
+        good = limit("sell", at(now, "104"), "1", client_order_id="good")
         assert (await replace(stack, old, good, "stop_on_failure")).json()["code"] == "order_not_open"
         both = (await replace(stack, old, good, "allow_failure")).json()
         assert both["cancel_error"]["code"] == "order_not_open"
         assert both["placed"]["resting"] is True
+        again = (await replace(stack, old, good, "allow_failure")).json()
+        assert [again[name] and again[name].get("code") for name in ("cancelled", "cancel_error")] == [
+            None,
+            "order_not_open",
+        ]
+        assert again["placed"]["id"] == both["placed"]["id"]
 
 
 async def test_a_try_that_reverts_leaves_the_order_resting_with_its_hold_until_the_deadline(
