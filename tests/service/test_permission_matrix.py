@@ -1,6 +1,7 @@
-"""F75: every route by every kind of key and session, out of the routes themselves: a new one is in it unlisted.
+"""F75: every route by every kind of key and session, out of the routes themselves: none is left out.
 
-The kinds are `tests.service.kinds`. A route is asked with no body, and with the one of its examples.
+What a route ought to need is written down apart from it (`tests.service.rights`). The kinds are `tests.service.kinds`. A
+route is asked with no body, and with the one of its examples.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +20,7 @@ from service.routers import ROUTERS
 from tests.service.api import Api, api, code_of
 from tests.service.documented import Documented, example_of, needed, operations
 from tests.service.kinds import KINDS, callers
+from tests.service.rights import by_route
 
 ROUTES: Final = declared_permissions()
 AUTH_CODES: Final = frozenset(
@@ -90,6 +92,11 @@ async def test_every_route_by_every_kind_of_caller(service: Api) -> None:
 async def test_the_matrix_is_of_at_least_eight_kinds_of_key_and_of_every_role_of_a_session(service: Api) -> None:
     assert len([kind for kind in KINDS.values() if not kind.in_session]) >= 8
     assert {kind.session_of for kind in KINDS.values()} >= {"owner", "trader", "approver", "viewer", "stranger"}
+
+
+def test_every_route_needs_what_is_written_down_for_it() -> None:
+    """F75: a route that declares too little is in the matrix with what it declares; here with what it should."""
+    assert {route: needed(found) for route, found in ROUTES.items()} == by_route()
 
 
 def test_the_matrix_has_routes_of_every_kind_and_reading_ones_take_no_other_permission() -> None:
