@@ -1,7 +1,7 @@
 """F75: every route by every kind of key and session, out of the routes themselves: none is left out.
 
-What a route ought to need is written down apart from it (`tests.service.rights`). The kinds are `tests.service.kinds`. A
-route is asked with no body, and with the one of its examples.
+What a route ought to need is written down apart from it (`tests.service.rights`). The kinds are those of
+`tests.service.kinds`. A route is asked with no body, and with the one of its examples.
 """
 
 from collections.abc import AsyncIterator, Sequence
