@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import gc
 import logging
+import os
 import shutil
 import tempfile
 import uuid
@@ -32,6 +33,12 @@ others are at work, and says nothing of how long one takes."""
 
 pytest_plugins = ["tests.chainfixtures", "tests.demo.fixtures"]
 
+_KNOBS: Final = (
+    "CAMBIST_CACHE",
+    "CAMBIST_FAILED_TESTS",
+    *(f"CAMBIST_{what}_" for what in ("ANVIL", "CRASH", "FUZZ", "MACHINE")),
+)
+"""The variables that tests and their tools read; by beginnings."""
 _TEMPLATE: Final = "cambist_template"
 _BOTH: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
@@ -64,6 +71,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         heavy = any(item.get_closest_marker(name) for name in ("chain", "postgres", "e2e", "deep"))
         if heavy and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(MOST_S))
+
+
+def pytest_configure() -> None:
+    """What is set for a service of this machine, or for its clients, is none of the tests' business."""
+    for name in list(os.environ):
+        if name.startswith("CAMBIST_") and not name.startswith(_KNOBS):
+            del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
