@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-LONGEST_LIFE_S: Final = 90.0
+LONGEST_LIFE_S: Final = 300.0
+"""Bounds a life that hangs: one takes a second or two, and many times that beside others."""
 TIMED_OUT: Final = "timed_out"
 KILL: Final = "kill\n"
 

@@ -37,7 +37,7 @@ def test_what_one_test_did_is_gone_in_the_next(ethereum: LocalChain, round_: int
     assert rpc("txpool_status") == {"pending": "0x0", "queued": "0x0"}
     assert rpc("anvil_getAutomine") is True
     head = rpc("eth_getBlockByNumber", "latest", False)
-    assert abs(int(head["timestamp"], 16) - time.time()) < 5
+    assert abs(int(head["timestamp"], 16) - time.time()) < 60
     assert 2 * int(head["baseFeePerGas"], 16) > ETHEREUM.base_fee_wei
     # Left behind on purpose: low fees, a balance, a waiting transaction, a clock ahead, no automine.
     rpc("anvil_mine", hex(50))

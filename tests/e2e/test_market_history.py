@@ -23,7 +23,7 @@ async def traded(stack: Stack, **query: str) -> dict[str, Any]:
 
 async def read_to_the_end(stack: Stack) -> None:
     """Until history is at the block below the head, and what was before it is there too."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             head = await stack.chain().client.head()
             answer = await stack.get("/v1/ethereum/trades", key=None, market="WETHUSDC")

@@ -88,7 +88,7 @@ async def test_running_engines_give_signs_of_life(ethereum: LocalChain, tmp_path
         loops = {"engine-ethereum", "history-ethereum", "keeper-ethereum", PRUNING, EXPIRING}
         async with asyncio.TaskGroup() as group:
             group.create_task(run_workers(stack.services, stop))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while True:
                     workers = (await stack.get("/readyz")).json()["workers"]
                     if loops <= workers.keys():

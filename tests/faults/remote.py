@@ -15,7 +15,7 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.rules import Rule, rule_to_json
 
 T = TypeVar("T")
-CONTROL_TIMEOUT_S: Final = 10.0
+CONTROL_TIMEOUT_S: Final = 60.0
 
 
 class ThreadedProxy:

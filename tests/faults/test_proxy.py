@@ -57,7 +57,7 @@ async def proxy(node: Node) -> AsyncIterator[FaultProxy]:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as opened:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as opened:
         yield opened
 
 
@@ -402,7 +402,7 @@ async def test_effects_tell_one_payment_under_two_nonces_from_a_bump(
 
 async def _subscribe(socket: aiohttp.ClientWebSocketResponse) -> None:
     await socket.send_json({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]})
-    assert "result" in await socket.receive_json(timeout=5)
+    assert "result" in await socket.receive_json(timeout=60)
 
 
 async def test_new_heads_pass_until_the_socket_is_silenced_or_closed(
@@ -411,7 +411,7 @@ async def test_new_heads_pass_until_the_socket_is_silenced_or_closed(
     async with session.ws_connect(proxy.ws_url) as socket:
         await _subscribe(socket)
         node.mine()
-        assert (await socket.receive_json(timeout=5))["params"]["result"]["number"] == "0x1"
+        assert (await socket.receive_json(timeout=60))["params"]["result"]["number"] == "0x1"
 
         silence = Rule(action=Silence(), method="eth_subscription")
         proxy.add(silence)
@@ -423,14 +423,14 @@ async def test_new_heads_pass_until_the_socket_is_silenced_or_closed(
         proxy.clear()
         proxy.add(Rule(action=CloseSocket(), method="eth_subscription"))
         node.mine()
-        assert (await socket.receive(timeout=5)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        assert (await socket.receive(timeout=60)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
 
 
 async def test_other_calls_over_the_websocket_obey_the_rules(session: aiohttp.ClientSession, proxy: FaultProxy) -> None:
     proxy.add(Rule(action=Lie(about=About.CHAIN_ID, value=9)))
     async with session.ws_connect(proxy.ws_url) as socket:
         await socket.send_json({"jsonrpc": "2.0", "id": 5, "method": "eth_chainId", "params": []})
-        assert await socket.receive_json(timeout=5) == {"jsonrpc": "2.0", "id": 5, "result": "0x9"}
+        assert await socket.receive_json(timeout=60) == {"jsonrpc": "2.0", "id": 5, "result": "0x9"}
 
 
 # -- life and remote control --------------------------------------------------------------------------------
@@ -454,7 +454,7 @@ def test_a_proxy_in_a_thread_is_scripted_from_another_process(node: Node) -> Non
         request = urllib.request.Request(
             url, data=json.dumps(payload).encode(), headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.loads(response.read())
 
     with ThreadedProxy(FaultProxy(node.url)) as proxy:

@@ -124,7 +124,7 @@ async def test_run_takes_work_when_woken_and_ends_when_told(bench: Bench) -> Non
     running = asyncio.create_task(bench.engine.run(stop))
     await bench.queue("p", PAY)
     bench.engine.wake()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await bench.seen.mined.wait()
         stop.set()
         await running
@@ -582,5 +582,5 @@ async def test_run_ends_when_told_even_while_the_node_is_down(bench: Bench) -> N
     running = asyncio.create_task(bench.engine.run(stop))
     await asyncio.sleep(0)
     stop.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await running

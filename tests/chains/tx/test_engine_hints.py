@@ -1,6 +1,7 @@
 """F43: a running engine with a WebSocket that is well, silent, closing, flooding, lying, or not there at all."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -64,7 +65,7 @@ async def following(bench: Bench, socket_url: str, *, poll_ms: int) -> AsyncIter
 
 async def knows(bench: Bench, number: int) -> None:
     """Until the engine has worked off that block."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (known := bench.engine.known_head) is None or known.header.number < number:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -72,7 +73,7 @@ async def knows(bench: Bench, number: int) -> None:
 async def test_a_hint_makes_the_engine_look_at_once(chain: tuple[Bench, FaultProxy]) -> None:
     bench, proxy = chain
     async with following(bench, proxy.ws_url, poll_ms=NEVER_MS) as heard:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await heard.wait()
         await knows(bench, 5)
         for number in (6, 7, 8):
@@ -91,7 +92,7 @@ async def test_F43_with_a_sick_socket_polling_goes_on_as_without_one(
         async with following(bench, url, poll_ms=SOON_MS):
             await bench.queue("p", CallRequest(to=SINK, value_wei=1_000))
             bench.engine.wake()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await bench.tap.sent.wait()
             for number in (6, 7, 8, 9, 10):
                 await asyncio.to_thread(bench.mine)
@@ -103,8 +104,14 @@ async def test_a_flood_of_hints_costs_looks_at_the_head_and_nothing_more(chain: 
     bench, proxy = chain
     async with serving(floods) as flood, following(bench, flood, poll_ms=NEVER_MS):
         await knows(bench, 5)
-        before = proxy.count("eth_getBlockByNumber"), proxy.count("eth_getTransactionReceipt")
+        before, began_s = (
+            (proxy.count("eth_getBlockByNumber"), proxy.count("eth_getTransactionReceipt")),
+            time.monotonic(),
+        )
         await asyncio.sleep(0.5)
+        while proxy.count("eth_getBlockByNumber") == before[0]:  # noqa: ASYNC110  it counts in another thread
+            await asyncio.sleep(0.05)
         after = proxy.count("eth_getBlockByNumber"), proxy.count("eth_getTransactionReceipt")
-    assert 1 <= after[0] - before[0] <= 0.5 / TIMES.least_gap_s + 1
+        took_s = time.monotonic() - began_s
+    assert after[0] - before[0] <= took_s / TIMES.least_gap_s + 2
     assert after[1] == before[1]

@@ -89,7 +89,7 @@ class Unsteady(TradingChain):
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not await condition():  # noqa: ASYNC110 - it is a question to the database
             await asyncio.sleep(0.02)
 
@@ -133,7 +133,7 @@ async def test_a_question_that_hangs_does_not_keep_the_process(sqlite_db: Databa
         raise AssertionError
 
     chain.head = hangs  # type: ignore[method-assign]
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(ingester(sqlite_db, chain).run(stop))
         await asked.wait()
         stop.set()
