@@ -15,7 +15,7 @@ GENESIS: Final = "0x" + "00" * 31 + "01"
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that has no event of its own."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 

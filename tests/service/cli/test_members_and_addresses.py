@@ -107,7 +107,7 @@ async def test_the_operator_keeps_the_address_book_on_the_host(
 
     def act(settings: object, name: str, params: dict[str, Any], *, doing: str) -> Any:
         done = perform(ada.service.services, name, params, Operator(uid=1000, name="root"))
-        return asyncio.run_coroutine_threadsafe(done, loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(done, loop).result(timeout=150)
 
     monkeypatch.setattr(addresses, "act", act)
     monkeypatch.setattr(addresses, "settings_of_host", lambda: None)
@@ -126,7 +126,7 @@ async def test_the_operator_lists_users_and_resets_a_lost_authenticator(
 
     def act(settings: object, name: str, params: dict[str, Any], *, doing: str) -> Any:
         done = perform(ada.service.services, name, params, Operator(uid=1000, name="root"))
-        return asyncio.run_coroutine_threadsafe(done, loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(done, loop).result(timeout=150)
 
     monkeypatch.setattr(users, "act", act)
     monkeypatch.setattr(users, "settings_of_host", lambda: None)

@@ -45,7 +45,7 @@ class Bridge(httpx.BaseTransport):
                 headers = dict(request.headers)
                 return await client.request(request.method, request.url, content=content, headers=headers)
 
-        answer = asyncio.run_coroutine_threadsafe(send(), self.loop).result(timeout=30)
+        answer = asyncio.run_coroutine_threadsafe(send(), self.loop).result(timeout=150)
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 

@@ -30,6 +30,7 @@ from service.markets.state.states import (
     PoolStates,
 )
 from tests.clock import FakeClock
+from tests.examples import examples
 from tests.service.markets.state.v2chain import (
     CONFIG,
     DAI,
@@ -421,7 +422,7 @@ async def running(chain: V2Chain, clock: FakeClock) -> AsyncIterator[PoolStates]
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- what is waited for is a loop's doing, which tells nobody
             await asyncio.sleep(0.002)
 
@@ -514,7 +515,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(steps=STEPS)
 async def test_whatever_happens_a_view_is_the_chains_state(steps: list[tuple[str, Any]]) -> None:
     chain, clock = V2Chain(), FakeClock()
