@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -62,6 +63,9 @@ def run(service: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     real = httpx.Client
     monkeypatch.setenv("CAMBIST_SESSION", str(tmp_path / "home" / "session.toml"))
     monkeypatch.setenv("CAMBIST_URL", "http://127.0.0.1")
+    # "In 90 days" is by the client's clock, which here is the service's.
+    clock = SimpleNamespace(time_ns=lambda: service.clock.now_ms() * 1_000_000)
+    monkeypatch.setattr("service.cli.my_keys.time", clock)
 
     async def invoke(*words: str, as_json: bool = True) -> Any:
         bridge = Bridge(service, asyncio.get_running_loop())
