@@ -5,6 +5,7 @@ import fcntl
 import gc
 import logging
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -26,6 +27,7 @@ from service.accounts import totp
 from service.db.engine import Database
 from tests.clock import FakeClock
 from tests.databases import place_migrated, remember_compiled_statements
+from tests.examples import WHOLE
 
 MOST_S: Final = 600
 """For a test that starts processes, where nothing else is said: it bounds a test that hangs, on a machine on which six
@@ -40,16 +42,37 @@ _KNOBS: Final = (
 )
 """The variables that tests and their tools read; by beginnings."""
 _TEMPLATE: Final = "cambist_template"
+_E2E: Final = Path(__file__).parent / "e2e"
+_LEFT_OUT: Final = re.compile(r"\bnot (\w+)")
+_MARKS_OF_MODULE: Final = re.compile(r"^pytestmark = .*", re.MULTILINE)
+_MARK: Final = re.compile(r"\bpytest\.mark\.(\w+)")
 _BOTH: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 # Examples that are the same at each run: what a commit broke fails at that commit, and nothing fails for being slow
 # beside others. `--hypothesis-profile=explore` goes where nobody was: run it now and then, and keep as an `@example`
 # what it finds.
 _EVERYWHERE: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", _EVERYWHERE, derandomize=True, max_examples=40)
-settings.register_profile("whole", _EVERYWHERE, derandomize=True, max_examples=100)
+settings.register_profile("quick", _EVERYWHERE, derandomize=True, max_examples=25)
+settings.register_profile("whole", _EVERYWHERE, derandomize=True, max_examples=WHOLE)
 settings.register_profile("explore", _EVERYWHERE, max_examples=1_000)
 settings.load_profile("whole")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is left out as a whole is not imported: the fast loop would read a third of all modules for nothing."""
+    left_out = set(_LEFT_OUT.findall(config.option.markexpr))
+    if collection_path == _E2E:
+        return "e2e" in left_out or None
+    if not left_out or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+        return None
+    marks = _MARKS_OF_MODULE.search(collection_path.read_text("utf-8"))
+    return (marks is not None and not left_out.isdisjoint(_MARK.findall(marks[0]))) or None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Whatever is in the directory: so nothing in it is left out for its place and never run for its markers."""
+    if _E2E in item.path.parents:
+        item.add_marker(pytest.mark.e2e)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -32,6 +32,14 @@ def data_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_trio() -> Iterator[None]:
+    """httpx looks for trio at each request to an app in this process: through all directories of modules, in vain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.asgi.is_running_trio", lambda: False)
+        yield
+
+
 def once(load: Callable[..., Any]) -> Callable[..., Any]:
     """As `load`, whose packaged files are read the first time only; an operator's file is read each time."""
     remembered = cache(load)

@@ -13,6 +13,7 @@ from chains.signing import eip1559
 from chains.signing.signer import LocalSigner, UnlockedKey
 from chains.types import Address, ChainId, Fees, UnsignedTx, address_from_bytes
 from chains.units import MAX_UINT256
+from tests.examples import examples
 
 KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 """The first development key of Anvil and Hardhat: public, holds nothing."""
@@ -73,7 +74,7 @@ transactions = st.builds(
 keys = st.integers(1, 2**255).map(lambda number: number.to_bytes(32, "big"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(key=keys, tx=transactions)
 def test_every_transaction_has_the_bytes_that_eth_account_makes(key: bytes, tx: UnsignedTx) -> None:
     signed = UnlockedKey(key).sign(tx)
@@ -82,7 +83,7 @@ def test_every_transaction_has_the_bytes_that_eth_account_makes(key: bytes, tx: 
     assert signed.hash == "0x" + digest.hex()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(key=keys, tx=transactions)
 def test_signed_bytes_tell_their_transaction_and_sender(key: bytes, tx: UnsignedTx) -> None:
     unlocked = UnlockedKey(key)
@@ -123,7 +124,7 @@ def test_truncated_bytes_are_not_a_transaction(cut: int) -> None:
         eip1559.is_signed_by(UnlockedKey(KEY).sign(TX).raw[:cut], SENDER)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused_and_never_crash_the_decoder(raw: bytes) -> None:
     with pytest.raises(SigningError):

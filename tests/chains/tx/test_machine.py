@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.chains.tx.model.machine import EngineMachine, Tally
 
-SHORT_EXAMPLES: Final = 50
+SHORT_EXAMPLES: Final = 25
 SHORT_STEPS: Final = 40
 DEEP_EXAMPLES: Final = 800
 DEEP_STEPS: Final = 50

@@ -18,6 +18,7 @@ from contracts.routing.model import GraphPool, RoutedSwap
 from contracts.routing.paths import find_paths
 from contracts.routing.search import find_route
 from tests.contracts.routing.markets import ASSETS, BLOCK, USDC, WBTC, WETH, units, v2_pool, v3_pool
+from tests.examples import examples
 
 DEPLOYMENTS = load_deployments()
 GRID = 64
@@ -85,7 +86,7 @@ def net(found: RoutedSwap, gas: GasPricing) -> int:
     return found.amount_out - cost if found.exact == "in" else -found.amount_in - cost
 
 
-@settings(max_examples=40, deadline=None, phases=PHASES)
+@settings(max_examples=examples(40), deadline=None, phases=PHASES)
 @given(parallel(), SIZES, GAS)
 def test_no_division_on_a_grid_is_better(pools: list[GraphPool], eth: int, gwei: int) -> None:
     amount = eth * 10**18
@@ -110,7 +111,7 @@ def test_no_division_on_a_grid_is_better(pools: list[GraphPool], eth: int, gwei:
     assert net(found, gas) >= best - abs(best) // 1_000_000 - gas.cost(V3_TICK)
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=examples(60), deadline=None, phases=PHASES)
 @given(webs(), SIZES, DIRECTIONS, GAS)
 def test_a_split_nets_no_less_than_the_best_path_alone(
     pools: list[GraphPool], eth: int, exact: Exact, gwei: int
@@ -130,7 +131,7 @@ def test_a_split_nets_no_less_than_the_best_path_alone(
     assert all(leg.amount_in > 0 and leg.amount_out > 0 for leg in found.legs)
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=examples(60), deadline=None, phases=PHASES)
 @given(webs(), SIZES, DIRECTIONS)
 def test_an_amount_is_found_whatever_the_order_of_pools(pools: list[GraphPool], eth: int, exact: Exact) -> None:
     amount = units("WBTC" if exact == "in" else "WETH", eth=eth) // 8
@@ -141,7 +142,7 @@ def test_an_amount_is_found_whatever_the_order_of_pools(pools: list[GraphPool], 
     assert route(pools[::-1], WBTC, WETH, amount=amount, exact=exact, gwei=20) == found
 
 
-@settings(max_examples=40, deadline=None, phases=PHASES)
+@settings(max_examples=examples(40), deadline=None, phases=PHASES)
 @given(webs(), SIZES)
 def test_no_subset_of_paths_is_much_better_than_the_choice(pools: list[GraphPool], eth: int) -> None:
     amount = units("WBTC", eth=eth) // 8

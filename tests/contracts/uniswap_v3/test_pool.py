@@ -22,6 +22,7 @@ from contracts.uniswap_v3.pool import Initialized, PositionChanged, Swapped, V3P
 from contracts.uniswap_v3.quoting import quote_exact_in
 from contracts.uniswap_v3.ticks import TickLiquidity, TickMap, WordRange, word_of
 from tests.contracts.uniswap_v3.pools import ADDRESS, make_pool, pools
+from tests.examples import examples
 
 ONE = 10**18
 BLOCK = BlockRef(number=1, hash=BlockHash("0x" + "0" * 64))
@@ -226,7 +227,7 @@ def test_other_logs_say_nothing_and_malformed_ones_raise() -> None:
             logs.decode(log)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(pool=pools())
 def test_a_pool_is_read_back_from_what_a_node_would_answer(pool: V3Pool) -> None:
     assert _driven(reading.load_pool(ADDRESS, fee_pips=pool.fee_pips, tick_spacing=pool.tick_spacing), pool) == pool

@@ -14,6 +14,7 @@ from service.db.models import journal_entries, metadata
 from service.journal import books, reservations
 from service.journal.books import Change
 from service.journal.reservations import NotEnoughFree
+from tests.examples import examples
 from tests.service.books_seed import ETH, ETHEREUM, NOW_MS, USDC, block_at, seed_owner, seed_plan, tx_hash
 
 ASSETS = st.sampled_from([ETH, USDC])
@@ -142,4 +143,4 @@ class Books(RuleBasedStateMachine):
 
 
 BooksTest = Books.TestCase
-BooksTest.settings = settings(max_examples=40, stateful_step_count=25, deadline=None, database=None)
+BooksTest.settings = settings(max_examples=examples(40), stateful_step_count=25, deadline=None, database=None)

@@ -16,7 +16,7 @@ from tests.service.orders.keeper.oracle import Oracle
 from tests.service.orders.keeper.world import DEPTH, World
 
 BLOCKS: Final = 45
-SEEDS: Final = (1, 2)
+SEEDS: Final = (1, pytest.param(2, marks=pytest.mark.deep))
 
 
 class Killed(BaseException):

@@ -15,6 +15,7 @@ from contracts.routing.model import GraphPool
 from service.orders.keeper.rates import FRACTION_BITS, best_rate, may_reach, rate_asked
 from tests.contracts.routing.markets import USDC, WBTC, WETH, v2_pool, v3_pool
 from tests.contracts.routing.test_search_properties import PHASES, route
+from tests.examples import examples
 
 DIRECTIONS = st.permutations([WETH, USDC, WBTC])
 EXACTS: st.SearchStrategy[Exact] = st.sampled_from(["in", "out"])
@@ -31,7 +32,7 @@ def pools_of(seed: int) -> list[GraphPool]:
     return pools
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=examples(60), deadline=None, phases=PHASES)
 @given(st.integers(0, 10**6), DIRECTIONS, EXACTS, st.integers(1, 10**6))
 def test_no_route_is_better_than_the_best_rate(seed: int, tokens: list[object], exact: Exact, millionths: int) -> None:
     sold, bought = tokens[0], tokens[1]
