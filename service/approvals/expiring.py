@@ -11,15 +11,16 @@ from functools import partial
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, type_coerce
+from sqlalchemy.types import NullType
 
-from chains.tx.store import StaleState
+from chains.tx.store import StaleState, UnusableRow
 from service.approvals.clearances import clearance_of
 from service.approvals.model import ClearState
 from service.audit.acts import APPROVAL_EXPIRED
 from service.audit.appending import append
 from service.audit.model import SYSTEM, NewEntry, Subject
-from service.auth.authority import Tampered
+from service.auth.authority import Tampered, contained
 from service.build import Services
 from service.db.models import clearances, withdrawals
 from service.withdrawals.ending import reject_waiting
@@ -60,8 +61,14 @@ async def expire_late(services: Services) -> int:
 
 
 async def _ended(services: Services, withdrawal_id: int, account_id: int) -> int:
+    def work(c: Connection) -> int:
+        with contained(but=(Tampered, LookupError)):
+            return _expire(c, services, withdrawal_id, account_id)
+
     try:
-        return await services.db.run(lambda c: _expire(c, services, withdrawal_id, account_id))
+        return await services.db.run(work)
+    except UnusableRow as exc:
+        _log.error("a late approval cannot be ended", withdrawal=withdrawal_id, reason=str(exc))
     except (StaleState, LookupError) as exc:
         # Decided at this moment, or of a chain that is not described any more.
         _log.info("a late approval stays", withdrawal=withdrawal_id, reason=str(exc))
@@ -74,7 +81,8 @@ async def _ended(services: Services, withdrawal_id: int, account_id: int) -> int
 def _late(c: Connection, *, now_ms: int, after_id: int) -> list[tuple[int, int]]:
     t = clearances.join(withdrawals, withdrawals.c.id == clearances.c.withdrawal_id)
     rows = c.execute(
-        select(clearances.c.withdrawal_id, clearances.c.account_id)
+        # As it is stored: one that is none spoils its own withdrawal, not the page.
+        select(clearances.c.withdrawal_id, type_coerce(clearances.c.account_id, NullType()).label("account_id"))
         .select_from(t)
         .where(
             clearances.c.state == ClearState.PENDING,

@@ -9,16 +9,20 @@ delete it; backups and the audit log are against that.
 """
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar
 
 import orjson
+import structlog
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table
+from sqlalchemy.exc import IntegrityError, MultipleResultsFound, NoResultFound
 
 from chains.errors import ChainError
+from chains.tx.store import UnusableRow
 from contracts.errors import ContractError
 from contracts.ratio import Ratio
 from service.auth.secrets import MasterKey
@@ -28,6 +32,7 @@ T = TypeVar("T")
 
 COLUMN: Final = "mac"
 _LENGTH_BYTES: Final = 4
+_log: Final = structlog.get_logger("cambist.integrity")
 UNREADABLE: Final = (
     ValueError,
     TypeError,
@@ -47,6 +52,22 @@ class Tampered(Exception):
     def __init__(self, table: Table) -> None:
         super().__init__(f"a row of {table.name} fails its integrity check")
         self.table: Final = table.name
+
+
+@contextmanager
+def contained(*, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Around what is done in a unit of work for one order, plan or slot of many; what is in `but` comes out as it is.
+
+    Raises: UnusableRow: a row that it needs makes no sense, or does not fit the others. What it is of stands still.
+    """
+    passing: tuple[type[Exception], ...] = (UnusableRow, *but)
+    try:
+        yield
+    except passing:
+        raise
+    except (Tampered, IntegrityError, NoResultFound, MultipleResultsFound, *UNREADABLE) as exc:
+        _log.critical("a row makes no sense: what it is of stands still", exc_info=True)
+        raise UnusableRow(f"a row that it needs makes no sense: {type(exc).__name__}") from exc
 
 
 def mac(master: MasterKey, table: Table, row: RowMapping | Mapping[str, Any]) -> bytes:

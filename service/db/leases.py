@@ -13,13 +13,22 @@ that lives finds that it cannot write.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+import orjson
+from sqlalchemy import Connection, delete, insert, select, type_coerce, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import NullType
 
 from chains.tx.leases import LeaseLost, LeaseName
 from chains.types import Address
 from service.db.models import leases, process_beats, processes
+
+NO_BEAT: Final = -1
+"""In place of a count that is none."""
+# As they are stored: one row that makes no sense must not end the worker that reads all of them.
+_WALLETS: Final = type_coerce(processes.c.wallets, NullType())
+_BEAT: Final = type_coerce(process_beats.c.beat, NullType())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +59,29 @@ def beat(c: Connection, process_id: str, *, wallets: Collection[Address]) -> Non
     if c.execute(raised.values(beat=process_beats.c.beat + 1)).rowcount != 1:
         raise LeaseLost("this process was taken for dead; others may work on what it held")
     of_process = processes.c.id == process_id
-    if c.execute(select(processes.c.wallets).where(of_process)).scalar_one() != sorted(wallets):
+    if _wallets(c.execute(select(_WALLETS).where(of_process)).scalar_one()) != frozenset(wallets):
         c.execute(update(processes).where(of_process).values(wallets=sorted(wallets)))
 
 
 def registered(c: Connection) -> Sequence[Process]:
-    """All of them, by id."""
+    """All of them, by id. One whose row makes no sense can sign for nothing, and is dead if it beats no more."""
     joined = processes.join(process_beats)
-    rows = c.execute(
-        select(processes.c.id, processes.c.wallets, process_beats.c.beat).select_from(joined).order_by(processes.c.id)
-    )
-    return [Process(id=row.id, wallets=frozenset(row.wallets), beat=row.beat) for row in rows]
+    rows = c.execute(select(processes.c.id, _WALLETS, _BEAT).select_from(joined).order_by(processes.c.id)).all()
+    return [
+        Process(id=row[0], wallets=_wallets(row[1]), beat=row[2] if isinstance(row[2], int) else NO_BEAT)
+        for row in rows
+    ]
+
+
+def _wallets(stored: object) -> frozenset[Address]:
+    """What a process's row says that it can sign for; nothing, where it says nothing of the kind."""
+    try:
+        found = orjson.loads(stored) if isinstance(stored, str) else None
+    except orjson.JSONDecodeError:
+        return frozenset()
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return frozenset()
+    return frozenset(Address(one) for one in found)
 
 
 def remove(c: Connection, process_id: str, *, seen_beat: int | None = None) -> bool:

@@ -18,7 +18,8 @@ from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, insert, select, type_coerce, update
+from sqlalchemy.types import NullType
 
 from chains.tx.model import Outcome, PlanId
 from chains.tx.store import StaleState
@@ -152,8 +153,10 @@ class RestingStamp(NamedTuple):
 
 def resting_stamps(c: Connection, chain_id: ChainId) -> Mapping[int, RestingStamp]:
     """All resting orders of a chain by id, oldest first: a few columns of each, where `resting` reads whole rows."""
-    columns = (orders.c.id, orders.c.updated_ms, orders.c.tries, orders.c.retry_after_ms, orders.c.triggered_ms)
-    query = select(*columns).where(orders.c.chain_id == chain_id, _RESTS).order_by(orders.c.id)
+    # As they are stored: what makes no sense is found where the order itself is read, and keeps no other.
+    changing = (orders.c.updated_ms, orders.c.tries, orders.c.retry_after_ms, orders.c.triggered_ms)
+    stored = [type_coerce(column, NullType()) for column in changing]
+    query = select(orders.c.id, *stored).where(orders.c.chain_id == chain_id, _RESTS).order_by(orders.c.id)
     return {row[0]: RestingStamp(*row[1:]) for row in c.execute(query)}
 
 

@@ -17,10 +17,10 @@ from chains.tx.model import Attempt, AttemptKind, Intent, Lane, Plan, Tx
 from chains.tx.reasons import HoldCode, RejectCode
 from chains.tx.store import Clock, TxObserver
 from chains.types import Receipt, TxHash
+from service.auth.authority import contained
 from service.db import models as m
 from service.db.txstore import SqlTxStore
 from service.observability.metrics import Metrics
-from service.workers.unread import contained
 
 _CREATED: Final = select(type_coerce(m.plans.c.created_ms, NullType()))
 _CHANGED: Final = (RejectCode.PAYLOAD_MISMATCH, RejectCode.UNUSABLE_ROW, RejectCode.SIGNED_BEFORE)

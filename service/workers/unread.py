@@ -2,21 +2,16 @@
 
 Guarantees: nothing of the rows is read but their ids, so that none keeps a lane, a key's revocation or the other plans;
 in the caller's unit of work the order, withdrawal or transaction ends, as far as it has not, with what let it be
-signed; what a transaction of it moved is booked for whose wallet it is by the wallet's own MAC. Where even that cannot
-be written, since a row of the account's books is none, `contained` says so in the engine's words: it tries again.
+signed; what a transaction of it moved is booked for whose wallet it is by the wallet's own MAC.
 Not guaranteed: that its account is told of more than its balance, since whose it is cannot be believed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection, Table, select, update
-from sqlalchemy.exc import IntegrityError, MultipleResultsFound, NoResultFound
 
 from chains.tx.model import Intent, PlanId
-from chains.tx.store import UnusableRow
 from service.accounts.wallets import wallet_by_address
 from service.approvals import clearances
 from service.audit.acts import SIGNING_REFUSED
@@ -26,7 +21,7 @@ from service.audit.model import Subject as Named
 from service.auth.authority import UNREADABLE, Tampered
 from service.auth.secrets import MasterKey
 from service.db.models import order_plans, transactions, withdrawals
-from service.journal.books import Cause, UnknownAccount
+from service.journal.books import Cause
 from service.orders.altered import end_unread as end_order
 from service.orders.reasons import ALTERED
 from service.plans.booking import Subject
@@ -36,21 +31,6 @@ from service.withdrawals.model import WithdrawalState
 
 _WAITING: Final = (WithdrawalState.AWAITING_APPROVAL, WithdrawalState.PROCESSING)
 _log: Final = structlog.get_logger("cambist.integrity")
-
-
-@contextmanager
-def contained() -> Iterator[None]:
-    """Around what an observer does for one plan or slot.
-
-    Raises: UnusableRow: a row that it needs makes no sense, or does not fit the others. What it is of stands still.
-    """
-    try:
-        yield
-    except UnusableRow:
-        raise
-    except (Tampered, UnknownAccount, IntegrityError, NoResultFound, MultipleResultsFound, *UNREADABLE) as exc:
-        _log.critical("what follows on the chain cannot be written: a row makes no sense", exc_info=True)
-        raise UnusableRow(f"a row that it needs makes no sense: {type(exc).__name__}") from exc
 
 
 def end_unread(c: Connection, plan_id: PlanId, *, master: MasterKey, now_ms: int) -> None:

@@ -22,7 +22,7 @@ from chains.config import ChainConfig
 from chains.errors import ChainError
 from chains.tx.context import Backoff, wait_for_any
 from chains.tx.leases import FencedUnitOfWork, LeaseName, Leases
-from chains.tx.store import Clock, StaleState, StoreUnavailable, UnitOfWork
+from chains.tx.store import Clock, StaleState, StoreUnavailable, UnitOfWork, UnusableRow
 from chains.types import ChainId
 from contracts.assets import AssetList
 from contracts.deployments import Deployments
@@ -47,7 +47,7 @@ PRUNE_PAUSE_MS: Final = 100
 """Between two units of work that take rows away, so that others get their turn."""
 STOP_GRACE_S: Final = 1.0
 """For what is under way when stopping."""
-PAUSES: Final = (ChainError, ContractError, StaleState, StoreUnavailable)
+PAUSES: Final = (ChainError, ContractError, StaleState, StoreUnavailable, UnusableRow)
 """What is tried again: a node's answer that is none, or makes no sense, and a lost race for a row."""
 
 log = logging.getLogger(__name__)

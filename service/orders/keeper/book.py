@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, or_, select, type_coerce
+from sqlalchemy.types import NullType
 
 from chains.tx.model import UNMINED_TX_STATES, IntentState, TxState
 from chains.types import CallRequest, ChainId
@@ -21,8 +22,10 @@ from contracts.assets import AssetList
 from contracts.decoding import decode_call
 from contracts.deployments import Deployments
 from contracts.swaps import Swap
+from service.auth.authority import sift
 from service.auth.secrets import MasterKey
 from service.db.models import intents, plans, txs, wallets
+from service.db.txloading import address_of
 from service.markets.trades import Side
 from service.orders import storage
 from service.orders.keeper.deciding import Terms, terms_of
@@ -99,7 +102,8 @@ class RestingBook:
         wrong = {order.id for order in found} - {order.id for order in orders}
         altered: dict[int, str | None] = dict.fromkeys(sorted(wrong.union(unread)))
         for order_id in changed:
-            if stamps[order_id].tries <= self._left.get(order_id, -1):
+            # Of one that makes no sense the number may be none.
+            if order_id not in altered and stamps[order_id].tries <= self._left.get(order_id, -1):
                 altered[order_id] = PUT_BACK
         return Changes(stamps=stamps, orders=orders, altered=altered)
 
@@ -121,31 +125,38 @@ def on_its_way(
     c: Connection, chain_id: ChainId, *, above: int, assets: AssetList, deployments: Deployments
 ) -> list[Swap]:
     """Our swaps, of all wallets, that are queued, sent, or mined above that height: oldest first."""
-    columns = (intents.c.wallet, intents.c.to_address, intents.c.value_wei, intents.c.data)
+    columns = (intents.c.to_address, intents.c.value_wei, intents.c.data)
     is_later = and_(txs.c.state.in_([TxState.MINED, TxState.CONFIRMED]), txs.c.block_number > above)
     sent = (
-        select(*columns)
+        select(intents.c.id, *columns)
         .join(txs, txs.c.intent_id == intents.c.id)
         .where(txs.c.chain_id == chain_id, or_(txs.c.state.in_(sorted(UNMINED_TX_STATES)), is_later))
         .order_by(txs.c.id)
     )
     queued = (
-        select(*columns)
+        select(intents.c.id, *columns)
         .join(plans, plans.c.id == intents.c.plan_id)
         .where(intents.c.chain_id == chain_id, intents.c.state == IntentState.QUEUED)
         .order_by(plans.c.sequence, intents.c.position)
     )
-    rows = [*c.execute(sent).all(), *c.execute(queued).all()]
-    calls = [CallRequest(to=row.to_address, data=bytes(row.data), value_wei=row.value_wei) for row in rows]
+    # What makes no sense is signed by nobody any more.
+    found = [sift(c, query, table=intents, id_=intents.c.id, make=lambda row: row) for query in (sent, queued)]
+    calls = [
+        CallRequest(to=row["to_address"], data=bytes(row["data"]), value_wei=row["value_wei"])
+        for rows in found
+        for row in rows.intact
+    ]
     decoded = [decode_call(deployments, assets, chain_id, call) for call in calls]
-    return [found for found in decoded if isinstance(found, Swap)]
+    return [one for one in decoded if isinstance(one, Swap)]
 
 
 def busy_wallets(c: Connection, chain_id: ChainId) -> frozenset[int]:
     """Wallets of which something is queued or not mined on the chain."""
-    queued = select(intents.c.wallet).where(intents.c.chain_id == chain_id, intents.c.state == IntentState.QUEUED)
-    unmined = select(txs.c.wallet).where(txs.c.chain_id == chain_id, txs.c.state.in_(sorted(UNMINED_TX_STATES)))
-    addresses = {*c.execute(queued).scalars(), *c.execute(unmined).scalars()}
+    wallet = type_coerce(intents.c.wallet, NullType()), type_coerce(txs.c.wallet, NullType())
+    queued = select(wallet[0]).where(intents.c.chain_id == chain_id, intents.c.state == IntentState.QUEUED)
+    unmined = select(wallet[1]).where(txs.c.chain_id == chain_id, txs.c.state.in_(sorted(UNMINED_TX_STATES)))
+    stored = {*c.execute(queued).scalars(), *c.execute(unmined).scalars()}
+    addresses = {address for one in stored if (address := address_of(one)) is not None}
     if not addresses:
         return frozenset()
     return frozenset(c.execute(select(wallets.c.id).where(wallets.c.address.in_(sorted(addresses)))).scalars())

@@ -56,6 +56,8 @@ class Why(StrEnum):
     """The very transaction fails, or moves less than the limit says."""
     ALTERED = "altered"
     """Its row is not as the service wrote it: it is closed."""
+    UNUSABLE = "unusable"
+    """A row that it depends on, of its books, wallet or pauses, makes no sense: a person has to look."""
     CHANGED = "changed"
     """It was cancelled or changed while it was looked at."""
 

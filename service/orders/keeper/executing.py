@@ -23,14 +23,14 @@ from chains.crashpoints import reach
 from chains.errors import ExecutionReverted, MethodUnavailable, RpcRefused
 from chains.tx.leases import FencedUnitOfWork
 from chains.tx.model import Lane
-from chains.tx.store import Clock, DuplicateId, StaleState
+from chains.tx.store import Clock, DuplicateId, StaleState, UnusableRow
 from chains.types import Address
 from contracts.errors import UnsafeSwap
 from contracts.swaps import SwapCall
 from service import pauses
 from service.accounts.wallets import get_wallet
 from service.auth import budgets, keys
-from service.auth.authority import Tampered
+from service.auth.authority import Tampered, contained
 from service.auth.caveats import Cost, Kind, limits
 from service.auth.key_model import ApiKey, Permission
 from service.auth.secrets import MasterKey
@@ -97,11 +97,13 @@ class Executor:
             LeaseLost: another process keeps this chain's orders. StoreUnavailable: the database did not answer.
         """
         try:
-            wallet = (await uow.read(lambda c: self._standing(c, order))).wallet
+            wallet = (await uow.read(lambda c: self._stands(c, order))).wallet
             await self._guard(order, priced)
             ready = await self._ready(order, priced, wallet)
             reach("K18")
-            sent = await uow.run(lambda c: self._commit(c, order, ready, wallet=wallet))
+            sent = await uow.run(lambda c: self._take(c, order, ready, wallet=wallet))
+        except UnusableRow as exc:
+            return HoldBack(why=Why.UNUSABLE, detail=str(exc))
         except NotTaken as refused:
             if refused.held_back.why is Why.ALTERED:
                 await self.close_altered(order.id, uow=uow, why=refused.held_back.detail)
@@ -113,7 +115,16 @@ class Executor:
     async def close_altered(self, order_id: int, *, uow: FencedUnitOfWork[Connection], why: str | None = None) -> bool:
         """Close an order that rests and is not as the service wrote it; False: it is, or does not rest any more."""
         master, now_ms = self._master, self._clock.now_ms()
-        return await uow.run(lambda c: close_altered(c, order_id, why=why, master=master, now_ms=now_ms))
+
+        def close(c: Connection) -> bool:
+            with contained():
+                return close_altered(c, order_id, why=why, master=master, now_ms=now_ms)
+
+        try:
+            return await uow.run(close)
+        except UnusableRow as exc:
+            _log.critical("an altered order cannot be closed", order=order_id, reason=str(exc))
+            return False
 
     # -- private ------------------------------------------------------------------------------------------
 
@@ -126,6 +137,14 @@ class Executor:
         # What is paid, too: pool fees are not in the impact, and several of them add up.
         most_bps = self._policy.bounds.max_deviation_bps + self._policy.max_price_impact_bps
         check_price(opinions, price=paid(priced), bounds=replace(self._policy.bounds, max_deviation_bps=most_bps))
+
+    def _stands(self, c: Connection, order: Order) -> _Standing:
+        with contained(but=(NotTaken,)):
+            return self._standing(c, order)
+
+    def _take(self, c: Connection, order: Order, ready: Ready, *, wallet: Address) -> Sent:
+        with contained(but=(NotTaken,)):
+            return self._commit(c, order, ready, wallet=wallet)
 
     def _standing(self, c: Connection, order: Order) -> _Standing:
         """Raises: NotTaken: the order may not be sent now."""

@@ -16,7 +16,7 @@ from chains.config import ChainConfig
 from chains.errors import ChainError
 from chains.tx.context import Backoff, wait_for_any
 from chains.tx.leases import FencedUnitOfWork, LeaseName, Leases
-from chains.tx.store import Clock, StaleState, StoreUnavailable, UnitOfWork
+from chains.tx.store import Clock, StaleState, StoreUnavailable, UnitOfWork, UnusableRow
 from chains.types import ChainId
 from contracts.errors import ContractError
 from service.auth.secrets import MasterKey
@@ -30,8 +30,9 @@ MIN_POLL_MS: Final = 250
 MAX_POLL_MS: Final = 3_000
 STOP_GRACE_S: Final = 3.0
 """For the look under way when stopping; what it has not written, the next one decides anew."""
-PAUSES: Final = (ChainError, ContractError, StaleState, StoreUnavailable)
-"""What is tried again: a node's answer that is none, or makes no sense, and a lost race for a row."""
+PAUSES: Final = (ChainError, ContractError, StaleState, StoreUnavailable, UnusableRow)
+"""What is tried again: a node's answer that is none, or makes no sense, a lost race for a row, and a row of the chain's
+own that is none. A row of one order holds back that one (`watching`, `trying`)."""
 
 _log: Final = structlog.get_logger("cambist.keeper")
 

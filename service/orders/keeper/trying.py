@@ -20,13 +20,13 @@ import structlog
 from sqlalchemy import Connection
 
 from chains.errors import ChainError, FeeCapExceeded
-from chains.tx.store import Clock, StaleState
+from chains.tx.store import Clock, StaleState, UnusableRow
 from chains.types import Address, BlockHash, Fees
 from contracts.errors import ContractError, QuoteError
 from contracts.routing.gas import GasPricing
 from contracts.routing.model import GraphPool
 from contracts.swaps import Swap, decode_swap
-from service.auth.authority import Tampered
+from service.auth.authority import Tampered, contained
 from service.auth.secrets import MasterKey
 from service.markets.quotes import PricedTrade, price_at
 from service.markets.state.model import MarketView, StaleMarket, require_fresh
@@ -244,19 +244,17 @@ class Trier:
         again_ms = retry_after_ms(tries=self._refusals[order.id], now_ms=now_ms, signed_until_ms=None)
 
         def write(c: Connection) -> None:
-            put_off = storage.put_off(
-                c,
-                sound(c, order.id, master=self._master),
-                retry_after_ms=again_ms,
-                reason=f"{held.why}: {held.detail}",
-                master=self._master,
-                now_ms=now_ms,
-            )
-            emit_order(c, put_off, now_ms=now_ms)
+            why = f"{held.why}: {held.detail}"
+            with contained(but=(Tampered,)):
+                now = sound(c, order.id, master=self._master)
+                put_off = storage.put_off(
+                    c, now, retry_after_ms=again_ms, reason=why, master=self._master, now_ms=now_ms
+                )
+                emit_order(c, put_off, now_ms=now_ms)
 
         try:
             await look.uow.run(write)
-        except StaleState:
-            _log.info("order was changed meanwhile", chain=self._chain.config.key, order=order.id)
+        except (StaleState, UnusableRow) as exc:
+            _log.info("order is not put off", chain=self._chain.config.key, order=order.id, reason=str(exc))
         except Tampered:
             look.done.altered += await self._executor.close_altered(order.id, uow=look.uow)

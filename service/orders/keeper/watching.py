@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 
 from chains.errors import ChainError
 from chains.tx.leases import FencedUnitOfWork
-from chains.tx.store import Clock, StaleState
+from chains.tx.store import Clock, StaleState, UnusableRow
 from chains.types import Address
 from contracts.assets import Market
 from contracts.errors import ContractError
 from contracts.ratio import Ratio
 from contracts.routing.graph import PoolGraph
-from service.auth.authority import Tampered
+from service.auth.authority import Tampered, contained
 from service.auth.secrets import MasterKey
 from service.errors import ApiError
 from service.journal import reservations
@@ -100,15 +100,19 @@ class Watcher:
         now_ms = self._clock.now_ms()
 
         def close(c: Connection) -> None:
-            now = sound(c, order.id, master=self._master)
-            closed = storage.close_resting(c, now, state=OrderState.EXPIRED, reason=TIME_OVER, now_ms=now_ms)
-            reservations.release_order(c, order.id, now_ms)
-            emit_order(c, closed, now_ms=now_ms)
+            with contained(but=(Tampered,)):
+                now = sound(c, order.id, master=self._master)
+                closed = storage.close_resting(c, now, state=OrderState.EXPIRED, reason=TIME_OVER, now_ms=now_ms)
+                reservations.release_order(c, order.id, now_ms)
+                emit_order(c, closed, now_ms=now_ms)
 
         try:
             await look.uow.run(close)
         except StaleState:
             look.done.held_back[Why.CHANGED] += 1
+            return
+        except UnusableRow:
+            look.done.held_back[Why.UNUSABLE] += 1
             return
         except Tampered:
             look.done.altered += await self._executor.close_altered(order.id, uow=look.uow)
@@ -194,15 +198,19 @@ class Watcher:
         now_ms = self._clock.now_ms()
 
         def trigger(c: Connection) -> Order:
-            now = sound(c, order.id, master=self._master)
-            fired = storage.trigger(c, now, master=self._master, now_ms=now_ms)
-            emit_order(c, fired, now_ms=now_ms)
-            return fired
+            with contained(but=(Tampered,)):
+                now = sound(c, order.id, master=self._master)
+                fired = storage.trigger(c, now, master=self._master, now_ms=now_ms)
+                emit_order(c, fired, now_ms=now_ms)
+                return fired
 
         try:
             fired = await look.uow.run(trigger)
         except StaleState:
             look.done.held_back[Why.CHANGED] += 1
+            return None
+        except UnusableRow:
+            look.done.held_back[Why.UNUSABLE] += 1
             return None
         except Tampered:
             look.done.altered += await self._executor.close_altered(order.id, uow=look.uow)

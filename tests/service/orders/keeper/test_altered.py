@@ -284,3 +284,68 @@ async def test_an_order_that_was_tried_and_rests_again_is_none_that_was_put_back
     done = await look(world)
     assert (done.altered, state_of(sqlite_url, order.id)[0]) == (0, "NEW")
     assert done.held_back[Why.BACKING_OFF] == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE orders SET tries = 'x' WHERE id = :id",
+        "UPDATE orders SET updated_ms = x'ff' WHERE id = :id",
+        "UPDATE orders SET retry_after_ms = 1.5 WHERE id = :id",
+        "UPDATE orders SET mac = 4611686018427387904 WHERE id = :id",
+        "UPDATE orders SET key_id = 7 WHERE id = :id",
+    ],
+)
+async def test_a_value_of_another_kind_closes_its_own_order_and_no_other(
+    world: World, sqlite_url: str, statement: str
+) -> None:
+    edited, honest = await rest(world, 0, 99), await rest(world, 1, 99)
+    write(sqlite_url, statement.replace(":id", str(edited.id)))
+    done = await look(world)
+    assert (done.altered, plans_of(sqlite_url, edited.id), plans_of(sqlite_url, honest.id)) == (1, 0, 1)
+    assert state_of(sqlite_url, edited.id)[:2] == ("CANCELED", "altered")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "where"),
+    [
+        ("reservations", "raw", "x", "order_id = :id"),
+        ("accounts", "event_seq", 9223372036854775807, "id = :account"),
+        ("wallets", "address", 7, "id = :wallet"),
+        ("api_keys", "created_ms", "x", "id = :key"),
+    ],
+)
+async def test_a_row_that_one_order_depends_on_and_that_makes_no_sense_holds_back_that_order_alone(
+    world: World, sqlite_url: str, table: str, column: str, value: Any, where: str
+) -> None:
+    edited, honest = await rest(world, 0, 99), await rest(world, 1, 99)
+    for name, found in (("id", edited.id), ("account", edited.account_id), ("wallet", edited.wallet_id)):
+        where = where.replace(f":{name}", str(found))
+    where = where.replace(":key", f"'{edited.key_id}'")
+    [(was,)] = read(sqlite_url, f"SELECT {column} FROM {table} WHERE {where} LIMIT 1")
+    write(sqlite_url, f"UPDATE {table} SET {column} = ? WHERE {where}", value)
+    done = await look(world)
+    assert (done.executed, plans_of(sqlite_url, edited.id), plans_of(sqlite_url, honest.id)) == (1, 0, 1)
+    assert done.held_back[Why.UNUSABLE] + done.held_back[Why.KEY] == 1
+    assert state_of(sqlite_url, edited.id)[0] == "NEW"
+    if table != "reservations":
+        write(sqlite_url, f"UPDATE {table} SET {column} = ? WHERE {where}", was)
+        assert (await look(world)).executed == 1
+
+
+async def test_a_call_on_its_way_that_makes_no_sense_keeps_no_order(world: World, sqlite_url: str) -> None:
+    await rest(world, 0, 99)
+    assert (await look(world)).executed == 1
+    write(sqlite_url, "UPDATE intents SET data = 4611686018427387904, wallet = x'01'")
+    honest = await rest(world, 1, 99)
+    assert (await look(world)).executed == 1
+    assert plans_of(sqlite_url, honest.id) == 1
+
+
+async def test_an_altered_order_that_cannot_be_closed_keeps_no_other(world: World, sqlite_url: str) -> None:
+    edited, honest = await rest(world, 0, 99), await rest(world, 1, 99)
+    write(sqlite_url, "UPDATE orders SET max_sold = printf('%078d', 1) WHERE id = ?", edited.id)
+    write(sqlite_url, "UPDATE accounts SET event_seq = 9223372036854775807 WHERE id = ?", edited.account_id)
+    done = await look(world)
+    assert (done.executed, done.altered, plans_of(sqlite_url, honest.id)) == (1, 0, 1)
+    assert plans_of(sqlite_url, edited.id) == 0
