@@ -29,9 +29,11 @@ from scripts.demo.client import Cambist, Json, Refused
 from scripts.demo.folder import demo_folder, read_environment
 from scripts.demo.show import Screen, amount, short, signed
 
-FILL_TIMEOUT_S = 90.0
+FILL_TIMEOUT_S = 180.0
 POLL_S = 0.3
 ENDED = {"FILLED", "CANCELED", "REJECTED", "EXPIRED"}
+SLIPPAGE_BPS = 100
+"""Prices move by some hundredths of a percent a second, and a busy machine takes some seconds to a block."""
 EXACT_DIGITS = 90
 """Enough for any uint256 with any number of decimals: nothing is ever rounded."""
 
@@ -62,7 +64,8 @@ RESTING = Trip(chain="ethereum", market="ETHUSDC", sell_base="0.2", buy_with_quo
 FAR_PERCENT, NEAR_PERCENT = 103, 99
 """Of the price that a limit order rests at, and of the one that it is moved to: inside what the pools pay now."""
 WITHDRAW_CHAIN, WITHDRAW_ASSET, WITHDRAW_AMOUNT = "ethereum", "USDC", "250"
-FORBIDDEN_ADDRESS = "0x000000000000000000000000000000000000dEaD"
+FORBIDDEN_ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
+"""A wallet like any other, in nobody's allowlist: the example of EIP-55."""
 
 
 def path_of(leg: Json) -> str:
@@ -225,7 +228,12 @@ class _Bot:
 
     def _order(self, trip: Trip, wanted: Json, moved: Moved) -> Json:
         """Place a market order, wait until it is filled, and note what it moved."""
-        body = {**wanted, "type": "market", "slippage_bps": 50, "client_order_id": f"demo-{secrets.token_hex(8)}"}
+        body = {
+            **wanted,
+            "type": "market",
+            "slippage_bps": SLIPPAGE_BPS,
+            "client_order_id": f"demo-{secrets.token_hex(8)}",
+        }
         order = self.trader.post(f"/v1/{trip.chain}/orders", body)
         again = self.trader.post(f"/v1/{trip.chain}/orders", body)
         check(again["id"] == order["id"], "the same client id gives the same order, not a second one")
