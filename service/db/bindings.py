@@ -7,10 +7,11 @@ Not guaranteed: that two chains which share all blocks up to the cursor are told
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from chains.client import EvmClient
-from chains.tx.store import Clock
+from chains.tx.store import Clock, UnusableRow
 from chains.types import BlockHash, BlockRef, ChainId
 from service.db.engine import Database
 from service.db.errors import WrongDatabase
@@ -29,8 +30,12 @@ class Binding:
 
 
 def binding(c: Connection, chain_id: ChainId) -> Binding | None:
-    """The chain's binding, None before its first start."""
-    row = c.execute(select(chain_bindings).where(chain_bindings.c.chain_id == chain_id)).mappings().one_or_none()
+    """The chain's binding, None before its first start. Raises: WrongDatabase: its row makes no sense."""
+    stored = select(chain_bindings).where(chain_bindings.c.chain_id == chain_id)
+    try:
+        row = c.execute(stored).mappings().one_or_none()
+    except UnusableRow as exc:
+        raise WrongDatabase(f"chain {chain_id}: what is stored of which chain this is makes no sense: {exc}") from exc
     if row is None:
         return None
     return Binding(
@@ -40,17 +45,19 @@ def binding(c: Connection, chain_id: ChainId) -> Binding | None:
     )
 
 
-def bind(c: Connection, bound: Binding, *, now_ms: int) -> None:
-    """Store a chain's binding, once."""
-    c.execute(
-        insert(chain_bindings).values(
-            chain_id=bound.chain_id,
-            genesis_hash=bound.genesis_hash,
-            checkpoint_number=bound.checkpoint.number,
-            checkpoint_hash=bound.checkpoint.hash,
-            bound_ms=now_ms,
-        )
-    )
+def bind(c: Connection, bound: Binding, *, now_ms: int) -> Binding:
+    """Store a chain's binding, once; the answer is the one that is stored: of processes that start together, the
+    first one's."""
+    row = {
+        "chain_id": bound.chain_id,
+        "genesis_hash": bound.genesis_hash,
+        "checkpoint_number": bound.checkpoint.number,
+        "checkpoint_hash": bound.checkpoint.hash,
+        "bound_ms": now_ms,
+    }
+    dialect = postgresql if c.dialect.name == "postgresql" else sqlite
+    c.execute(dialect.insert(chain_bindings).on_conflict_do_nothing(), row)
+    return binding(c, bound.chain_id) or bound
 
 
 async def check_binding(db: Database, client: EvmClient, *, clock: Clock) -> None:
@@ -66,8 +73,9 @@ async def check_binding(db: Database, client: EvmClient, *, clock: Clock) -> Non
     known = await db.read(lambda c: binding(c, chain_id))
     if known is None:
         fresh = Binding(chain_id=chain_id, genesis_hash=genesis, checkpoint=await _checkpoint(client))
-        await db.run(lambda c: bind(c, fresh, now_ms=clock.now_ms()))
-        return
+        known = await db.run(lambda c: bind(c, fresh, now_ms=clock.now_ms()))
+        if known == fresh:
+            return
     if known.genesis_hash != genesis:
         raise WrongDatabase(f"{client.config.key}: the database belongs to a chain with another genesis block")
     at_checkpoint = await client.header(known.checkpoint.number)
