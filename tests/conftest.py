@@ -20,6 +20,8 @@ from typing import Final
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -126,6 +128,19 @@ def same_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     one of the step before, in one of a million; so for everyone or for nobody."""
     number = count()
     monkeypatch.setattr(totp, "new_seed", lambda: sha256(b"%d" % next(number)).digest()[: totp.SEED_BYTES])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_examples() -> Iterator[None]:
+    """Of a seed of their own, and of nothing else.
+
+    Hypothesis draws one value in twenty from the constants of all modules of ours that are imported so far. So any
+    commit anywhere, and which other tests ran before in this process, would make other examples.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if settings().derandomize:
+            patch.setattr(providers, "_get_local_constants", Constants)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
