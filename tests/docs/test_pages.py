@@ -47,9 +47,14 @@ def test_every_word_for_why_an_order_is_as_it_is_is_on_the_orders_page() -> None
     assert [word for word in (*words, *Why) if f"`{word}`" not in page] == []
 
 
+@pytest.fixture(scope="module")
+def root() -> object:
+    """All commands."""
+    return get_command(app)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_of_a_page_exists(page: Path) -> None:
-    root = get_command(app)
+def test_every_command_of_a_page_exists(root: object, page: Path) -> None:
     for words in COMMAND.findall(page.read_text()):
         first, *rest = words.split()
         command = getattr(root, "commands")[first]  # noqa: B009 - typer's own click is not exported

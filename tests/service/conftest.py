@@ -1,10 +1,12 @@
-"""What all tests of the service have: key files that open quickly, data files that are read once."""
+"""What all tests of the service have: key files that open quickly, and what is the same in each is made once."""
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
 import pytest
+import typer.main
+import typer.testing
 
 from chains.config import load_chains
 from chains.signing.keystore import MIN_SCRYPT_N, Keystore
@@ -37,6 +39,16 @@ def no_trio() -> Iterator[None]:
     """httpx looks for trio at each request to an app in this process: through all directories of modules, in vain."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.asgi.is_running_trio", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_once() -> Iterator[None]:
+    """Typer makes all commands anew for each call: a process makes one call, and tests make hundreds."""
+    made = cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", made)
+        patch.setattr("typer.testing._get_command", made)
         yield
 
 
