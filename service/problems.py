@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from chains import errors as chain_errors
+from chains.tx.store import UnusableRow
 from contracts import errors as contract_errors
 from service.auth.authority import Tampered
 from service.auth.secrets import SealBroken
@@ -55,6 +56,7 @@ _CODES: Final[Mapping[type[Exception], str]] = {
     db_errors.DatabaseClosed: "shutting_down",
     Tampered: "record_tampered",
     SealBroken: "record_tampered",
+    UnusableRow: "record_tampered",
 }
 """By the nearest class; what is not below one of these is `internal_error`."""
 _SHOWN: Final = (contract_errors.QuoteError, chain_errors.FeeCapExceeded, chain_errors.ExecutionReverted)

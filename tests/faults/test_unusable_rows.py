@@ -184,3 +184,35 @@ async def test_a_nonce_moved_between_two_signatures_gets_no_second_payment(stack
         await stack.round()
     assert sent_by(proxy, stack.wallet.address) == [(0, BOB)]
     assert ((await holds(stack))[stack.wallet.address] or "").startswith("signing_failed: ")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("chain_cursors", "block_hash", 4611686018427387904),
+        ("canonical_blocks", "hash", b"\x01"),
+        ("finalized_blocks", "number", "x"),
+        ("lanes", "next_nonce", "x"),
+    ],
+)
+async def test_a_row_of_the_chain_or_the_lane_itself_ends_nothing_and_it_goes_on_once_it_is_put_back(
+    stack: Stack, table: str, column: str, value: Any
+) -> None:
+    first = await accepted(stack, "first")
+    assert (await stack.settle(first))["state"] in DONE
+    [(row, was), *_] = read(url_of(stack), f"SELECT rowid, {column} FROM {table} ORDER BY rowid DESC")
+    write(url_of(stack), f"UPDATE {table} SET {column} = ? WHERE rowid = ?", value, row)
+    # What is refused at acceptance is refused; what waits, waits.
+    body = {"asset": "ETH", "amount": "0.25", "address": BOB, "client_withdrawal_id": "w"}
+    answer = await stack.post("/v1/ethereum/withdrawals", body, key="withdraw")
+    assert answer.json().get("code") == ("record_tampered" if table == "lanes" else None), answer.text
+    for _ in range(2):
+        await stack.round()
+    await scraping.page(stack.services)
+    await perform(stack.services, "tx.list", {}, this_operator())
+    write(url_of(stack), f"UPDATE {table} SET {column} = ? WHERE rowid = ?", was, row)
+    if table == "lanes":
+        assert (await stack.post("/v1/ethereum/withdrawals", body, key="withdraw")).status_code == 202
+    [(withdrawal,)] = read(url_of(stack), "SELECT id FROM withdrawals WHERE client_id = 'w'")
+    assert (await stack.settle(f"/v1/withdrawals/{withdrawal}"))["state"] in DONE
+    await stack.check_books()
