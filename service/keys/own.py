@@ -124,7 +124,7 @@ def _facts(services: Services, caller: Caller, asked: CheckIn) -> list[Facts]:
             chain_id=config.chain_id,
             amounts=budgets.counted(listed, {asset.id: amount}),
             usd=_units(asked.usd or "", USD_DECIMALS, field="usd"),
-            gas_wei=_units(asked.gas, listed.native.decimals, field="gas"),
+            gas_wei=_units(asked.gas or "0", listed.native.decimals, field="gas"),
             used={},
         ),
     ]
@@ -132,12 +132,13 @@ def _facts(services: Services, caller: Caller, asked: CheckIn) -> list[Facts]:
 
 def _check_given(asked: CheckIn) -> None:
     """Raises: ApiError: invalid_parameters."""
-    names = ("chain", "market", "asset", "amount", "destination", "usd")
-    given = {name for name in names if getattr(asked, name)}
+    names = ("chain", "market", "asset", "amount", "destination", "usd", "gas")
+    given = {name for name in names if getattr(asked, name) is not None}
     needed = _NEEDED[asked.kind]
-    if given == needed or (asked.kind == "order" and given == needed | _SOLD):
+    optional = {"gas"} if needed else set[str]()
+    if given - optional == needed or (asked.kind == "order" and given - optional == needed | _SOLD):
         return
-    what = ", ".join(name for name in names if name in needed) or "nothing of these"
+    what = ", ".join(name for name in names if name in needed | optional) or "nothing of these"
     beside = ", and may take asset and amount: what it sells at most" if asked.kind == "order" else ""
     raise ApiError("invalid_parameters", f"kind {asked.kind} takes {what}{beside}")
 

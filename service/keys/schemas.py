@@ -193,8 +193,8 @@ class CheckIn(Document):
     destination: AddressText | None = Field(default=None, max_length=64)
     usd: AmountText | None = Field(default=None, examples=["250"])
     """What it would be worth, in dollars; needed but for reads: nothing is valued here."""
-    gas: AmountText = Field(default="0", examples=["0.01"])
-    """What would be set aside for gas, in the native asset."""
+    gas: AmountText | None = Field(default=None, examples=["0.01"])
+    """What would be set aside for gas, in the native asset; none by default."""
 
 
 class DenialOut(Document):

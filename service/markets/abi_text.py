@@ -23,7 +23,7 @@ MAX_TEXT: Final = 20_000
 """Characters of one `bytes` or `string` argument."""
 
 _TOKEN: Final = re.compile(r"\s*([A-Za-z_$][A-Za-z0-9_$]*|[(),]|(?:\[[0-9]*\])+)", re.ASCII)
-_INT: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,77})", re.ASCII)
+_INT: Final = re.compile(r"0|-?[1-9][0-9]{0,77}", re.ASCII)
 _HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 _INT_TYPE: Final = re.compile(r"u?int[0-9]*", re.ASCII)
 _LOCATIONS: Final = frozenset({"memory", "calldata", "storage", "indexed", "payable"})

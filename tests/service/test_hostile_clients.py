@@ -88,7 +88,7 @@ async def test_f94_a_client_id_with_anything_but_plain_characters_is_refused_on_
 
 
 async def test_f94_a_hostile_market_or_asset_comes_back_in_no_header_and_as_plain_json(service: Api) -> None:
-    made = await callers(service)
+    made, tried = await callers(service), 0
     for one in await routes_of(service):
         for body in list(one.bodies())[:1]:
             for name in [found for found in body if found in ("market", "asset", "label", "name", "account")]:
@@ -100,6 +100,8 @@ async def test_f94_a_hostile_market_or_asset_comes_back_in_no_header_and_as_plai
                     assert "Injected" not in headers
                     assert answer.headers["content-type"].startswith("application/"), one.path
                     json.loads(answer.text)
+                    tried += 1
+    assert tried >= 8 * len(HOSTILE_IDS)
 
 
 async def test_f58_f59_amounts_that_are_no_plain_decimal_text_are_refused_on_every_route(service: Api) -> None:
@@ -110,6 +112,7 @@ async def test_f58_f59_amounts_that_are_no_plain_decimal_text_are_refused_on_eve
                 for hostile in HOSTILE_AMOUNTS:
                     status, code, _ = await answers(service, made, one, body | {name: hostile})
                     # Without nodes the chain is what is answered first, but never a success and never a fault.
+                    # What is said of the text itself is looked at over one: `tests/e2e/test_hostile_amounts.py`.
                     assert status in (400, 404, 409, 422, 503), (one.path, hostile, status)
                     assert code != "internal_error", (one.path, hostile)
                     if not isinstance(hostile, str):

@@ -562,6 +562,7 @@ async def test_a_key_says_what_it_may_do_and_what_its_restrictions_would_say(ser
     for bad in (
         {"kind": "order"},
         {"kind": "read", "usd": "1"},
+        {"kind": "read", "gas": "0.01"},
         {**order, "asset": "USDC"},
         {**order, "amount": "1"},
         {**sold, "destination": address_of(7)},
