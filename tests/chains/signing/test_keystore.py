@@ -114,7 +114,8 @@ def test_a_key_is_not_stored_without_a_password(keys: Keystore) -> None:
 
 
 def test_a_directory_open_to_others_is_refused(keys: Keystore, tmp_path: Path) -> None:
-    (tmp_path / "keys").mkdir(mode=0o755)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys").chmod(0o755)
     with pytest.raises(SigningError, match="chmod 700"):
         keys.create(PASSWORD)
 
