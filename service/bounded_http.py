@@ -5,9 +5,10 @@ connections that say a byte a minute or read nothing, or one that sends headers 
 
 Guarantees: a head has `MAX_HEAD_BYTES` at most, or that and what one read brought behind another request, and is there
 `HEAD_WITHIN_S` after the connection or the first byte after an answer, a line break before it included; else the
-connection is answered and closed. While no request is under way, that time or uvicorn's keep-alive time runs. Who takes
-less than `LEAST_READ_BYTES` of what waits for him within `READ_WITHIN_S`, also after the connection was closed here, is
-cut off. A request whose head comes in one piece and whose answer goes out costs nothing for it.
+connection is answered and closed, as it is for what is no HTTP/1.1. While no request is under way, that time or
+uvicorn's keep-alive time runs. Who takes less than `LEAST_READ_BYTES` of what waits for him within `READ_WITHIN_S`,
+also after the connection was closed here, is cut off. A request whose head comes in one piece and whose answer goes out
+costs nothing for it.
 
 An app that answers some requests at once (`AnswersAhead`) is shown what a read brought before it is parsed: such a
 request costs no parser, no task, no events and one write. Only between two requests of a connection, with nothing
@@ -25,7 +26,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.clock import SystemClock
 from service.errors import ApiError
 from service.ids import new_id
-from service.problems import problem
+from service.problems import ALWAYS, REQUEST_ID, problem
 
 MAX_HEAD_BYTES: Final = 32_768
 """Twice what the edge takes of headers, which has the better word for them; and what one read may bring at once."""
@@ -133,8 +134,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._watch_reading()
 
     def send_400_response(self, msg: str) -> None:
-        super().send_400_response(msg)
-        self._watch_reading()
+        self._refuse(ApiError("malformed_http", "its first line, a header or a length is not as RFC 9112 has it"))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -228,9 +228,11 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
             self._watch_reading()
             return
-        response = problem(error, request_id=new_id(SystemClock()), headers={"Connection": "close"})
-        head = [b"HTTP/1.1 %d \r\n" % response.status_code]
-        head += [b"%b: %b\r\n" % (name, value) for name, value in response.raw_headers]
+        request_id = new_id(SystemClock())
+        response = problem(error, request_id=request_id, headers={"Connection": "close"})
+        headers = [*response.raw_headers, *ALWAYS, (REQUEST_ID, request_id.encode())]
+        head = [b"HTTP/1.1 %d \r\n" % response.status_code, self._before()]
+        head += [b"%b: %b\r\n" % (name, value) for name, value in headers]
         self.transport.write(b"".join([*head, b"\r\n", bytes(response.body)]))
         self.transport.close()
         self._watch_reading()

@@ -65,6 +65,7 @@ _AGAIN: Final = "Send the request again in a moment, with a new nonce; keep the 
 _ROWS: Final = (
     # The request itself.
     ("invalid_request", 422, "The request is not valid", "Correct the named field; the OpenAPI page says its form."),
+    ("malformed_http", 400, "This is not an HTTP/1.1 request", "Look at what the client, or a proxy between, sends."),
     ("invalid_json", 400, "The body is not usable JSON", "Send one JSON document, each name once, not nested deeply."),
     ("invalid_query", 400, "The query is not usable", "Give every parameter once, percent-encoded UTF-8."),
     ("invalid_parameters", 400, "The parameters do not go together", "Give the combination that the message names."),

@@ -25,6 +25,9 @@ from service.plans.funds import BalanceUnknown
 from service.refused import is_recorded, refusal_of
 
 MEDIA_TYPE: Final = "application/problem+json"
+ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""Headers of every answer."""
+REQUEST_ID: Final = b"x-request-id"
 MAX_FIELDS: Final = 20
 MAX_NAME: Final = 64
 """Characters of a field's name that are repeated: the client chose it."""

@@ -32,7 +32,7 @@ from service.auth.wellformed import Headers, check_host, check_json, check_query
 from service.db.errors import DatabaseError
 from service.errors import ApiError
 from service.ids import new_id
-from service.problems import api_error_of, problem
+from service.problems import ALWAYS, REQUEST_ID, api_error_of, problem
 from service.ratelimits.limits import Limits, require_passed
 from service.ratelimits.routetable import RouteTable, cost_of, weight_of
 from service.ratelimits.windows import Taken
@@ -46,7 +46,6 @@ MAX_HEADER_BYTES: Final = 16_384
 FAILED_COST: Final = 10
 """What a request with a wrong signature or token takes from its address's bucket, beyond the one of every request."""
 _GUESSES: Final = frozenset({"authentication_failed", "session_ended"})
-_ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _CLOSE: Final = {"Connection": "close"}
 """With an answer before the body was read, what is left of it must not be taken for the next request."""
 _BODILESS: Final = frozenset({"GET", "HEAD"})
@@ -83,7 +82,7 @@ class _Exchange:
         """Pass a message on, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), *_ALWAYS, (b"x-request-id", self.request_id.encode())]
+            headers = [*message.get("headers", ()), *ALWAYS, (REQUEST_ID, self.request_id.encode())]
             if self.rate is not None:
                 headers += [
                     (b"x-ratelimit-limit", b"%d" % self.rate.limit),

@@ -1,6 +1,7 @@
 """F92: what comes before a request is whole has bounds in size and time."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,6 +59,33 @@ async def test_headers_without_end_are_refused(port: int) -> None:
     said = await answer(port, b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 40_000)
     assert b" 431 " in said
     assert b"headers_too_large" in said
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"FOO\r\n\r\n",
+        b"GET / HTTP/3.0\r\nhost: localhost\r\n\r\n",
+        b"GET /\x01 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx: \x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost localhost\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+async def test_what_is_no_http_is_refused_like_everything_else(port: int, sent: bytes) -> None:
+    """With a code and an id, in the service's own form: what a client cannot read, nobody can mend."""
+    head, _, body = (await answer(port, sent)).partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert lines[0] == b"http/1.1 400 "
+    assert {b"content-type: application/problem+json", b"cache-control: no-store", b"connection: close"} <= set(lines)
+    assert b"x-content-type-options: nosniff" in lines
+    said = json.loads(body)
+    assert (said["status"], said["code"]) == (400, "malformed_http")
+    assert b"x-request-id: " + said["instance"].removeprefix("urn:uuid:").encode() in lines
 
 
 def of(path: str, *lines: str, method: str = "GET") -> bytes:
