@@ -7,7 +7,7 @@ Not guaranteed: that a row whose state or chain was changed into another is foun
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, select, type_coerce
@@ -102,7 +102,7 @@ def _slots(uow: Connection, is_open: ColumnElement[bool]) -> list[OpenTx]:
             OpenTx(
                 tx=tx,
                 intent=txrows.restored(intents[tx.intent_id], made[tx.id]),
-                attempts=_oldest_first(made[tx.id]),
+                attempts=oldest_first(made[tx.id]),
                 valid_until_ms=until.get(intents[tx.intent_id].plan_id),
             )
             for tx in sorted(slots, key=lambda tx: (tx.lane, tx.nonce))
@@ -113,8 +113,8 @@ def _place(slot: OpenTx) -> tuple[Lane, int]:
     return slot.tx.lane, slot.tx.nonce
 
 
-def _oldest_first(attempts: list[Attempt]) -> tuple[Attempt, ...]:
-    # By fees, of which each has more than all before it: times are of several processes' clocks.
+def oldest_first(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
+    """A slot's, by fees, of which each has more than all before it: times are of several processes' clocks."""
     return tuple(sorted(attempts, key=lambda a: (a.fees.max_fee_wei, a.fees.priority_fee_wei, a.created_ms)))
 
 

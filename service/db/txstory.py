@@ -15,6 +15,7 @@ from chains.types import Address, ChainId
 from service.auth.authority import Sifted, sift
 from service.db import models as m
 from service.db import txrows
+from service.db.txloading import oldest_first
 from service.db.txstore import SqlTxStore
 
 MAX_DIGITS: Final = 18
@@ -55,7 +56,7 @@ def list_txs(
 
 def held_lanes(c: Connection) -> list[RowMapping]:
     """Lanes that wait for a person; those whose rows make no sense are told by the log of their engine."""
-    held = select(m.lanes).where(m.lanes.c.hold_reason.is_not(None)).order_by(m.lanes.c.chain_id)
+    held = select(m.lanes).where(m.lanes.c.hold_reason.is_not(None)).order_by(m.lanes.c.chain_id, m.lanes.c.wallet)
     # SQLite's own number of a row, PostgreSQL's place of it: what no column of it spoils.
     at: ColumnElement[Any] = literal_column("lanes.rowid" if c.dialect.name == "sqlite" else "lanes.ctid::text").label(
         "at"
@@ -96,10 +97,10 @@ def _story(c: Connection, plan_id: PlanId) -> Story | None:
     if plan is None:
         return None
     txs = store.plan_txs(c, plan_id)
-    attempts: dict[int, list[Attempt]] = {tx.id: [] for tx in txs}
-    made = select(m.attempts).where(m.attempts.c.tx_id.in_(list(attempts)))
-    for row in c.execute(made.order_by(m.attempts.c.created_ms)):
-        attempts[row.tx_id].append(txrows.attempt(row))
+    unordered: dict[int, list[Attempt]] = {tx.id: [] for tx in txs}
+    for row in c.execute(select(m.attempts).where(m.attempts.c.tx_id.in_(list(unordered)))):
+        unordered[row.tx_id].append(txrows.attempt(row))
+    attempts = {tx_id: oldest_first(made) for tx_id, made in unordered.items()}
     of_order = select(m.order_plans.c.order_id).where(m.order_plans.c.plan_id == plan_id).scalar_subquery()
     for kind, found in (
         ("order", select(m.orders).where(m.orders.c.id == of_order)),
