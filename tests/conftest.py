@@ -105,6 +105,15 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A worker sends three reports a test to the process that prints them: of what passed, without all that it said."""
+    report = yield
+    if report.passed and hasattr(item.config, "workerinput"):
+        report.sections, report.keywords = [], {}
+    return report
+
+
 @pytest.fixture(autouse=True)
 def plain_logs() -> Iterator[None]:
     """Lines without colours and frames: structlog's default draws each traceback with all its locals, for seconds.
