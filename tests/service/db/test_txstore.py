@@ -23,6 +23,7 @@ from chains.tx.signing import SignedHere, sign_attempt
 from chains.tx.store import DuplicateId, StaleState, TxStore
 from chains.types import Fees
 from service.db import models as m
+from service.db import txstory
 from service.db.engine import Database
 from service.db.txstore import SqlTxStore
 from tests.service.books_seed import ETHEREUM, NOW_MS, address_of, make_plan, tx_hash
@@ -168,6 +169,9 @@ async def test_the_newest_attempt_is_the_dearest_whatever_the_clock_of_its_proce
     await db.run(lambda c: STORE.save_attempts(c, [second], NOW_MS, after=[first.hash]))
     (slot,) = await db.read(lambda c: STORE.open_txs(c, ETHEREUM))
     assert [attempt.hash for attempt in slot.attempts] == [first.hash, second.hash]
+    told = await db.read(lambda c: txstory.story(c, slot.intent.plan_id))
+    assert told is not None
+    assert [attempt.hash for attempt in told.attempts[tx.id]] == [first.hash, second.hash]
 
 
 async def test_the_schema_itself_refuses_a_second_unsent_attempt(db: Database) -> None:
