@@ -2,9 +2,10 @@
 
 import secrets
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import ip_network
@@ -125,8 +126,11 @@ class Api:
 
 
 @asynccontextmanager
-async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
-    """A service with one wallet and a key of every kind, each with all permissions of its name only."""
+async def api(directory: Path, *, rows: Path | None = None, **settings: Any) -> AsyncIterator[Api]:
+    """A service with one wallet and a key of every kind, each with all permissions of its name only.
+
+    `rows` is a database to begin with a copy of: `kept` of one that this made, in this process.
+    """
     clock = FakeClock()
     made = Settings(
         data_dir=directory / "data",
@@ -134,6 +138,8 @@ async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
         **{"sign_in_requests_per_minute": 6_000} | settings,
     )
     made_keys = await _place_with_keys(made.data_dir / "cambist.sqlite", directory / "master.key", clock)
+    if rows is not None:
+        shutil.copyfile(rows, made.data_dir / "cambist.sqlite")
     # A cheap hash: what is tested here is when one is made, not how long it takes.
     services = replace(await build(made, clock=clock), passwords=PasswordHasher(time_cost=1, memory_kib=64))
     try:
@@ -145,6 +151,15 @@ async def api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
             yield Api(services=services, clock=clock, keys=made_keys, app=app, client=client)
     finally:
         await services.close()
+
+
+def kept(service: Api, name: str) -> Path:
+    """A copy of its database as it is now, until the end of this process."""
+    path = Path(_directory().name) / f"{name}.sqlite"
+    database = service.services.settings.data_dir / "cambist.sqlite"
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    return path
 
 
 def app_of(services: Services) -> FastAPI:
