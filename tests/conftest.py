@@ -43,6 +43,15 @@ _KNOBS: Final = (
     *(f"CAMBIST_{what}_" for what in ("ANVIL", "CRASH", "FUZZ", "MACHINE")),
 )
 """The variables that tests and their tools read; by beginnings."""
+_TERMINAL: Final = (
+    "CLICOLOR_FORCE",
+    "COLUMNS",
+    "FORCE_COLOR",
+    "GITHUB_ACTIONS",
+    "LINES",
+    "PY_COLORS",
+)
+"""What makes a command's tables narrow or coloured."""
 _TEMPLATE: Final = "cambist_template"
 _E2E: Final = Path(__file__).parent / "e2e"
 _LEFT_OUT: Final = re.compile(r"\bnot (\w+)")
@@ -101,8 +110,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure() -> None:
     """What is set for a service of this machine, or for its clients, is none of the tests' business."""
     for name in list(os.environ):
-        if name.startswith("CAMBIST_") and not name.startswith(_KNOBS):
+        if (name.startswith("CAMBIST_") and not name.startswith(_KNOBS)) or name in _TERMINAL:
             del os.environ[name]
+    # Nor is a proxy on the way to this machine.
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -156,6 +168,14 @@ def same_examples() -> Iterator[None]:
 def compiled_statements() -> None:
     """Kept from one test to the next."""
     remember_compiled_statements()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_trio() -> Iterator[None]:
+    """httpx looks for trio at each request to an app in this process: through all directories of modules, in vain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.asgi.is_running_trio", lambda: False)
+        yield
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import orjson
@@ -18,7 +18,7 @@ import orjson
 from service.auth.signature import sign_request
 from service.cli.failures import CommandFailed, ExitStatus
 from service.cli.profile import Profile
-from service.cli.session_file import SignedIn
+from service.cli.session_file import SignedIn, is_this_machine
 
 TIMEOUT_S: Final = 30.0
 AGENT: Final = "cambist"
@@ -34,7 +34,10 @@ class Api:
 
     def __init__(self, who: Profile | SignedIn) -> None:
         self._who: Profile | SignedIn | None = who
-        self._client = httpx.Client(base_url=who.url, timeout=TIMEOUT_S)
+        to = urlsplit(who.url)
+        # A proxy that the environment names would be told, in the clear, what is for this machine alone.
+        is_direct = to.scheme == "http" and is_this_machine(to.hostname)
+        self._client = httpx.Client(base_url=who.url, timeout=TIMEOUT_S, trust_env=not is_direct)
 
     @classmethod
     def public(cls, url: str) -> Self:

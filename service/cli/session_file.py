@@ -86,7 +86,7 @@ def private_url(given: str | None) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or '"' in url or "\\" in url:
         raise CommandFailed("bad_url", f"{url} is not the address of a server", status=ExitStatus.USAGE)
-    if parts.scheme == "http" and not _is_this_machine(parts.hostname):
+    if parts.scheme == "http" and not is_this_machine(parts.hostname):
         raise CommandFailed(
             "way_not_private",
             f"{url} would carry the password in the clear",
@@ -96,10 +96,10 @@ def private_url(given: str | None) -> str:
     return url
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str | None) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host is not None and ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
