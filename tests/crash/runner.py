@@ -1,4 +1,4 @@
-"""Runs kill trials: a fork of the chain, a proxy in front of it, one life of the service after another, the oracle.
+"""Runs kill trials: a chain, a proxy in front of it, one life of the service after another, the oracle.
 
 A `Ground` serves many trials one after another, each with its own database, wallet and destination.
 """
@@ -41,8 +41,9 @@ FUNDING_DEPTH: Final = 20
 KILLED: Final = (-signal.SIGKILL, -signal.SIGALRM)
 """SIGALRM has nobody who catches it, and is as sudden."""
 POLL_S: Final = 0.003
-MOST_TRIALS_A_FORK: Final = 20
-"""A fork grows slow, and its clock runs ahead of ours by a second a block."""
+TRIALS_A_CHAIN: Final = 1
+"""A chain grows slow, and its clock runs ahead of ours by a second a block, some minutes a trial: on one of its own a
+trial is the same whatever came before it. One starts in a fraction of a second."""
 
 
 Look = Callable[[Evidence], list[Finding]]
@@ -78,7 +79,7 @@ class _Fork:
 
 @dataclass(slots=True, kw_only=True)
 class Ground:
-    """Where trials run. `origins` are the chains to fork, by name."""
+    """Where trials run. `origins` are what the chains begin from, by name."""
 
     zygote: Zygote
     origins: Mapping[str, Origin]
@@ -88,7 +89,7 @@ class Ground:
     def run(self, trial: Trial, *, look: Look = judge) -> Verdict:
         """One trial from beginning to end. Never raises for what the trial finds. `look` is the oracle.
 
-        A trial that could not be judged because Anvil lost code of its own past is run again on a new fork.
+        A trial that could not be judged because Anvil lost code of its own past is run again on a new chain.
         """
         verdict = self._run(trial, look=look)
         unjudged = {finding.category for finding in verdict.findings} <= {Category.BROKEN, Category.BOOKS}
@@ -98,7 +99,7 @@ class Ground:
         return self._run(trial, look=look)
 
     def _remembers(self, name: str) -> bool:
-        """Whether the fork serves its recent past. Anvil 1.7.1 sometimes does not: "missing bytecode for code hash"."""
+        """Whether the chain serves its recent past. Anvil 1.7.1 at times does not: "missing bytecode for code hash"."""
         rpc, spec = self._forks[name].rpc, CHAINS[name]
         block = hex(int(rpc("eth_blockNumber"), 16) - BURY_BLOCKS)
         targets = [token.address for token in spec.tokens.values()] + list(spec.contracts.values())
@@ -221,7 +222,7 @@ class Ground:
         fund_native(rpc, wallet, 1000 * ETHER)
         fund_token(rpc, trial.chain, "USDC", wallet, 100_000 * 10**6)
         fund_token(rpc, trial.chain, spec.wrapped, wallet, 10 * ETHER)
-        # An order needs a price that Chainlink confirms; the fork may be older than its feeds' heartbeat by now.
+        # An order needs a price that Chainlink confirms; the base may be older than its feeds' heartbeat by now.
         rpc("evm_setAutomine", True)
         refresh_feeds(rpc, spec)
         names["vault"] = place_vault(rpc)
@@ -236,7 +237,7 @@ class Ground:
 
     def _fork(self, name: str) -> _Fork:
         fork = self._forks.get(name)
-        if fork is not None and fork.used >= MOST_TRIALS_A_FORK:
+        if fork is not None and fork.used >= TRIALS_A_CHAIN:
             fork.stack.close()
             fork = None
         if fork is None:
