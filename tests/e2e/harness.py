@@ -28,7 +28,6 @@ from scripts.devnet.rpc import DevRpc
 from service.accounts.people import ensure_account
 from service.accounts.registration import register_wallet
 from service.accounts.wallets import Wallet
-from service.app import create_app
 from service.auth.keys import Destination, NewKey, Permission, create_key, parse_network
 from service.auth.secrets import MasterKey
 from service.auth.signature import sign_request
@@ -38,6 +37,7 @@ from service.journal.reconcile import ChainReport, Verdict, reconcile_chain
 from service.plans.funds import balances_at
 from service.settings import Settings
 from tests.databases import place_migrated
+from tests.service.api import app_of
 from tests.service.served import AsServed
 
 DONE: Final = frozenset(
@@ -253,7 +253,7 @@ CLIENT: Final = ("127.0.0.1", 123)
 
 def client_of(services: Services) -> httpx.AsyncClient:
     """A client of the app over those services."""
-    transport = AsServed(create_app(services), client=CLIENT)
+    transport = AsServed(app_of(services), client=CLIENT)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 

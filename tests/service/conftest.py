@@ -35,14 +35,6 @@ def data_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_trio() -> Iterator[None]:
-    """httpx looks for trio at each request to an app in this process: through all directories of modules, in vain."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("httpx._transports.asgi.is_running_trio", lambda: False)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def commands_once() -> Iterator[None]:
     """Typer makes all commands anew for each call: a process makes one call, and tests make hundreds."""
     made = cache(typer.main.get_command)
