@@ -36,10 +36,11 @@ class Offered:
 
 
 async def offer(services: Services, caller: SessionCaller, code: str | None) -> Offered | None:
-    """Count the attempt; None where no code is given. Raises: ApiError: sign_in_locked."""
-    if code is None:
-        return None
+    """Count the attempt; None where no code is given, or none will be looked at. Raises: ApiError: sign_in_locked."""
     now_ms = services.clock.now_ms()
+    if code is None or now_ms < caller.held_until_ms or not caller.has_totp:
+        # `confirm` refuses whatever the code is: nothing can be guessed, and who is right must not be locked out.
+        return None
     attempt = await services.db.run(
         lambda c: lockout.begin(c, caller.name, address=caller.client_ip, master=services.master, now_ms=now_ms)
     )

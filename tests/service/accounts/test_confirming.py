@@ -65,6 +65,18 @@ async def test_during_the_hold_a_right_code_confirms_nothing_and_stays_unused(se
     assert await refusal(service, caller, service.totp_code()) is None
 
 
+async def test_codes_that_nobody_looks_at_lock_nobody_out(service: Api) -> None:
+    """During the hold, and without an authenticator, the answer is the same whatever the code is."""
+    caller = await caller_of(service)
+    tries = 2 * lockout.RULES[lockout.Scope.PAIR].free
+    assert [await refusal(service, caller, "123456") for _ in range(tries)] == ["totp_required"] * tries
+    await service.authenticator()
+    service.clock.advance_ms(-users.HOLD_MS)
+    caller = await caller_of(service)
+    assert [await refusal(service, caller, service.totp_code()) for _ in range(tries)] == ["held"] * tries
+    assert await caller_of(service)
+
+
 async def test_a_session_that_ended_meanwhile_confirms_nothing(service: Api) -> None:
     await service.authenticator()
     caller = await caller_of(service)
