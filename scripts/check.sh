@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The fast loop: format, lint, types, layers, our own AST rules, unit tests. Under a minute on two quiet cores; a fresh
 # clone's first run takes some 20 s more, for types and bytecode that the next ones find.
-# `check.sh BIN whole` draws more examples for tests of properties, and asks again about the few that failed.
+# `check.sh BIN whole` draws four times as many examples for tests of properties, and asks again about the few that
+# failed. What takes seconds by itself is marked `deep` and left to `make test`, or draws by `tests.examples`.
 set -euo pipefail
 bin=${1:-.venv/bin}; examples=${2:-quick}
 runner=pytest; if [ "$examples" = whole ]; then runner=scripts.again; fi
 step() { printf '\033[1;36m-- %s\033[0m\n' "$*"; }
 # Container images forbid bytecode. Without it each worker compiles every module and rewrites every test again, for
-# 6 s of each core.
+# 5 s of each core.
 export PYTHONDONTWRITEBYTECODE=
 # Databases in memory, where it has room for them: unit tests commit some ten thousand times, and a disk takes
 # milliseconds to flush each.
