@@ -52,4 +52,4 @@ def test_gross_of_everything_is_wrong_usage(cambist: Cambist, stack: Stack, paye
 
 def test_the_operator_sees_what_waits_for_approval(cambist: Cambist) -> None:
     done = call(cambist, "approval", "pending", "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (ExitStatus.DONE, {"pending": []})
+    assert (done.returncode, json.loads(done.stdout)) == (ExitStatus.DONE, {"pending": [], "unusable": []})
