@@ -134,7 +134,18 @@ class BoundedHttp(HttpToolsProtocol):
             self._watch_reading()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(ApiError("malformed_http", "its first line, a header or a length is not as RFC 9112 has it"))
+        error = ApiError("malformed_http", "its first line, a header, a length or a chunk is not as RFC 9112 has it")
+        last = self.cycle  # the newest request, also while those before it are answered
+        if last is None or not self._is_under_way():
+            self._refuse(error)
+        elif not last.more_body:
+            # It came behind whole requests: what was asked is answered, and then the connection is closed.
+            last.keep_alive = False
+            self.flow.pause_reading()
+        elif not self.pipeline and not last.response_started:
+            self._say_and_close(error)
+        else:
+            self._refuse(error)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -228,6 +239,9 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
             self._watch_reading()
             return
+        self._say_and_close(error)
+
+    def _say_and_close(self, error: ApiError) -> None:
         request_id = new_id(SystemClock())
         response = problem(error, request_id=request_id, headers={"Connection": "close"})
         headers = [*response.raw_headers, *ALWAYS, (REQUEST_ID, request_id.encode())]

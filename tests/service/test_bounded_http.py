@@ -283,6 +283,29 @@ async def test_many_whole_requests_and_a_part_of_one_are_no_head_that_is_too_lon
         assert b" 431 " in await client.rest()
 
 
+@pytest.mark.parametrize("behind", [b"FOO\r\n\r\n", b"GET / HTTP/1.1\r\nhost localhost\r\n\r\n"])
+@pytest.mark.parametrize("whole", [1, 3])
+async def test_what_is_whole_is_answered_before_what_is_no_http_behind_it_closes(
+    served: Served, whole: int, behind: bytes
+) -> None:
+    """An order may have been placed: its answer is not lost to what a proxy sends behind it."""
+    async with line(served) as client:
+        client.writer.write(of("/other") * whole + behind)
+        assert await client.bodies(whole) == [b"/other"] * whole
+        assert await client.rest() == b""
+    assert served.app.whole == ["/other"] * whole
+
+
+@pytest.mark.parametrize("chunk", [b"3\r\n{}x\r\nzz\r\n", b"-1\r\n", b"\r\n"])
+async def test_a_body_whose_chunks_are_wrong_is_refused_with_a_code(served: Served, chunk: bytes) -> None:
+    async with line(served) as client:
+        await client.send(of("/post", "transfer-encoding: chunked", method="POST"), chunk)
+        said = await client.rest()
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"\r\n\r\n") == 1, "one answer, also once the app has its own"
+    assert b'"malformed_http"' in said
+
+
 async def test_nothing_is_shown_that_is_part_of_a_request(served: Served) -> None:
     """A body that looks like a request is a body: whoever shares a connection through a proxy must not have two."""
     inner = of("/")
