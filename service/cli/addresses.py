@@ -39,7 +39,7 @@ def list_(account: AccountOption = None, json: JsonOption = False) -> None:
         (str(one["entry"]), one["name"], one["chain"], one["address"], one["state"], _notes(one))
         for one in found["addresses"]
     ]
-    print_table(("id", "name", "chain", "address", "state", ""), rows, title="address book")
+    print_table(("id", "name", "chain", "address", "state", ""), rows, title="address book", whole="address")
     warn_unusable(found)
 
 
@@ -83,7 +83,12 @@ def list_mine(account: AccountOption = None, json: JsonOption = False) -> None:
         (str(one["id"]), one["name"], one["chain"], one["address"], _state(one), _notes(one))
         for one in found["addresses"]
     ]
-    print_table(("id", "name", "chain", "address", "state", ""), rows, title=f"address book of {found['account']}")
+    print_table(
+        ("id", "name", "chain", "address", "state", ""),
+        rows,
+        title=f"address book of {found['account']}",
+        whole="address",
+    )
     warn_unusable(found)
     stderr().print(_cooling(found["cooling"]))
 

@@ -53,7 +53,7 @@ def list_(
         ]
         for one in answer["approvals"]
     ]
-    print_table(["id", "amount", "to", "called", "asked by", "state", "until"], rows, right="id, amount")
+    print_table(["id", "amount", "to", "called", "asked by", "state", "until"], rows, right="id, amount", whole="to")
     warn_unusable(answer)
 
 
@@ -176,7 +176,7 @@ def pending(json: JsonOption = False) -> None:
         ]
         for one in found["pending"]
     ]
-    print_table(["id", "account", "base units", "to", "key", "why", "until"], rows, right="id")
+    print_table(["id", "account", "base units", "to", "key", "why", "until"], rows, right="id", whole="to")
     warn_unusable(found)
 
 

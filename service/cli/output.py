@@ -7,7 +7,7 @@ script never parses a table.
 import contextlib
 import os
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -39,12 +39,22 @@ def print_json(document: Any) -> None:
     sys.stdout.write(text.decode() + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: str = "") -> None:
-    """A plain table; `right` names the columns of numbers, comma-separated."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: str = "", whole: str = ""
+) -> None:
+    """A plain table; `right` names the columns of numbers, comma-separated. `whole` is the one that is compared and
+    copied: never broken over lines, however narrow the terminal is."""
     numeric = {name.strip() for name in right.split(",")}
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold cyan")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
+    for at, column in enumerate(columns):
+        longest = max((len(row[at]) for row in rows), default=0) if column == whole else None
+        table.add_column(
+            column,
+            justify="right" if column in numeric else "left",
+            overflow="fold",
+            no_wrap=column == whole,
+            min_width=longest,
+        )
     for row in rows:
         table.add_row(*row)
     stdout().print(table)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.failures import CommandFailed
-from service.cli.output import moment, shortened
+from service.cli.output import moment, print_table, shortened
 from service.cli.secret_input import STDIN, read_secret
 
 
@@ -83,3 +83,14 @@ def test_a_command_starts_without_what_only_the_server_needs() -> None:
     loaded = "import sys, service.cli.commands; print({'sqlalchemy', 'web3', 'fastapi'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_address_in_a_table_is_never_broken_over_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is compared as a whole, and copied."""
+    monkeypatch.setenv("COLUMNS", "80")
+    address = "0x5aAe77777777777777777777777777777777aAEd"
+    row = ("1", "exchange of the second desk", "ethereum", address, "until 2026-11-23 09:41:00", "a contract")
+    print_table(("id", "name", "chain", "address", "state", ""), [row], title="address book", whole="address")
+    assert address in capsys.readouterr().out
