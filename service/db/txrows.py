@@ -67,6 +67,8 @@ def intent_row(intent: Intent) -> dict[str, Any]:
 
 
 def intent(row: Row[Any]) -> Intent:
+    if (row.state == IntentState.REJECTED) != (row.reject_reason is not None):
+        raise ValueError("only what is rejected has a reason")
     loaded = Intent(
         id=IntentId(row.id),
         plan_id=PlanId(row.plan_id),

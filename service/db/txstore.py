@@ -28,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import NullType
 
 from chains.tx.model import (
@@ -230,7 +231,10 @@ class SqlTxStore:
             }
             for offset, (intent_id, gas_limit) in enumerate(intents)
         ]
-        stored = uow.execute(insert(m.txs).returning(m.txs), rows)
+        try:
+            stored = uow.execute(insert(m.txs).returning(m.txs), rows).all()
+        except IntegrityError as exc:
+            raise UnusableRow(f"an intent of {lane.wallet} has a slot already, or its nonce has") from exc
         return sorted((txrows.tx(row) for row in stored), key=lambda tx: tx.nonce)
 
     # -- attempts ------------------------------------------------------------------------------------
@@ -481,7 +485,11 @@ def _size(uow: Connection, plan_id: PlanId) -> int:
 
 
 def _must_hit(uow: Connection, statement: Update, rows: int, what: str) -> None:
-    hit = uow.execute(statement).rowcount
+    try:
+        hit = uow.execute(statement).rowcount
+    except IntegrityError as exc:
+        # The rows broke a rule of the schema before: only what is written past it does.
+        raise UnusableRow(f"{what}: the row breaks a rule of its table") from exc
     if hit != rows:
         raise StaleState(f"{what} ({hit} of {rows} rows)")
 

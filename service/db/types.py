@@ -5,7 +5,7 @@
 - `RatioText`: `contracts.ratio.Ratio` as `num/den` in decimal. Not comparable in SQL either.
 - `Addr`: `Address` as 20 bytes. `Hash32`: `0x` + 64 hex as 32 bytes. `Json`: compact JSON text.
 
-What is stored and is none of these raises where it is read: `Misfit`, or `InvalidAddress`.
+What is stored and is none of these raises `Misfit` where it is read.
 """
 
 from decimal import Decimal
@@ -23,6 +23,7 @@ from service.db.errors import Misfit
 
 _DIGITS: Final = 78
 _RATIO_LENGTH: Final = 2 * _DIGITS + 1
+_ADDRESS_BYTES: Final = 20
 _HASH_BYTES: Final = 32
 
 
@@ -86,7 +87,11 @@ class Addr(TypeDecorator[Address]):
         return None if value is None else address_bytes(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Address | None:
-        return None if value is None else address_from_bytes(bytes(value))
+        if value is None:
+            return None
+        if len(value) != _ADDRESS_BYTES:
+            raise Misfit(f"{_ADDRESS_BYTES} bytes", str(len(value)))
+        return address_from_bytes(bytes(value))
 
 
 class Hash32(TypeDecorator[str]):
@@ -121,7 +126,10 @@ class Json(TypeDecorator[Any]):
         return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return None if value is None else orjson.loads(value)
+        try:
+            return None if value is None else orjson.loads(value)
+        except orjson.JSONDecodeError as exc:
+            raise Misfit("JSON", "another text") from exc
 
 
 def _is_digits(text: str) -> bool:

@@ -129,14 +129,15 @@ def _of_chain(c: Connection, chain_id: ChainId, now_ms: int) -> _Waiting:
         code = str(reason).partition(":")[0]
         held[code] = held.get(code, 0) + 1
     frozen = SqlHeadStore().frozen(c, chain_id)
-    cursor = select(m.chain_cursors.c.block_number).where(m.chain_cursors.c.chain_id == chain_id)
+    cursor = select(type_coerce(m.chain_cursors.c.block_number, NullType()))
+    at: object = c.execute(cursor.where(m.chain_cursors.c.chain_id == chain_id)).scalar_one_or_none()
     return _Waiting(
         by_age=by_age,
         oldest_ms=now_ms - min(created) if created else None,
         queued=c.execute(queued).scalar_one(),
         held=held,
         frozen=None if frozen is None else frozen.partition(":")[0],
-        cursor=c.execute(cursor).scalar_one_or_none(),
+        cursor=at if isinstance(at, int) else None,
     )
 
 

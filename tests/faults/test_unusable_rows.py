@@ -40,6 +40,7 @@ async def works(stack: Stack, other: str, name: str) -> None:
         "UPDATE intents SET max_gas_cost_wei = 'x'",
         "UPDATE intents SET wallet = x'01'",
         "UPDATE plans SET created_ms = 'x'",
+        "UPDATE intents SET reject_reason = 'x'",
     ],
 )
 async def test_a_queued_plan_that_makes_no_sense_is_rejected_and_all_others_go_on(
@@ -192,6 +193,7 @@ async def test_a_nonce_moved_between_two_signatures_gets_no_second_payment(stack
         ("chain_cursors", "block_hash", 4611686018427387904),
         ("canonical_blocks", "hash", b"\x01"),
         ("finalized_blocks", "number", "x"),
+        ("chain_cursors", "block_number", "x"),
         ("lanes", "next_nonce", "x"),
     ],
 )
