@@ -27,8 +27,8 @@ LIMIT_S: Final = 900
 """For one such run: the longest test, with its chains."""
 PLUGIN: Final = "scripts.again"
 """This module, as pytest imports it."""
-FAILED_IN: Final = "CAMBIST_FAILED_TESTS"
-"""Names the file that a run leaves its failed tests in."""
+FAILED_IN: Final = "TESTS_THAT_FAILED"
+"""A variable of the environment: the file that a run leaves its failed tests in. Tests do not see it."""
 
 
 class Failed:
@@ -47,9 +47,8 @@ class Failed:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Pytest's hook: this module is given to it as a plugin. Workers of xdist report to the process that noted."""
-    path = os.environ.get(FAILED_IN)
-    if path and not hasattr(config, "workerinput"):
+    """Pytest's hook: this module is given to it as a plugin. Workers of xdist report to this process."""
+    if path := os.environ.pop(FAILED_IN, None):
         config.pluginmanager.register(Failed(Path(path)))
 
 

@@ -13,9 +13,12 @@ from scripts.again import FEW, TIMES, verdict
 ROOT: Final = Path(__file__).parents[2]
 
 ACCIDENT: Final = """
+import os
 from pathlib import Path
 
-def test_fails_at_first(): ran_before("{name}", fails={fails})
+def test_fails_at_first():
+    assert not [name for name in os.environ if "FAILED" in name]
+    ran_before("{name}", fails={fails})
 
 def ran_before(name, *, fails):
     runs = Path(__file__).with_name(name + ".runs")
