@@ -1,5 +1,6 @@
 """Hot reads on a chain: the framework's answers, of the same block, after every block and every event."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ async def ahead(stack: Stack, served: AsServed, target: str) -> None:
         assert (await stack.get(target)).status_code == 200
         if len(served.answered) > before:
             return
+        await asyncio.sleep(0.02)
     pytest.fail(f"{target} is never answered ahead")
 
 
