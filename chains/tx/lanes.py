@@ -24,6 +24,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from chains.client import AccountState
@@ -379,6 +380,6 @@ class LaneWorker(Generic[U]):
         )
 
     async def _reject(self, plan: Plan, stored: str, *, started: bool) -> None:
-        await self._parts.uow.run(lambda u: give_up(self._parts, u, plan, stored, started=started))
+        await self._parts.uow.run(partial(give_up, self._parts, plan, stored, started=started))
         level = logging.CRITICAL if plan.unusable else logging.INFO
         log.log(level, "%s: %s is rejected: %s", self._lane.wallet, plan.id, stored)

@@ -13,6 +13,7 @@ that it was of; it is told, and the lane finds a nonce that nothing of it explai
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 from chains.tx.context import EngineParts
@@ -67,14 +68,14 @@ async def give_up_astray(parts: EngineParts[U], plans: Sequence[Plan]) -> None:
     stored = reason(RejectCode.UNUSABLE_ROW, "whose it is makes no sense: something else has written it")
     for plan in plans:
         try:
-            await parts.uow.run(lambda u, one=plan: give_up(parts, u, one, stored, started=None))  # type: ignore[misc]
+            await parts.uow.run(partial(give_up, parts, plan, stored, started=None))
         except (StaleState, UnusableRow) as exc:
             log.critical("%s cannot be given up: %s", plan.id, exc)
         else:
             log.critical("%s is rejected: %s", plan.id, stored)
 
 
-def give_up(parts: EngineParts[U], u: U, plan: Plan, stored: str, *, started: bool | None) -> None:
+def give_up(parts: EngineParts[U], plan: Plan, stored: str, u: U, *, started: bool | None) -> None:
     """Reject what waits of a plan, and tell of it. `started`: some of its steps are placed; None: that is not known.
 
     Raises: StaleState: nothing of it waits.

@@ -25,7 +25,7 @@ from contracts.foreign_calls import decoded, is_contract
 from service.approvals import alone
 from service.auth import budgets
 from service.auth.callers import Caller
-from service.auth.caveats import CallCost, limits
+from service.auth.caveats import limits
 from service.build import ChainRuntime, Services
 from service.errors import ApiError
 from service.ids import transaction_plan_id
@@ -38,7 +38,7 @@ from service.plans.funds import needs, witnessed_balances
 from service.plans.refusals import not_enough
 from service.transactions.limits import most_out
 from service.transactions.model import TransactionKind
-from service.transactions.placement import Asked, Prepared, check_allowed, cost_of, terms_of
+from service.transactions.placement import Asked, Prepared, check_allowed, check_alone, cost_of, terms_of
 from service.transactions.simulating import Allowed, Outcome, refusal, simulate
 
 
@@ -118,16 +118,7 @@ async def try_out(services: Services, runtime: ChainRuntime, caller: Caller, *, 
     def check(c: Connection, prepared: Prepared) -> None:
         cost, now_ms = cost_of(runtime, terms, prepared), services.clock.now_ms()
         budgets.check(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
-        if isinstance(cost, CallCost):
-            alone.refuse_above(
-                c,
-                caller.account_id,
-                out=terms.max_out,
-                assets=runtime.assets,
-                usd=prepared.usd,
-                master=services.master,
-                now_ms=now_ms,
-            )
+        check_alone(c, services, runtime, caller=caller, terms=terms, usd=prepared.usd)
         funds = prepared.funds
         held = reservations.still_held(
             reservations.holds(c, caller.wallet.id, runtime.config.chain_id), at=funds.height

@@ -102,16 +102,7 @@ async def place(
         now_ms = services.clock.now_ms()
         cost = cost_of(runtime, terms, prepared)
         budgets.charge(c, caller.key_id, caveats=limits(caller.key), cost=cost, now_ms=now_ms)
-        if isinstance(cost, CallCost):
-            alone.refuse_above(
-                c,
-                caller.account_id,
-                out=terms.max_out,
-                assets=runtime.assets,
-                usd=prepared.usd,
-                master=services.master,
-                now_ms=now_ms,
-            )
+        check_alone(c, services, runtime, caller=caller, terms=terms, usd=prepared.usd)
         until_ms = now_ms + CALL_VALID_MS if terms.kind is TransactionKind.CONTRACT else None
         plan = queued_plan(plan_id, lane, calls=prepared.calls, created_ms=now_ms, valid_until_ms=until_ms)
         SqlTxStore().add_plan(c, plan)
@@ -182,6 +173,22 @@ def check_allowed(c: Connection, services: Services, runtime: ChainRuntime, *, c
         by_order = terms.spender in routers and sells_already(c, terms.wallet_id, asset_id=terms.asset)
         if by_order or storage.approves_already(c, terms.wallet_id, asset_id=terms.asset, spender=terms.spender):
             raise ApiError("allowance_in_use", "an open order or call of the wallet counts on this allowance")
+
+
+def check_alone(
+    c: Connection, services: Services, runtime: ChainRuntime, *, caller: Caller, terms: Terms, usd: int | None
+) -> None:
+    """That no second person is needed for what leaves; in the unit of work that accepts. Raises: ApiError."""
+    if terms.kind is TransactionKind.CONTRACT:
+        alone.refuse_above(
+            c,
+            caller.account_id,
+            out=terms.max_out,
+            assets=runtime.assets,
+            usd=usd,
+            master=services.master,
+            now_ms=services.clock.now_ms(),
+        )
 
 
 def cost_of(runtime: ChainRuntime, terms: Terms, prepared: Prepared) -> Cost | CallCost:

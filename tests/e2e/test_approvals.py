@@ -8,9 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from scripts.devnet.network import LocalChain
-from service.accounts import people, sessions, totp, users
+from service.accounts import people, totp, users
 from service.accounts.people import Role
-from service.accounts.sessions import Carrier, Lifetimes
 from service.approvals import policies
 from service.approvals.model import Thresholds
 from service.auth import keys
@@ -18,6 +17,7 @@ from service.auth.restrictions import Restrictions
 from service.db import models as m
 from service.ids import new_id
 from tests.e2e.harness import BOB, Stack, running
+from tests.e2e.people import signed_in
 from tests.e2e.test_contract_calls import call, deposit, may_call
 from tests.e2e.vaults import DEPOSIT, place_vault
 
@@ -40,31 +40,16 @@ async def with_thresholds(stack: Stack, thresholds: Thresholds) -> None:
 async def approver(stack: Stack) -> tuple[str, bytes]:
     """The session of an approver, and the seed of their authenticator."""
     clock, master = stack.services.clock, stack.services.master
-    now_ms = clock.now_ms()
+    now_ms, session_id = clock.now_ms(), new_id(clock)
 
     def write(c: Connection) -> tuple[str, bytes]:
         user = users.insert_user(c, "cleo", now_ms=now_ms)
-        credential = users.make_credential(c, user, password_hash="none", master=master, now_ms=now_ms)
-        past = now_ms - LONG_AGO_MS
-        seed = users.begin_totp(c, credential, master=master, now_ms=past)
-        found = users.credential_of(c, user.id, master=master)
-        assert found is not None
-        users.confirm_totp(c, found, code=totp.code_at(seed, totp.step_at(past)), keep="", master=master, now_ms=past)
+        # Who is new approves nothing for a day.
+        joined_ms = now_ms - LONG_AGO_MS
         people.add_member(
-            c, user.id, account_id=stack.wallet.account_id, role=Role.APPROVER, master=master, now_ms=past
+            c, user.id, account_id=stack.wallet.account_id, role=Role.APPROVER, master=master, now_ms=joined_ms
         )
-        _, token = sessions.create(
-            c,
-            new_id(clock),
-            user_id=user.id,
-            carrier=Carrier.BEARER,
-            lifetimes=Lifetimes(absolute_ms=LONG_AGO_MS, idle_ms=LONG_AGO_MS),
-            client_ip="127.0.0.1",
-            agent="",
-            master=master,
-            now_ms=now_ms,
-        )
-        return token, seed
+        return signed_in(c, user, session_id=session_id, lasts_ms=LONG_AGO_MS, master=master, now_ms=now_ms)
 
     return await stack.services.db.run(write)
 

@@ -1,9 +1,11 @@
 """Which chain a database belongs to, when several processes start on it at once, and when its row makes no sense."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection
 
 from chains.types import BlockHash, BlockRef
 from service.db.bindings import Binding, bind, binding
@@ -22,9 +24,11 @@ LATER = replace(FIRST, checkpoint=BlockRef(number=8, hash=BlockHash("0x" + "33" 
 
 async def test_of_processes_that_start_together_the_first_binds_and_all_are_told_the_same(db: Database) -> None:
     asked = [FIRST, LATER] * 4
-    told = await asyncio.gather(
-        *(db.run(lambda c, one=one: bind(c, one, now_ms=NOW_MS)) for one in asked)  # type: ignore[misc]
-    )
+
+    def binds(one: Binding) -> Callable[[Connection], Binding]:
+        return lambda c: bind(c, one, now_ms=NOW_MS)
+
+    told = await asyncio.gather(*(db.run(binds(one)) for one in asked))
     stored = await db.read(lambda c: binding(c, ETHEREUM))
     assert stored in (FIRST, LATER)
     assert set(told) == {stored}

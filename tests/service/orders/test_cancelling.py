@@ -52,10 +52,10 @@ async def test_each_of_many_orders_that_are_cancelled_together_is_known_as_cance
         return made, caller
 
     made, caller = await sqlite_db.run(seed)
-    assert {await sqlite_db.read(lambda c, o=one: why_rolled_back(c, o)) for one in made} == {None}  # type: ignore[misc]
+    assert await sqlite_db.read(lambda c: {why_rolled_back(c, one) for one in made}) == {None}
     done = await cancel_all(cast("Services", services), caller, chain_id=ETHEREUM, market=None)
     assert len(done.cancelled) == MANY
-    told = {await sqlite_db.read(lambda c, o=one: why_rolled_back(c, o)) for one in made}  # type: ignore[misc]
+    told = await sqlite_db.read(lambda c: {why_rolled_back(c, one) for one in made})
     assert told == {"the audit log says that it was cancelled"}
     entries = await sqlite_db.read(lambda c: newest(c, Wanted(act=ORDER_CANCELLED), limit=9))
     assert [len(orjson.loads(entry.details)["orders"]) for entry in entries] == [MAX_ITEMS, MAX_ITEMS, 1]
