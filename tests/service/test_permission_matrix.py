@@ -78,6 +78,7 @@ def check(one: Documented, kind: str, answer: httpx.Response) -> None:
         assert code != "internal_error", place
 
 
+@pytest.mark.deep
 async def test_every_route_by_every_kind_of_caller(service: Api) -> None:
     """F75"""
     made = await callers(service)
